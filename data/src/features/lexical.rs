@@ -1,0 +1,322 @@
+//! The default featurizer: n-grams, TF-IDF, truncated SVD, unit norm. No download, any language.
+//!
+//! Fitting counts the n-grams of [`super::ngrams`] on the train split and keeps the most frequent words
+//! and the most frequent character n-grams (by number of queries). A query becomes two sparse blocks of
+//! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`, each of unit norm; their concatenation over
+//! `sqrt(2)` is projected on the leading right singular vectors of the training rows and normalised.
+//! The projection is stored in signed bytes with one scale an n-gram, and training uses the stored one, so
+//! that training and serving see the same features bit for bit.
+//!
+//! A text without any known n-gram has the zero vector.
+
+use super::ngrams::NGrams;
+use super::sparse::{SparseRows, right_singular_vectors};
+use super::{FeatureError, FeatureInput, Featurizer, FeaturizerRow, FeaturizerSpec};
+use crate::{FeatureMatrix, Tensors, rng};
+use rand::seq::index;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub(super) const ROW: FeaturizerRow = FeaturizerRow {
+    name: "lexical",
+    title: "hashed word 1-2-grams and character 3-5-grams, TF-IDF, truncated SVD, unit norm",
+    restore: |spec, tensors| Ok(Arc::new(Lexical::restore(spec, tensors)?)),
+};
+
+/// Settings of [`Lexical::fit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LexicalSettings {
+    /// Width of the features; less where the log has fewer queries.
+    pub dim: usize,
+    /// Word n-grams kept, at most.
+    pub words_max: usize,
+    /// Character n-grams kept, at most.
+    pub chars_max: usize,
+    /// Least number of queries an n-gram must occur in.
+    pub queries_min: usize,
+    /// Queries the fit looks at, at most; a seeded sample of a longer log.
+    pub fit_queries_max: usize,
+}
+
+impl Default for LexicalSettings {
+    fn default() -> Self {
+        Self { dim: 128, words_max: 16_384, chars_max: 16_384, queries_min: 2, fit_queries_max: 40_000 }
+    }
+}
+
+/// The fitted featurizer.
+#[derive(Debug, Clone)]
+pub struct Lexical {
+    spec: FeaturizerSpec,
+    vocabulary: Vocabulary,
+    /// `idf` of each n-gram, words first.
+    idf: Vec<f32>,
+    /// Step of the bytes of each n-gram's row.
+    scale: Vec<f32>,
+    /// `(n_grams, dim)`.
+    projection: Vec<i8>,
+}
+
+/// Which n-grams are known: words are rows `0..n_words`, characters the rest.
+#[derive(Debug, Clone)]
+struct Vocabulary {
+    n_words: usize,
+    hashes: Vec<u32>,
+    slots: Vec<(u32, u32)>,
+}
+
+const EMPTY: u32 = u32::MAX;
+
+impl Vocabulary {
+    fn new(hashes: Vec<u32>, n_words: usize) -> Self {
+        // At most a quarter full: most n-grams of a new text are unknown and must miss at the first probe.
+        let n_slots = (hashes.len() * 4).next_power_of_two().max(16);
+        let mut slots = vec![(0, EMPTY); n_slots];
+        for (row, &hash) in hashes.iter().enumerate() {
+            let mut at = hash as usize & (n_slots - 1);
+            while slots[at].1 != EMPTY {
+                at = (at + 1) & (n_slots - 1);
+            }
+            slots[at] = (hash, row as u32);
+        }
+        Self { n_words, hashes, slots }
+    }
+
+    fn row(&self, hash: u32) -> Option<u32> {
+        let mask = self.slots.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            let (slot_hash, row) = self.slots[at];
+            if row == EMPTY {
+                return None;
+            }
+            if slot_hash == hash {
+                return Some(row);
+            }
+            at = (at + 1) & mask;
+        }
+    }
+
+    /// Known n-grams of a text with their counts, by ascending row.
+    fn counts(&self, grams: &NGrams) -> Vec<(u32, u32)> {
+        let mut rows: Vec<u32> = Vec::with_capacity(grams.words.len() + grams.chars.len());
+        let is_word = |row: &u32| (*row as usize) < self.n_words;
+        rows.extend(grams.words.iter().filter_map(|hash| self.row(*hash)).filter(is_word));
+        rows.extend(grams.chars.iter().filter_map(|hash| self.row(*hash)).filter(|row| !is_word(row)));
+        rows.sort_unstable();
+        let mut counts: Vec<(u32, u32)> = Vec::with_capacity(rows.len());
+        for row in rows {
+            match counts.last_mut() {
+                Some((last, count)) if *last == row => *count += 1,
+                _ => counts.push((row, 1)),
+            }
+        }
+        counts
+    }
+}
+
+impl Lexical {
+    /// Fits on the texts of the train split.
+    ///
+    /// # Errors
+    /// If no n-gram occurs at all, or the SVD does not converge.
+    pub fn fit(texts: &[&str], settings: LexicalSettings, seed: u64) -> Result<Self, FeatureError> {
+        let error = |reason: String| FeatureError::Setup { name: ROW.name.to_owned(), reason };
+        let sample = sample(texts, settings.fit_queries_max, seed);
+        let grams: Vec<NGrams> = sample.par_iter().map(|text| NGrams::of(text)).collect();
+        let words = frequent(grams.iter().map(|g| &g.words), settings.words_max, settings.queries_min);
+        let chars = frequent(grams.iter().map(|g| &g.chars), settings.chars_max, settings.queries_min);
+        if words.is_empty() && chars.is_empty() {
+            return Err(error(format!(
+                "the {} training texts hold no n-gram; are the prompts empty?",
+                texts.len()
+            )));
+        }
+        let idf = |df: u32| (1.0 + ((1.0 + sample.len() as f64) / (1.0 + f64::from(df))).ln()) as f32;
+        let idf: Vec<f32> = words.iter().chain(&chars).map(|(_, df)| idf(*df)).collect();
+        let hashes = words.iter().chain(&chars).map(|(hash, _)| *hash).collect();
+        let vocabulary = Vocabulary::new(hashes, words.len());
+        let rows: Vec<Vec<(u32, f32)>> = grams.par_iter().map(|g| weigh(&vocabulary, &idf, g)).collect();
+        let matrix = SparseRows::from_rows(idf.len(), &rows);
+        let dim = settings.dim.min(matrix.n_rows()).min(matrix.n_cols).max(1);
+        let vectors = right_singular_vectors(&matrix, dim, seed).map_err(|e| error(e.to_string()))?;
+        let (scale, projection) = quantize(&vectors, dim);
+        let settings = serde_json::to_value(settings).map_err(|e| error(e.to_string()))?;
+        let spec = FeaturizerSpec { name: ROW.name.to_owned(), dim, settings };
+        Ok(Self { spec, vocabulary, idf, scale, projection })
+    }
+
+    fn restore(spec: &FeaturizerSpec, mut tensors: Tensors) -> Result<Self, FeatureError> {
+        let wrap = |source| FeatureError::Tensor { name: ROW.name.to_owned(), source };
+        let n = tensors.shape("idf").map_err(wrap)?.first().copied().unwrap_or(0);
+        let idf = tensors.take_f32("idf", &[n]).map_err(wrap)?;
+        let scale = tensors.take_f32("scale", &[n]).map_err(wrap)?;
+        let hashes = tensors.take_u32("hashes", &[n]).map_err(wrap)?;
+        let projection = tensors.take_i8("projection", &[n, spec.dim]).map_err(wrap)?;
+        let n_words = tensors.take_u32("n_words", &[1]).map_err(wrap)?[0] as usize;
+        let vocabulary = Vocabulary::new(hashes, n_words.min(n));
+        Ok(Self { spec: spec.clone(), vocabulary, idf, scale, projection })
+    }
+
+    fn write_features(&self, text: &str, out: &mut [f32]) {
+        let dim = self.spec.dim;
+        for (row, weight) in weigh(&self.vocabulary, &self.idf, &NGrams::of(text)) {
+            let row = row as usize;
+            let weight = weight * self.scale[row];
+            for (out, p) in out.iter_mut().zip(&self.projection[row * dim..(row + 1) * dim]) {
+                *out += weight * f32::from(*p);
+            }
+        }
+        let norm = out.iter().map(|x| x * x).sum::<f32>().sqrt();
+        if norm > 0.0 {
+            out.iter_mut().for_each(|x| *x /= norm);
+        }
+    }
+}
+
+impl Featurizer for Lexical {
+    fn spec(&self) -> &FeaturizerSpec {
+        &self.spec
+    }
+
+    fn tensors(&self) -> Tensors {
+        let n = self.idf.len();
+        let mut tensors = Tensors::new();
+        tensors.insert_f32("idf", &[n], self.idf.clone());
+        tensors.insert_f32("scale", &[n], self.scale.clone());
+        tensors.insert_u32("hashes", &[n], self.vocabulary.hashes.clone());
+        tensors.insert_u32("n_words", &[1], vec![self.vocabulary.n_words as u32]);
+        tensors.insert_i8("projection", &[n, self.spec.dim], self.projection.clone());
+        tensors
+    }
+
+    fn featurize(&self, inputs: &[FeatureInput<'_>]) -> Result<FeatureMatrix, FeatureError> {
+        let dim = self.spec.dim;
+        let mut values = vec![0.0_f32; inputs.len() * dim];
+        match inputs {
+            // One request must not wake the other threads.
+            [input] => self.write_features(input.text, &mut values),
+            _ => values
+                .par_chunks_mut(dim)
+                .zip(inputs)
+                .for_each(|(out, input)| self.write_features(input.text, out)),
+        }
+        Ok(FeatureMatrix::from_vec(inputs.len(), dim, values))
+    }
+}
+
+/// The texts the fit looks at: all, or a seeded sample in log order.
+fn sample<'a>(texts: &[&'a str], limit: usize, seed: u64) -> Vec<&'a str> {
+    if texts.len() <= limit {
+        return texts.to_vec();
+    }
+    let mut rows = index::sample(&mut rng::stream(seed, "lexical-sample"), texts.len(), limit).into_vec();
+    rows.sort_unstable();
+    rows.into_iter().map(|row| texts[row]).collect()
+}
+
+/// The `limit` n-grams that occur in most queries, at least in `queries_min` (in one where that leaves
+/// none), with their number of queries; by frequency, then hash.
+fn frequent<'a>(
+    grams: impl Iterator<Item = &'a Vec<u32>>,
+    limit: usize,
+    queries_min: usize,
+) -> Vec<(u32, u32)> {
+    let mut df: HashMap<u32, u32> = HashMap::new();
+    for grams in grams {
+        let mut distinct = grams.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        for gram in distinct {
+            *df.entry(gram).or_default() += 1;
+        }
+    }
+    let mut ranked: Vec<(u32, u32)> = df.into_iter().collect();
+    ranked.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
+    let n_frequent = ranked.partition_point(|(_, df)| *df as usize >= queries_min);
+    ranked.truncate(if n_frequent == 0 { limit } else { n_frequent.min(limit) });
+    ranked
+}
+
+/// The two TF-IDF blocks of a text, each of norm `1 / sqrt(2)`; by ascending row.
+fn weigh(vocabulary: &Vocabulary, idf: &[f32], grams: &NGrams) -> Vec<(u32, f32)> {
+    let counts = vocabulary.counts(grams);
+    let weight = |(row, count): (u32, u32)| (row, (1.0 + (count as f32).ln()) * idf[row as usize]);
+    let mut weights: Vec<(u32, f32)> = counts.into_iter().map(weight).collect();
+    let boundary = weights.partition_point(|(row, _)| (*row as usize) < vocabulary.n_words);
+    let (words, chars) = weights.split_at_mut(boundary);
+    for block in [words, chars] {
+        let norm = block.iter().map(|(_, w)| w * w).sum::<f32>().sqrt() * std::f32::consts::SQRT_2;
+        block.iter_mut().for_each(|(_, w)| *w /= norm);
+    }
+    weights
+}
+
+/// Rounds each row of a `(n, dim)` matrix to signed bytes of its own step.
+fn quantize(vectors: &[f32], dim: usize) -> (Vec<f32>, Vec<i8>) {
+    let mut scale = Vec::with_capacity(vectors.len() / dim);
+    let mut bytes = Vec::with_capacity(vectors.len());
+    for row in vectors.chunks_exact(dim) {
+        let greatest = row.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+        let step = if greatest > 0.0 { greatest / 127.0 } else { 1.0 };
+        scale.push(step);
+        bytes.extend(row.iter().map(|v| (v / step).round() as i8));
+    }
+    (scale, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::restore;
+
+    const TEXTS: &[&str] = &[
+        "What is the capital of France?",
+        "What is the capital of Spain?",
+        "Write a function that adds two numbers.",
+        "Write a function that sorts a list of numbers.",
+        "法国的首都是哪里？",
+        "西班牙的首都是哪里？",
+        "Solve the equation x + 3 = 7 for x.",
+        "Solve the equation 2 x = 8 for x.",
+    ];
+
+    fn cosine(a: &[f32], b: &[f32]) -> f32 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn like_texts_are_near_and_unlike_ones_far_in_any_language() {
+        let featurizer = Lexical::fit(TEXTS, LexicalSettings { dim: 6, ..Default::default() }, 1).unwrap();
+        let inputs: Vec<FeatureInput<'_>> = TEXTS.iter().map(|t| FeatureInput::from(*t)).collect();
+        let features = featurizer.featurize(&inputs).unwrap();
+        for pair in [0, 2, 4, 6] {
+            let own = cosine(features.row(pair), features.row(pair + 1));
+            let other = cosine(features.row(pair), features.row((pair + 2) % 8));
+            assert!(own > 0.5 && own > other + 0.3, "{pair}: {own} {other}");
+            assert!((cosine(features.row(pair), features.row(pair)) - 1.0).abs() < 1e-5);
+        }
+    }
+
+    #[test]
+    fn what_is_stored_makes_the_same_features_bit_for_bit() {
+        let fitted = Lexical::fit(TEXTS, LexicalSettings { dim: 4, ..Default::default() }, 1).unwrap();
+        let restored = restore(fitted.spec(), fitted.tensors()).unwrap();
+        let inputs = [FeatureInput::from("What is the sum of numbers?"), FeatureInput::from("")];
+        assert_eq!(fitted.featurize(&inputs).unwrap(), restored.featurize(&inputs).unwrap());
+        assert!(fitted.featurize(&inputs).unwrap().row(1).iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_tensors_and_one_text_is_enough() {
+        let settings = LexicalSettings { dim: 4, fit_queries_max: 5, ..Default::default() };
+        let fit = |seed| Lexical::fit(TEXTS, settings, seed).unwrap().tensors();
+        assert_eq!(fit(3), fit(3));
+        assert_ne!(fit(3), fit(4));
+        assert_eq!(Lexical::fit(&TEXTS[..1], settings, 1).unwrap().dim(), 1);
+        assert!(Lexical::fit(&["", " "], settings, 1).is_err());
+    }
+}

@@ -1,0 +1,129 @@
+//! File access whose errors name the path, and writes that are whole or absent.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// A file operation that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{path}`: {source}")]
+pub struct FileError {
+    /// What was attempted.
+    pub action: &'static str,
+    /// The path.
+    pub path: String,
+    /// What the system said.
+    #[source]
+    pub source: std::io::Error,
+}
+
+fn fail(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> FileError + use<> {
+    let path = path.display().to_string();
+    move |source| FileError { action, path, source }
+}
+
+/// Reads a file, at most `bytes_max + 1` bytes of it (so that a longer one is recognised by its length).
+///
+/// # Errors
+/// If it cannot be opened or read.
+pub fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    let file = File::open(path).map_err(fail("open", path))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(fail("read", path))?;
+    Ok(bytes)
+}
+
+/// Whether `path` is a directory with nothing in it.
+pub fn is_empty_dir(path: &Path) -> bool {
+    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Writes a file whole: temporary name in the same folder, fsync, rename. Missing folders are made.
+///
+/// # Errors
+/// If any step fails; the temporary file is removed and an older file stays as it was.
+pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let parent = parent_of(path);
+    fs::create_dir_all(&parent).map_err(fail("create folder", &parent))?;
+    let mut file = tempfile::NamedTempFile::new_in(&parent).map_err(fail("write in", &parent))?;
+    file.write_all(bytes).map_err(fail("write", path))?;
+    file.as_file().sync_all().map_err(fail("sync", path))?;
+    file.persist(path).map_err(|error| fail("write", path)(error.error))?;
+    sync_dir(&parent)
+}
+
+/// Writes a directory whole: files in the order given under a temporary name, fsync, rename.
+///
+/// A directory that stood at `path` is replaced.
+///
+/// # Errors
+/// If any step fails; the temporary directory is removed and an older directory stays as it was.
+pub fn write_dir(path: &Path, entries: &[(&str, &[u8])]) -> Result<(), FileError> {
+    let parent = parent_of(path);
+    fs::create_dir_all(&parent).map_err(fail("create folder", &parent))?;
+    let staging = tempfile::Builder::new()
+        .prefix(".routewright-")
+        .tempdir_in(&parent)
+        .map_err(fail("write in", &parent))?;
+    for (name, bytes) in entries {
+        let file_path = staging.path().join(name);
+        let mut file = File::create(&file_path).map_err(fail("create", &file_path))?;
+        file.write_all(bytes).map_err(fail("write", &file_path))?;
+        file.sync_all().map_err(fail("sync", &file_path))?;
+    }
+    sync_dir(staging.path())?;
+    // A directory cannot be renamed over a full one: the old one steps aside first and comes back if need be.
+    let aside = tempfile::Builder::new()
+        .prefix(".routewright-old-")
+        .tempdir_in(&parent)
+        .map_err(fail("write in", &parent))?;
+    let old = aside.path().join("old");
+    let replaced = path.exists();
+    if replaced {
+        fs::rename(path, &old).map_err(fail("replace", path))?;
+    }
+    if let Err(error) = fs::rename(staging.path(), path) {
+        if replaced {
+            fs::rename(&old, path).map_err(fail("restore", path))?;
+        }
+        return Err(fail("write", path)(error));
+    }
+    sync_dir(&parent)
+}
+
+fn parent_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+fn sync_dir(path: &Path) -> Result<(), FileError> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(fail("sync", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_is_replaced_whole_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("policy");
+        write_dir(&target, &[("a", b"1"), ("b", b"2")]).unwrap();
+        write_dir(&target, &[("a", b"3")]).unwrap();
+        assert_eq!(fs::read(target.join("a")).unwrap(), b"3");
+        assert!(!target.join("b").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_names_the_path_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let blocked = dir.path().join("file");
+        write_file(&blocked, b"x").unwrap();
+        let error = write_dir(&blocked.join("policy"), &[("a", b"1")]).unwrap_err();
+        assert!(error.to_string().contains("file"), "{error}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,23 @@
+//! What is logged, and the numbers made from it.
+//!
+//! An *outcome log* says how each arm did on each query: one row per (query, model) with a score in
+//! `[0, 1]` and a price in US dollars. A *pair log* says which of two answers was preferred. Both are
+//! Parquet files whose columns are listed in [`schema`]. This crate reads, checks, imports, splits and
+//! simulates logs, turns them into matrices ([`OutcomeTable`], [`Cells`]) and texts into feature vectors
+//! ([`features`]).
+//!
+//! It knows no burn, no HTTP and no policy. Missing cells are normal: they are `NaN` in [`Cells`] and
+//! `None` at every accessor.
+
+pub mod features;
+pub mod files;
+pub mod linalg;
+mod matrix;
+mod outcomes;
+pub mod rng;
+pub mod suggest;
+mod tensor;
+
+pub use matrix::{Cells, FeatureMatrix};
+pub use outcomes::{OutcomeTable, Query};
+pub use tensor::{Tensor, TensorData, TensorError, Tensors};

@@ -1,0 +1,85 @@
+//! `manifest.json`: everything about a policy that is not a weight.
+
+use crate::{Arm, SelectorSpec};
+use routewright_data::features::FeaturizerSpec;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The manifest of an artifact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Always [`super::KIND`].
+    pub kind: String,
+    /// Layout of the artifact, at most [`super::FORMAT`].
+    pub format: u32,
+    /// Name the policy is served under.
+    pub name: String,
+    /// Registered method that made it.
+    pub method: String,
+    /// Version of routewright that made it.
+    pub crate_version: String,
+    /// Seed it was trained with.
+    pub seed: u64,
+    /// The learned shape.
+    pub form: FormRecord,
+    /// Arms, in the order of every prediction.
+    pub arms: Vec<Arm>,
+    /// How features are made.
+    pub featurizer: FeaturizerRecord,
+    /// How an arm is chosen from a prediction.
+    pub selector: SelectorSpec,
+    /// Parameters of the method, as resolved.
+    pub params: serde_json::Value,
+    /// What it was trained on.
+    pub data: DataRecord,
+    /// Headline figures on the validation slice, by name.
+    pub metrics: BTreeMap<String, f64>,
+    /// Every other file of the artifact, by name.
+    pub files: BTreeMap<String, FileRecord>,
+    /// Keys this build does not know; kept as they are.
+    #[serde(flatten)]
+    pub unknown: BTreeMap<String, serde_json::Value>,
+}
+
+/// Form and its configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FormRecord {
+    /// Name in [`crate::forms::ALL`].
+    pub name: String,
+    /// Layout of its state.
+    pub version: u32,
+    /// Sizes and switches.
+    pub config: serde_json::Value,
+}
+
+/// Featurizer and its digest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeaturizerRecord {
+    /// Name, width, settings.
+    #[serde(flatten)]
+    pub spec: FeaturizerSpec,
+    /// blake3 over spec and weights, 64 hex digits: two featurizers of one digest make the same features.
+    pub digest: String,
+}
+
+/// The log a policy was trained on.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// Digest of the rows the method saw.
+    pub digest: String,
+    /// Split they came from.
+    pub split: String,
+    /// Number of queries.
+    pub n_queries: usize,
+    /// Number of cells with a score.
+    pub n_cells: usize,
+}
+
+/// Length and digest of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// blake3, 64 hex digits.
+    pub blake3: String,
+}

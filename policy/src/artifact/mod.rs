@@ -1,0 +1,19 @@
+//! A policy on disk: a directory of plain files that a person can read, diff and verify.
+//!
+//! ```text
+//! manifest.json            what it is, and the digest of every other file; written last
+//! predictor.safetensors    weights of the form
+//! featurizer.safetensors   weights of the featurizer
+//! ```
+//! The directory is written under a temporary name and renamed, so a reader sees all of it or nothing.
+//! Unknown keys of the manifest are kept; an unknown form, a newer format, a changed byte or a missing
+//! file is refused with its reason.
+
+mod manifest;
+mod safetensors_codec;
+mod store;
+mod version;
+
+pub use manifest::{DataRecord, FeaturizerRecord, FileRecord, FormRecord, Manifest};
+pub use store::{ArtifactError, Draft, load, save, verify};
+pub use version::{FORMAT, KIND};

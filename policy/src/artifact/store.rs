@@ -1,0 +1,297 @@
+//! Writing, reading and verifying the directory of an artifact.
+
+use super::{
+    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, safetensors_codec,
+};
+use crate::selectors::{self, SelectorError};
+use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
+use routewright_data::Tensors;
+use routewright_data::features::{self, FeatureError, Featurizer};
+use routewright_data::files::{self, FileError};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const MANIFEST: &str = "manifest.json";
+const PREDICTOR: &str = "predictor.safetensors";
+const FEATURIZER: &str = "featurizer.safetensors";
+/// A manifest is a page of JSON; anything longer is not one.
+const MANIFEST_BYTES_MAX: u64 = 16 << 20;
+
+/// Why an artifact could not be written or was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArtifactError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The directory is not an artifact of ours.
+    #[error("`{path}` is not a policy artifact: {reason}")]
+    NotAnArtifact {
+        /// Directory.
+        path: String,
+        /// What is missing or malformed.
+        reason: String,
+    },
+    /// Written by a later version.
+    #[error("`{path}` has artifact format {found}; this build reads up to {FORMAT}")]
+    NewerFormat {
+        /// Directory.
+        path: String,
+        /// Format found.
+        found: u32,
+    },
+    /// A file is not what the manifest says.
+    #[error("`{file}` of policy `{path}` is damaged: {reason}")]
+    Damaged {
+        /// Directory.
+        path: String,
+        /// File in it.
+        file: String,
+        /// What differs.
+        reason: String,
+    },
+    /// The stored form was refused.
+    #[error("cannot load the predictor of policy `{path}`")]
+    Form {
+        /// Directory.
+        path: String,
+        /// The reason.
+        #[source]
+        source: LoadError,
+    },
+    /// The stored featurizer was refused.
+    #[error("cannot load the featurizer of policy `{path}`")]
+    Featurizer {
+        /// Directory.
+        path: String,
+        /// The reason.
+        #[source]
+        source: FeatureError,
+    },
+    /// The stored selector was refused.
+    #[error("cannot load the selector of policy `{path}`")]
+    Selector {
+        /// Directory.
+        path: String,
+        /// The reason.
+        #[source]
+        source: SelectorError,
+    },
+}
+
+/// A policy about to be stored: everything the digest is not computed from.
+#[derive(Debug)]
+pub struct Draft {
+    /// Name it is served under.
+    pub name: String,
+    /// Registered method that made it.
+    pub method: String,
+    /// Seed it was trained with.
+    pub seed: u64,
+    /// Arms, in the order of every prediction.
+    pub arms: Vec<Arm>,
+    /// Makes the features.
+    pub featurizer: Arc<dyn Featurizer>,
+    /// Predicts outcomes.
+    pub predictor: Box<dyn Predictor>,
+    /// How an arm is chosen.
+    pub selector: SelectorSpec,
+    /// Parameters of the method, as resolved.
+    pub params: serde_json::Value,
+    /// What it was trained on.
+    pub data: DataRecord,
+    /// Headline figures by name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Draft {
+    /// The policy in memory, exactly as it would be loaded from disk.
+    ///
+    /// # Errors
+    /// If the selector's settings do not fit the arms or weights cannot be serialised.
+    pub fn into_policy(self) -> Result<Policy, ArtifactError> {
+        let (manifest, _) = self.encode()?;
+        let selector = build_selector(&self.selector, &self.arms, "(in memory)")?;
+        let digest = digest_of(&manifest)?;
+        let Self { arms, featurizer, predictor, .. } = self;
+        Ok(Policy { manifest, digest, arms, featurizer, predictor, selector })
+    }
+
+    /// The manifest and the files it speaks of.
+    fn encode(&self) -> Result<(Manifest, Vec<(&'static str, Vec<u8>)>), ArtifactError> {
+        let state = self.predictor.state();
+        let spec = self.featurizer.spec().clone();
+        let weights = [(PREDICTOR, state.tensors), (FEATURIZER, self.featurizer.tensors())];
+        let mut encoded = Vec::new();
+        for (name, tensors) in weights {
+            let bytes =
+                safetensors_codec::encode(&tensors).map_err(|reason| not_an_artifact("(new)", reason))?;
+            encoded.push((name, bytes));
+        }
+        let digest = featurizer_digest(&spec, &encoded[1].1);
+        let record = |bytes: &[u8]| FileRecord {
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+        };
+        let form = self.predictor.form();
+        let version = forms::ALL.iter().find(|row| row.name == form).map_or(0, |row| row.version);
+        let manifest = Manifest {
+            kind: KIND.to_owned(),
+            format: FORMAT,
+            name: self.name.clone(),
+            method: self.method.clone(),
+            crate_version: env!("CARGO_PKG_VERSION").to_owned(),
+            seed: self.seed,
+            form: FormRecord { name: form.to_owned(), version, config: state.config },
+            arms: self.arms.clone(),
+            featurizer: FeaturizerRecord { spec, digest },
+            selector: self.selector.clone(),
+            params: self.params.clone(),
+            data: self.data.clone(),
+            metrics: self.metrics.clone(),
+            files: encoded.iter().map(|(name, bytes)| ((*name).to_owned(), record(bytes))).collect(),
+            unknown: BTreeMap::new(),
+        };
+        Ok((manifest, encoded))
+    }
+}
+
+/// Stores a policy as directory `path`, which must not exist or be an artifact to be replaced.
+///
+/// # Errors
+/// If the directory exists and is something else, or a file cannot be written; nothing is left behind.
+pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
+    build_selector(&draft.selector, &draft.arms, &path.display().to_string())?;
+    if path.exists() && !path.join(MANIFEST).is_file() && !files::is_empty_dir(path) {
+        let reason = "it exists and holds no manifest.json; choose another directory".to_owned();
+        return Err(not_an_artifact(&path.display().to_string(), reason));
+    }
+    let (manifest, mut encoded) = draft.encode()?;
+    encoded.push((MANIFEST, manifest_bytes(&manifest)?));
+    let entries: Vec<(&str, &[u8])> = encoded.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    files::write_dir(path, &entries)?;
+    Ok(manifest)
+}
+
+/// Reads a policy, checking every digest.
+///
+/// # Errors
+/// If anything is missing, damaged, unknown or newer than this build; the reason is named.
+pub fn load(path: &Path) -> Result<Policy, ArtifactError> {
+    let shown = path.display().to_string();
+    let (manifest, digest) = read_manifest(path)?;
+    let mut contents: BTreeMap<&str, Tensors> = BTreeMap::new();
+    for name in [PREDICTOR, FEATURIZER] {
+        let bytes = read_checked(path, &manifest, name)?;
+        if name == FEATURIZER
+            && featurizer_digest(&manifest.featurizer.spec, &bytes) != manifest.featurizer.digest
+        {
+            let reason = "its digest is not the one of the featurizer the policy was trained with".to_owned();
+            return Err(ArtifactError::Damaged { path: shown, file: name.to_owned(), reason });
+        }
+        let tensors = safetensors_codec::decode(&bytes).map_err(|reason| ArtifactError::Damaged {
+            path: shown.clone(),
+            file: name.to_owned(),
+            reason,
+        })?;
+        contents.insert(name, tensors);
+    }
+    let form = &manifest.form;
+    let tensors = contents.remove(PREDICTOR).unwrap_or_default();
+    let state = FormState { config: form.config.clone(), tensors };
+    let predictor = forms::load(&form.name, form.version, state, manifest.arms.len())
+        .map_err(|source| ArtifactError::Form { path: shown.clone(), source })?;
+    let featurizer =
+        features::restore(&manifest.featurizer.spec, contents.remove(FEATURIZER).unwrap_or_default())
+            .map_err(|source| ArtifactError::Featurizer { path: shown.clone(), source })?;
+    if let Some(expected) = predictor.dim().filter(|dim| *dim != featurizer.dim()) {
+        let reason =
+            format!("the featurizer makes width {}, the predictor reads {expected}", featurizer.dim());
+        return Err(ArtifactError::Damaged { path: shown, file: MANIFEST.to_owned(), reason });
+    }
+    let selector = build_selector(&manifest.selector, &manifest.arms, &shown)?;
+    Ok(Policy { arms: manifest.arms.clone(), manifest, digest, featurizer, predictor, selector })
+}
+
+/// Checks an artifact without using it: everything [`load`] checks.
+///
+/// # Errors
+/// As [`load`].
+pub fn verify(path: &Path) -> Result<Manifest, ArtifactError> {
+    load(path).map(|policy| policy.manifest)
+}
+
+fn read_manifest(path: &Path) -> Result<(Manifest, String), ArtifactError> {
+    let shown = path.display().to_string();
+    let file = path.join(MANIFEST);
+    if !file.is_file() {
+        return Err(not_an_artifact(&shown, "it has no manifest.json".to_owned()));
+    }
+    let bytes = files::read_up_to(&file, MANIFEST_BYTES_MAX)?;
+    let malformed = |error: serde_json::Error| not_an_artifact(&shown, format!("manifest.json: {error}"));
+    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(malformed)?;
+    if value["kind"] != KIND {
+        let reason = format!("manifest.json has kind {}, expected \"{KIND}\"", value["kind"]);
+        return Err(not_an_artifact(&shown, reason));
+    }
+    // The format is judged before the rest is read: a newer layout may not even parse.
+    match value["format"].as_u64().and_then(|f| u32::try_from(f).ok()) {
+        Some(found) if found > FORMAT => return Err(ArtifactError::NewerFormat { path: shown, found }),
+        Some(1..) => {}
+        _ => return Err(not_an_artifact(&shown, format!("manifest.json has format {}", value["format"]))),
+    }
+    let manifest: Manifest = serde_json::from_value(value).map_err(malformed)?;
+    if manifest.arms.is_empty() {
+        return Err(not_an_artifact(&shown, "manifest.json lists no arms".to_owned()));
+    }
+    Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))
+}
+
+fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, ArtifactError> {
+    let damaged = |reason: String| ArtifactError::Damaged {
+        path: path.display().to_string(),
+        file: name.to_owned(),
+        reason,
+    };
+    let record =
+        manifest.files.get(name).ok_or_else(|| damaged("the manifest does not list it".to_owned()))?;
+    let file = path.join(name);
+    if !file.is_file() {
+        return Err(damaged("the file is missing".to_owned()));
+    }
+    let bytes = files::read_up_to(&file, record.bytes)?;
+    let found = blake3::hash(&bytes).to_hex().to_string();
+    if bytes.len() as u64 != record.bytes || found != record.blake3 {
+        return Err(damaged(format!("its digest is {found}, the manifest says {}", record.blake3)));
+    }
+    Ok(bytes)
+}
+
+fn build_selector(spec: &SelectorSpec, arms: &[Arm], path: &str) -> Result<Box<dyn Selector>, ArtifactError> {
+    selectors::build(spec, arms).map_err(|source| ArtifactError::Selector { path: path.to_owned(), source })
+}
+
+fn manifest_bytes(manifest: &Manifest) -> Result<Vec<u8>, ArtifactError> {
+    let mut bytes =
+        serde_json::to_vec_pretty(manifest).map_err(|e| not_an_artifact("(new)", e.to_string()))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+fn digest_of(manifest: &Manifest) -> Result<String, ArtifactError> {
+    Ok(blake3::hash(&manifest_bytes(manifest)?).to_hex().to_string())
+}
+
+fn featurizer_digest(spec: &features::FeaturizerSpec, weights: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(spec.name.as_bytes());
+    hasher.update(&(spec.dim as u64).to_le_bytes());
+    hasher.update(spec.settings.to_string().as_bytes());
+    hasher.update(weights);
+    hasher.finalize().to_hex().to_string()
+}
+
+fn not_an_artifact(path: &str, reason: String) -> ArtifactError {
+    ArtifactError::NotAnArtifact { path: path.to_owned(), reason }
+}

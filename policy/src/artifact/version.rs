@@ -1,0 +1,9 @@
+//! Named constants of the artifact format; every change of the layout gets a line here.
+
+/// Marks a manifest as one of ours.
+pub const KIND: &str = "routewright-policy";
+
+/// Newest layout this build writes and reads.
+///
+/// 1: manifest with form, arms, featurizer, selector, params, data, metrics, files; safetensors weights.
+pub const FORMAT: u32 = 1;

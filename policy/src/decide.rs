@@ -1,0 +1,392 @@
+//! A decision: which arm, from which distribution, and why.
+
+use crate::artifact::Manifest;
+use crate::selectors::Utility;
+use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
+use rand::RngExt;
+use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
+use routewright_data::suggest::near_names;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// What the caller values, in units of score. Replaces the policy's own selector where given.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Objective {
+    /// Weight of the predicted score.
+    #[serde(default = "one")]
+    pub quality: f64,
+    /// Score given up to save one US dollar.
+    #[serde(default)]
+    pub cost: f64,
+    /// Score given up to save one second of mean latency.
+    #[serde(default)]
+    pub latency: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// What the chosen arm must satisfy.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constraints {
+    /// Greatest predicted price of the call, US dollars.
+    #[serde(default)]
+    pub max_cost_usd: Option<f64>,
+    /// Greatest mean latency of the arm, milliseconds.
+    #[serde(default)]
+    pub max_latency_ms: Option<f64>,
+    /// Tags the arm must all have.
+    #[serde(default)]
+    pub tags: Vec<String>,
+}
+
+/// One query to decide on.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    /// Text, or precomputed vector.
+    pub input: FeatureInput<'a>,
+    /// Source (task) of the query, where the caller knows it.
+    pub source: Option<&'a str>,
+    /// Arms the caller can call; `None` means all.
+    pub candidates: Option<&'a [String]>,
+    /// Replaces the policy's selector by `quality * score - cost * cost_usd - latency * seconds`.
+    pub objective: Option<Objective>,
+    /// What the chosen arm must satisfy.
+    pub constraints: Constraints,
+    /// Seed of the draw; the same seed and request give the same decision.
+    pub seed: u64,
+}
+
+/// Why an arm could not be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exclusion {
+    /// The caller did not list it.
+    NotCandidate,
+    /// Its predicted price is over the limit, or unknown.
+    MaxCost,
+    /// Its mean latency is over the limit, or unknown.
+    MaxLatency,
+    /// It lacks a tag asked for.
+    Tags,
+}
+
+/// Why the arm was chosen; a closed list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The policy's selector chose it.
+    Selected,
+    /// The objective of the request chose it.
+    Objective,
+    /// It was the only eligible arm.
+    OnlyEligible,
+    /// The deadline passed: the default arm.
+    DeadlineDefault,
+}
+
+/// One arm as the decision saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Predicted score.
+    pub score: f32,
+    /// Standard error of the score, where known.
+    pub score_se: Option<f32>,
+    /// Predicted price, US dollars, where known.
+    pub cost_usd: Option<f32>,
+    /// Mean latency, milliseconds, where known.
+    pub latency_ms: Option<f64>,
+    /// Probability it had of being chosen.
+    pub propensity: f32,
+    /// Why it could not be chosen, if so.
+    pub excluded_by: Option<Exclusion>,
+}
+
+/// The lambda at which another arm would have been chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Flip {
+    /// Score per US dollar above which the choice changes.
+    pub lambda: f64,
+    /// Index of the arm then chosen.
+    pub arm: usize,
+}
+
+/// An arm, drawn from a stated distribution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Index of the chosen arm.
+    pub arm: usize,
+    /// Probability it was drawn with.
+    pub propensity: f32,
+    /// Every arm of the policy, in order.
+    pub candidates: Vec<Candidate>,
+    /// Why.
+    pub reason: Reason,
+    /// Where a higher price of money would change the choice, if anywhere.
+    pub flip: Option<Flip>,
+    /// Training rows the prediction rests on, where the form has them.
+    pub neighborhood: Option<Neighborhood>,
+}
+
+/// Why no decision could be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecideError {
+    /// No features could be made of the query.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// The predictor refused the features.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+    /// A candidate is no arm of the policy.
+    #[error("unknown candidate `{model}`; {hint}")]
+    UnknownCandidate {
+        /// Name given.
+        model: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// A number of the request is not valid.
+    #[error("`{field}` is `{value}`, expected {expected}")]
+    Number {
+        /// Field of the request.
+        field: &'static str,
+        /// Value given.
+        value: f64,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// Every arm is excluded.
+    #[error("no arm is eligible: {summary}")]
+    NoEligible {
+        /// Each arm and what excluded it.
+        summary: String,
+    },
+}
+
+/// A trained policy, ready to decide. Immutable; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Policy {
+    /// What the artifact says about itself.
+    pub manifest: Manifest,
+    /// Digest of the manifest, and with it of every file: 64 hex digits.
+    pub digest: String,
+    /// Arms, in the order of every prediction.
+    pub arms: Vec<Arm>,
+    /// Makes the features.
+    pub featurizer: Arc<dyn Featurizer>,
+    /// Predicts outcomes.
+    pub predictor: Box<dyn Predictor>,
+    /// Chooses.
+    pub selector: Box<dyn Selector>,
+}
+
+impl Policy {
+    /// Predicts the outcome of every arm on every input.
+    ///
+    /// # Errors
+    /// If features cannot be made or are refused.
+    pub fn predict(
+        &self,
+        inputs: &[FeatureInput<'_>],
+        sources: &[Option<&str>],
+    ) -> Result<Prediction, DecideError> {
+        let features = self.featurizer.featurize(inputs)?;
+        Ok(self.predictor.predict(&Batch { features: &features, sources })?)
+    }
+
+    /// Decides one query.
+    ///
+    /// # Errors
+    /// If the request is not valid, features cannot be made, or no arm is eligible.
+    pub fn decide(&self, request: &Request<'_>) -> Result<Decision, DecideError> {
+        let mut prediction = self.predict(&[request.input], &[request.source])?;
+        let neighborhood = prediction.neighborhoods.as_mut().and_then(Vec::pop);
+        self.decide_row(&prediction.row(0), neighborhood, request)
+    }
+
+    /// Decides many queries with one prediction; each entry is that query's own result.
+    ///
+    /// # Errors
+    /// If features cannot be made for the batch.
+    pub fn decide_batch(
+        &self,
+        requests: &[Request<'_>],
+    ) -> Result<Vec<Result<Decision, DecideError>>, DecideError> {
+        let inputs: Vec<FeatureInput<'_>> = requests.iter().map(|r| r.input).collect();
+        let sources: Vec<Option<&str>> = requests.iter().map(|r| r.source).collect();
+        let mut prediction = self.predict(&inputs, &sources)?;
+        let mut neighborhoods = prediction.neighborhoods.take().unwrap_or_default().into_iter();
+        let decide = |(row, request)| self.decide_row(&prediction.row(row), neighborhoods.next(), request);
+        Ok(requests.iter().enumerate().map(decide).collect())
+    }
+
+    fn decide_row(
+        &self,
+        row: &PredictionRow<'_>,
+        neighborhood: Option<Neighborhood>,
+        request: &Request<'_>,
+    ) -> Result<Decision, DecideError> {
+        check_numbers(request)?;
+        let excluded = self.exclusions(row, request)?;
+        let eligible: Vec<bool> = excluded.iter().map(Option::is_none).collect();
+        if !eligible.contains(&true) {
+            return Err(DecideError::NoEligible { summary: self.exclusion_summary(&excluded) });
+        }
+        let (distribution, lambda, reason) = self.distribution(row, &eligible, request);
+        let arm = draw(&distribution, request.seed);
+        let candidates = (0..self.arms.len())
+            .map(|i| Candidate {
+                score: row.score[i],
+                score_se: row.score_se.map(|se| se[i]),
+                cost_usd: (!row.cost_usd[i].is_nan()).then_some(row.cost_usd[i]),
+                latency_ms: self.arms[i].mean_latency_ms,
+                propensity: distribution[i],
+                excluded_by: excluded[i],
+            })
+            .collect();
+        let flip = flip(row, &eligible, arm, lambda);
+        Ok(Decision { arm, propensity: distribution[arm], candidates, reason, flip, neighborhood })
+    }
+
+    fn distribution(
+        &self,
+        row: &PredictionRow<'_>,
+        eligible: &[bool],
+        request: &Request<'_>,
+    ) -> (Vec<f32>, f64, Reason) {
+        let only = eligible.iter().filter(|ok| **ok).count() == 1;
+        let Some(objective) = request.objective else {
+            let reason = if only { Reason::OnlyEligible } else { Reason::Selected };
+            return (self.selector.distribution(row, eligible), self.selector.lambda(), reason);
+        };
+        let seconds = |arm: usize| self.arms[arm].mean_latency_ms.unwrap_or(0.0) / 1000.0;
+        let weigh = |(arm, &score): (usize, &f32)| {
+            (objective.quality * f64::from(score) - objective.latency * seconds(arm)) as f32
+        };
+        let score: Vec<f32> = row.score.iter().enumerate().map(weigh).collect();
+        let weighted = PredictionRow { score: &score, ..*row };
+        let reason = if only { Reason::OnlyEligible } else { Reason::Objective };
+        let lambda =
+            if objective.quality > 0.0 { objective.cost / objective.quality } else { objective.cost };
+        (Utility { lambda: objective.cost }.distribution(&weighted, eligible), lambda, reason)
+    }
+
+    fn exclusions(
+        &self,
+        row: &PredictionRow<'_>,
+        request: &Request<'_>,
+    ) -> Result<Vec<Option<Exclusion>>, DecideError> {
+        for model in request.candidates.unwrap_or_default() {
+            if !self.arms.iter().any(|arm| arm.model == *model) {
+                let hint = near_names(model, self.arms.iter().map(|arm| arm.model.as_str()));
+                return Err(DecideError::UnknownCandidate { model: model.clone(), hint });
+            }
+        }
+        let limits = &request.constraints;
+        // An unknown price or latency cannot be promised to be within a limit.
+        let within =
+            |value: Option<f64>, limit: Option<f64>| limit.is_none_or(|max| value.is_some_and(|v| v <= max));
+        let exclude = |(arm, cost): (&Arm, &f32)| {
+            let cost = (!cost.is_nan()).then(|| f64::from(*cost));
+            if request.candidates.is_some_and(|c| !c.contains(&arm.model)) {
+                Some(Exclusion::NotCandidate)
+            } else if !limits.tags.iter().all(|tag| arm.tags.contains(tag)) {
+                Some(Exclusion::Tags)
+            } else if !within(cost, limits.max_cost_usd) {
+                Some(Exclusion::MaxCost)
+            } else if !within(arm.mean_latency_ms, limits.max_latency_ms) {
+                Some(Exclusion::MaxLatency)
+            } else {
+                None
+            }
+        };
+        Ok(self.arms.iter().zip(row.cost_usd).map(exclude).collect())
+    }
+
+    fn exclusion_summary(&self, excluded: &[Option<Exclusion>]) -> String {
+        let say = |exclusion: &Exclusion| match exclusion {
+            Exclusion::NotCandidate => "not a candidate",
+            Exclusion::MaxCost => "over max_cost_usd",
+            Exclusion::MaxLatency => "over max_latency_ms",
+            Exclusion::Tags => "lacks a tag",
+        };
+        let entries = self.arms.iter().zip(excluded);
+        let entries =
+            entries.filter_map(|(arm, e)| e.as_ref().map(|e| format!("`{}` {}", arm.model, say(e))));
+        entries.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn check_numbers(request: &Request<'_>) -> Result<(), DecideError> {
+    const EXPECTED: &str = "a finite number of at least 0";
+    let objective = request.objective.unwrap_or(Objective { quality: 1.0, cost: 0.0, latency: 0.0 });
+    let limits = &request.constraints;
+    let numbers = [
+        ("objective.quality", objective.quality),
+        ("objective.cost", objective.cost),
+        ("objective.latency", objective.latency),
+        ("constraints.max_cost_usd", limits.max_cost_usd.unwrap_or(0.0)),
+        ("constraints.max_latency_ms", limits.max_latency_ms.unwrap_or(0.0)),
+    ];
+    match numbers.into_iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+        Some((field, value)) => Err(DecideError::Number { field, value, expected: EXPECTED }),
+        None => Ok(()),
+    }
+}
+
+/// Draws an arm; rounding of the sum never leaves the draw without an arm.
+fn draw(distribution: &[f32], seed: u64) -> usize {
+    let mut remaining: f32 = routewright_data::rng::stream(seed, "decide").random();
+    let mut last = 0;
+    for (arm, &p) in distribution.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+        last = arm;
+        remaining -= p;
+        if remaining < 0.0 {
+            return arm;
+        }
+    }
+    last
+}
+
+/// Least lambda above the present one at which a cheaper arm overtakes the chosen one.
+fn flip(row: &PredictionRow<'_>, eligible: &[bool], chosen: usize, lambda: f64) -> Option<Flip> {
+    let point = |arm: usize| (f64::from(row.cost_usd[arm]), f64::from(row.score[arm]));
+    let (cost, score) = point(chosen);
+    (0..row.score.len())
+        .filter(|&arm| eligible[arm] && arm != chosen)
+        .filter_map(|arm| {
+            let (other_cost, other_score) = point(arm);
+            let lambda_flip = (score - other_score) / (cost - other_cost);
+            (other_cost < cost && lambda_flip >= lambda).then_some(Flip { lambda: lambda_flip, arm })
+        })
+        .min_by(|a, b| a.lambda.total_cmp(&b.lambda))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_distribution_and_never_fall_off_its_end() {
+        let distribution = [0.25, 0.0, 0.75];
+        let mut counts = [0; 3];
+        for seed in 0..4000 {
+            counts[draw(&distribution, seed)] += 1;
+        }
+        assert_eq!(counts[1], 0);
+        assert!((900..1100).contains(&counts[0]), "{counts:?}");
+        assert_eq!(draw(&[0.0, 0.99999, 0.0], 3), 1);
+    }
+
+    #[test]
+    fn the_flip_is_where_the_cheaper_arm_has_the_same_utility() {
+        let row = PredictionRow { score: &[0.5, 0.7, 0.8], score_se: None, cost_usd: &[0.001, 0.01, 0.11] };
+        let flip = flip(&row, &[true; 3], 2, 0.0).unwrap();
+        assert_eq!(flip.arm, 1);
+        assert!((flip.lambda - 1.0).abs() < 1e-5, "{flip:?}"); // (0.8 - 0.7) / (0.11 - 0.01)
+    }
+}

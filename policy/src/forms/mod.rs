@@ -1,0 +1,53 @@
+//! The learned shapes. One file a form, one row in [`ALL`]; an artifact names its form by the row's name.
+
+use crate::{FormState, LoadError, Predictor};
+
+mod constant;
+mod cost;
+
+pub use constant::Constant;
+pub use cost::CostModel;
+
+/// A registered form: how artifacts of it are restored.
+#[derive(Debug, Clone, Copy)]
+pub struct FormRow {
+    /// Name stored in the manifest.
+    pub name: &'static str,
+    /// Newest layout of its state this build writes and reads.
+    pub version: u32,
+    /// What it computes, in one line.
+    pub title: &'static str,
+    /// Restores a predictor over `n_arms` arms from its state.
+    pub load: fn(FormState, usize) -> Result<Box<dyn Predictor>, LoadError>,
+}
+
+/// Every form, in the order of the documentation.
+pub static ALL: &[FormRow] = &[constant::ROW];
+
+/// Restores a predictor from its stored state.
+///
+/// # Errors
+/// If the form is unknown, newer than this build, or its state is not valid.
+pub fn load(
+    form: &str,
+    version: u32,
+    state: FormState,
+    n_arms: usize,
+) -> Result<Box<dyn Predictor>, LoadError> {
+    let Some(row) = ALL.iter().find(|row| row.name == form) else {
+        let known = ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(", ");
+        return Err(LoadError::UnknownForm { form: form.to_owned(), known });
+    };
+    if version > row.version {
+        return Err(LoadError::NewerForm { form: form.to_owned(), found: version, known: row.version });
+    }
+    (row.load)(state, n_arms)
+}
+
+/// Reads the configuration of a form, naming the form in the error.
+pub(crate) fn config<T: serde::de::DeserializeOwned>(
+    form: &'static str,
+    value: serde_json::Value,
+) -> Result<T, LoadError> {
+    serde_json::from_value(value).map_err(|error| LoadError::Config { form, reason: error.to_string() })
+}

@@ -1,0 +1,28 @@
+//! What a trained policy *is*: predict, then select.
+//!
+//! A [`Predictor`] maps features `(n, dim)` to a [`Prediction`]: score and cost of every arm. A
+//! [`Selector`] turns one row of it and the constraints of a [`Request`] into a probability over arms.
+//! A [`Policy`] is a featurizer, a predictor, a selector and the arms they speak of; it is stored as an
+//! artifact (see [`artifact`]) and never changes afterwards.
+//!
+//! Life of a decision: text → [`routewright_data::features::Featurizer`] → [`Predictor::predict`] →
+//! eligibility from [`Constraints`] → [`Selector::distribution`] → one draw with the seed of the request →
+//! [`Decision`], which carries the whole distribution it was drawn from.
+//!
+//! This crate is sans-IO: it reads no clock, no environment, no global random generator, and it never
+//! calls a model. Only [`artifact`] touches files.
+
+pub mod artifact;
+pub mod decide;
+pub mod forms;
+mod predict;
+pub mod selectors;
+
+pub use decide::{
+    Candidate, Constraints, DecideError, Decision, Exclusion, Objective, Policy, Reason, Request,
+};
+pub use predict::{
+    Arm, Batch, FormState, LoadError, Neighborhood, PredictError, Prediction, PredictionRow, Predictor,
+    Price, check_batch,
+};
+pub use selectors::{Selector, SelectorSpec};

@@ -1,0 +1,158 @@
+//! From a prediction to a probability over arms. One file a selector, one row in [`ALL`].
+//!
+//! A selector wraps any predictor: cost-quality trade-off, budgets, thresholds and mixing live here and
+//! nowhere else. It returns the exact distribution the decision is drawn from; exact ties share their mass
+//! equally, so that the order of the arms never matters.
+
+use crate::{Arm, PredictionRow};
+use routewright_data::suggest::near_names;
+use serde::{Deserialize, Serialize};
+use std::fmt::Debug;
+
+mod argmax;
+mod budget;
+mod cheapest;
+mod cheapest_within;
+mod mixture;
+mod threshold;
+mod uniform;
+mod utility;
+
+pub use argmax::Argmax;
+pub use budget::Budget;
+pub use cheapest::Cheapest;
+pub use cheapest_within::CheapestWithin;
+pub use mixture::{Mixture, Part};
+pub use threshold::Threshold;
+pub use uniform::Uniform;
+pub use utility::Utility;
+
+/// Name and settings of a selector, as the manifest stores them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SelectorSpec {
+    /// Name of the row in [`ALL`].
+    pub name: String,
+    /// Its settings, an object.
+    #[serde(default)]
+    pub settings: serde_json::Value,
+}
+
+impl SelectorSpec {
+    /// The spec of a selector without settings.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), settings: serde_json::json!({}) }
+    }
+}
+
+/// Why a selector could not be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SelectorError {
+    /// No selector of that name.
+    #[error("unknown selector `{name}`; {hint}")]
+    Unknown {
+        /// Name asked for.
+        name: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// The settings are not valid.
+    #[error("the settings of selector `{name}` are not valid: {reason}")]
+    Settings {
+        /// Name of the selector.
+        name: &'static str,
+        /// What is wrong and what would be accepted.
+        reason: String,
+    },
+}
+
+/// Turns the prediction for one query into a probability over arms.
+pub trait Selector: Send + Sync + Debug {
+    /// Name and settings.
+    fn spec(&self) -> SelectorSpec;
+
+    /// Probabilities, one an arm: zero where `eligible` is false, non-negative, summing to 1.
+    ///
+    /// `eligible` has one entry an arm, at least one of them true; a score is always finite, a cost may
+    /// be `NaN` (unknown).
+    fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32>;
+
+    /// What one US dollar is worth in score to this selector (0 where it does not trade them off).
+    fn lambda(&self) -> f64 {
+        0.0
+    }
+}
+
+/// A registered selector.
+#[derive(Debug, Clone, Copy)]
+pub struct SelectorRow {
+    /// Name in manifests, config files and on the command line.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub title: &'static str,
+    /// Builds it from its settings for the given arms.
+    pub build: fn(&serde_json::Value, &[Arm]) -> Result<Box<dyn Selector>, SelectorError>,
+}
+
+/// Every selector, in the order of the documentation.
+pub static ALL: &[SelectorRow] = &[
+    argmax::ROW,
+    utility::ROW,
+    budget::ROW,
+    cheapest_within::ROW,
+    threshold::ROW,
+    mixture::ROW,
+    cheapest::ROW,
+    uniform::ROW,
+];
+
+/// Builds a selector for the given arms.
+///
+/// # Errors
+/// If the name is unknown (near names are offered) or a setting is not valid.
+pub fn build(spec: &SelectorSpec, arms: &[Arm]) -> Result<Box<dyn Selector>, SelectorError> {
+    let Some(row) = ALL.iter().find(|row| row.name == spec.name) else {
+        let hint = near_names(&spec.name, ALL.iter().map(|row| row.name));
+        return Err(SelectorError::Unknown { name: spec.name.clone(), hint });
+    };
+    (row.build)(&spec.settings, arms)
+}
+
+/// Reads settings, naming the selector in the error; `null` reads as no settings.
+fn settings<T: serde::de::DeserializeOwned>(
+    name: &'static str,
+    value: &serde_json::Value,
+) -> Result<T, SelectorError> {
+    let value = if value.is_null() { serde_json::json!({}) } else { value.clone() };
+    serde_json::from_value(value).map_err(|error| SelectorError::Settings { name, reason: error.to_string() })
+}
+
+/// Checks a number of the settings.
+fn finite_at_least(name: &'static str, key: &str, value: f64, least: f64) -> Result<f64, SelectorError> {
+    if value.is_finite() && value >= least {
+        return Ok(value);
+    }
+    let reason = format!("`{key}` is `{value}`, expected a finite number of at least {least}");
+    Err(SelectorError::Settings { name, reason })
+}
+
+/// Shares the mass among the eligible arms of the greatest `value`; equal values go to the cheaper arm,
+/// equal prices share equally. Unknown costs count as dearest.
+fn share_best(values: &[f64], row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
+    let cost = |arm: usize| {
+        let cost = row.cost_usd[arm];
+        if cost.is_nan() { f32::INFINITY } else { cost }
+    };
+    let arms = || (0..values.len()).filter(|&arm| eligible[arm]);
+    let best = arms().map(|arm| values[arm]).fold(f64::NEG_INFINITY, f64::max);
+    let least = arms().filter(|&arm| values[arm] == best).map(cost).fold(f32::INFINITY, f32::min);
+    let winners: Vec<usize> = arms().filter(|&arm| values[arm] == best && cost(arm) == least).collect();
+    let mut out = vec![0.0; values.len()];
+    for &arm in &winners {
+        out[arm] = 1.0 / winners.len() as f32;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! What a method is, and the row it is registered by.
+
+use crate::progress::Progress;
+use routewright_data::features::Featurizer;
+use routewright_data::suggest::near_names;
+use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_policy::{Predictor, SelectorSpec};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Where tensors are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Device {
+    /// The processor; byte-equal artifacts for the same seed.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU (cargo feature `cuda`).
+    Cuda,
+}
+
+/// Everything a method may look at.
+#[derive(Debug, Clone, Copy)]
+pub struct FitContext<'a> {
+    /// Rows to learn from. Validation slices are cut from it by the method, see [`crate::validation`].
+    pub train: &'a OutcomeTable,
+    /// Features of `train`, shape `(n_queries, dim)`.
+    pub features: &'a FeatureMatrix,
+    /// The featurizer that made them.
+    pub featurizer: &'a Arc<dyn Featurizer>,
+    /// Seed of every random choice; draw from `routewright_data::rng::stream(seed, purpose)`.
+    pub seed: u64,
+    /// Where tensors are computed.
+    pub device: Device,
+    /// Told how far it is.
+    pub progress: &'a dyn Progress,
+    /// Folder for checkpoints of a long fit, where the caller wants to be able to resume.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// What a method learned.
+#[derive(Debug)]
+pub struct Fitted {
+    /// Predicts score and cost of every arm, in the order of `train.models`.
+    pub predictor: Box<dyn Predictor>,
+    /// Replaces the featurizer of the context where the method trained its own encoder.
+    pub featurizer: Option<Arc<dyn Featurizer>>,
+    /// The selector that goes with the method; `argmax` unless the method is one (e.g. `cheapest`).
+    pub selector: SelectorSpec,
+    /// Parameters as used, with everything that was chosen on a validation slice filled in.
+    pub params: serde_json::Value,
+    /// Figures of the validation slice, by name.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+impl Fitted {
+    /// A fit with the context's featurizer, the `argmax` selector and no figures.
+    pub fn new(predictor: Box<dyn Predictor>, params: &impl Serialize) -> Self {
+        Self {
+            predictor,
+            featurizer: None,
+            selector: SelectorSpec::named("argmax"),
+            params: serde_json::to_value(params).unwrap_or_default(),
+            metrics: BTreeMap::new(),
+        }
+    }
+}
+
+/// Why a method could not be fitted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FitError {
+    /// No method of that name.
+    #[error("unknown method `{name}`; {hint}")]
+    UnknownMethod {
+        /// Name asked for.
+        name: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// A parameter is not known or not valid.
+    #[error("the parameters of method `{method}` are not valid: {reason}")]
+    Params {
+        /// Name of the method.
+        method: &'static str,
+        /// What is wrong and what would be accepted.
+        reason: String,
+    },
+    /// The log cannot carry this method.
+    #[error("cannot fit method `{method}` on this log: {reason}")]
+    Log {
+        /// Name of the method.
+        method: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+    /// The device cannot be used.
+    #[error("cannot use device `{device}`: {reason}")]
+    Device {
+        /// Name of the device.
+        device: &'static str,
+        /// What is missing.
+        reason: String,
+    },
+    /// A checkpoint could not be read or written.
+    #[error("cannot {action} checkpoint `{path}`: {reason}")]
+    Checkpoint {
+        /// What was attempted.
+        action: &'static str,
+        /// Path of the checkpoint.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The computation broke down.
+    #[error("method `{method}` failed: {reason}")]
+    Numeric {
+        /// Name of the method.
+        method: &'static str,
+        /// What happened.
+        reason: String,
+    },
+}
+
+/// A recipe that produces a policy.
+pub trait Method {
+    /// The paper's own name, kebab-case.
+    const NAME: &'static str;
+    /// Hyper-parameters; their `Default` is what the documentation shows.
+    type Params: Default + Serialize + DeserializeOwned;
+
+    /// Learns from `context.train`.
+    ///
+    /// # Errors
+    /// If a parameter is out of range or the log cannot carry the method.
+    fn fit(params: &Self::Params, context: &FitContext<'_>) -> Result<Fitted, FitError>;
+}
+
+/// What a method needs of the log or the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Query features.
+    Features,
+    /// The source of each query, at decision time too.
+    Source,
+    /// Preferences between pairs of answers, or outcomes they can be made from.
+    Preferences,
+    /// The outcomes of the very queries decided on: evaluation only.
+    Outcomes,
+}
+
+/// When a method acts, as the survey sorts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Chooses before inference.
+    Before,
+    /// Not of the survey: a yardstick.
+    Baseline,
+}
+
+/// A registered method; the only place its name is spelled.
+#[derive(Debug, Clone, Copy)]
+pub struct MethodRow {
+    /// Name on the command line and in artifacts.
+    pub name: &'static str,
+    /// What it does, in one line.
+    pub title: &'static str,
+    /// arXiv id, where there is a paper.
+    pub paper: Option<&'static str>,
+    /// When it acts.
+    pub family: Family,
+    /// What it needs.
+    pub needs: &'static [Need],
+    /// Default parameters, an object.
+    pub defaults: fn() -> serde_json::Value,
+    /// Fits with the given parameters (an object; missing keys take their defaults).
+    pub fit: fn(&serde_json::Value, &FitContext<'_>) -> Result<Fitted, FitError>,
+}
+
+impl MethodRow {
+    /// The row of a typed method.
+    pub const fn of<M: Method>(
+        title: &'static str,
+        paper: Option<&'static str>,
+        family: Family,
+        needs: &'static [Need],
+    ) -> Self {
+        Self { name: M::NAME, title, paper, family, needs, defaults: defaults::<M>, fit: fit::<M> }
+    }
+}
+
+fn defaults<M: Method>() -> serde_json::Value {
+    serde_json::to_value(M::Params::default()).unwrap_or_default()
+}
+
+/// Merges the given keys over the defaults, so that a typo is found by its name.
+fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+    let error = |reason| FitError::Params { method: M::NAME, reason };
+    let mut merged = defaults::<M>();
+    let empty = serde_json::Map::new();
+    let given = match given {
+        serde_json::Value::Null => &empty,
+        serde_json::Value::Object(given) => given,
+        other => return Err(error(format!("expected a table of parameters, found `{other}`"))),
+    };
+    if let Some(known) = merged.as_object_mut() {
+        for (key, value) in given {
+            if !known.contains_key(key) {
+                let hint = near_names(key, known.keys().map(String::as_str));
+                return Err(error(format!("unknown parameter `{key}`; {hint}")));
+            }
+            known.insert(key.clone(), value.clone());
+        }
+    }
+    let params: M::Params = serde_json::from_value(merged).map_err(|e| error(e.to_string()))?;
+    if context.train.n_queries() == 0 || context.train.score.n_present() == 0 {
+        let reason = "it has no scored query".to_owned();
+        return Err(FitError::Log { method: M::NAME, reason });
+    }
+    M::fit(&params, context)
+}

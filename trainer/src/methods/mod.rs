@@ -1,0 +1,26 @@
+//! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
+
+mod baselines;
+
+use crate::method::{FitError, MethodRow};
+use routewright_data::suggest::near_names;
+
+/// Every method, in the order of the documentation.
+pub static ALL: &[MethodRow] = &[
+    baselines::random::ROW,
+    baselines::cheapest::ROW,
+    baselines::best_single::ROW,
+    baselines::source_best::ROW,
+    baselines::oracle::ROW,
+];
+
+/// Finds a method by name.
+///
+/// # Errors
+/// If there is none; near names are offered.
+pub fn find(name: &str) -> Result<&'static MethodRow, FitError> {
+    ALL.iter().find(|row| row.name == name).ok_or_else(|| {
+        let hint = near_names(name, ALL.iter().map(|row| row.name));
+        FitError::UnknownMethod { name: name.to_owned(), hint }
+    })
+}
