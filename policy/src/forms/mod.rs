@@ -2,11 +2,17 @@
 
 use crate::{FormState, LoadError, Predictor};
 
+mod clusters;
 mod constant;
 mod cost;
+mod linear;
+mod neighbors;
 
+pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
 pub use cost::CostModel;
+pub use linear::{Linear, Link};
+pub use neighbors::{Memory, Neighbors, Weighting};
 
 /// A registered form: how artifacts of it are restored.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +28,7 @@ pub struct FormRow {
 }
 
 /// Every form, in the order of the documentation.
-pub static ALL: &[FormRow] = &[constant::ROW];
+pub static ALL: &[FormRow] = &[constant::ROW, neighbors::ROW, clusters::ROW, linear::ROW];
 
 /// Restores a predictor from its stored state.
 ///
