@@ -1,0 +1,41 @@
+//! Outcomes in the order of a policy's arms.
+
+use super::JudgeError;
+use routewright_data::suggest::near_names;
+use routewright_data::{Cells, OutcomeTable};
+use routewright_policy::Arm;
+
+/// The columns of `table` in the order of `arms`; models the policy does not know are dropped, arms the
+/// log does not know become columns of missing cells.
+///
+/// # Errors
+/// If none of the arms is in the log.
+pub fn align(table: &OutcomeTable, arms: &[Arm]) -> Result<OutcomeTable, JudgeError> {
+    let find = |arm: &Arm| table.models.iter().position(|model| *model == arm.model);
+    let columns: Vec<Option<usize>> = arms.iter().map(find).collect();
+    if columns.iter().all(Option::is_none) {
+        let arm = arms.first().map_or_else(String::new, |arm| arm.model.clone());
+        let hint = near_names(&arm, table.models.iter().map(String::as_str));
+        return Err(JudgeError::NoCommonArm { arm, hint });
+    }
+    let cells = |cells: &Cells| {
+        let mut out = Cells::missing(cells.n_rows(), columns.len());
+        for row in 0..cells.n_rows() {
+            for (to, from) in columns.iter().enumerate() {
+                if let Some(value) = from.and_then(|from| cells.get(row, from)) {
+                    out.set(row, to, value);
+                }
+            }
+        }
+        out
+    };
+    Ok(OutcomeTable {
+        queries: table.queries.clone(),
+        models: arms.iter().map(|arm| arm.model.clone()).collect(),
+        score: cells(&table.score),
+        soft_score: table.soft_score.as_ref().map(cells),
+        cost_usd: cells(&table.cost_usd),
+        latency_ms: table.latency_ms.as_ref().map(cells),
+        vectors: table.vectors.clone(),
+    })
+}
