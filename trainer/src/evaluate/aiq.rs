@@ -35,3 +35,29 @@ pub fn aiq(points: &[(f64, f64)], singles: &[SingleModel]) -> Option<f64> {
     let vertices: Vec<(f64, f64)> = upper_hull(&all).into_iter().map(|i| all[i]).collect();
     Some(area(&vertices, least, greatest) / (greatest - least))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::near;
+
+    fn single(cost: f64, score: f64) -> SingleModel {
+        SingleModel { model: format!("m{cost}"), score, cost_usd: Some(cost) }
+    }
+
+    #[test]
+    fn the_area_runs_from_the_cheapest_to_the_dearest_single_model() {
+        let singles = [single(1.0, 0.2), single(2.0, 0.6), single(5.0, 0.65)];
+        // (1, 0.2), (2.5, 0.64), (4, 0.7), flat to 5: (1.5 * 0.42 + 1.5 * 0.67 + 0.7) / 4
+        assert!(near(aiq(&[(4.0, 0.7), (2.5, 0.64)], &singles).unwrap(), 0.58375));
+        // The singles alone: (1 * 0.4 + 3 * 0.625) / 4
+        let alone: Vec<(f64, f64)> = singles.iter().map(|s| (s.cost_usd.unwrap(), s.score)).collect();
+        assert!(near(aiq(&alone, &singles).unwrap(), 0.56875));
+    }
+
+    #[test]
+    fn without_two_prices_there_is_no_area() {
+        assert_eq!(aiq(&[(1.0, 1.0)], &[single(1.0, 0.2), single(1.0, 0.3)]), None);
+        assert_eq!(aiq(&[], &[single(1.0, 0.2), single(2.0, 0.3)]), None);
+    }
+}

@@ -39,3 +39,29 @@ pub fn align(table: &OutcomeTable, arms: &[Arm]) -> Result<OutcomeTable, JudgeEr
         vectors: table.vectors.clone(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::holed;
+
+    fn arm(model: &str) -> Arm {
+        Arm { model: model.to_owned(), ..Arm::default() }
+    }
+
+    #[test]
+    fn columns_follow_the_arms_and_strangers_are_missing() {
+        let aligned = align(&holed(), &[arm("y"), arm("new"), arm("x")]).unwrap();
+        assert_eq!(aligned.models, ["y", "new", "x"]);
+        assert_eq!(
+            (aligned.score.get(1, 0), aligned.score.get(1, 1), aligned.score.get(1, 2)),
+            (Some(1.0), None, Some(0.5))
+        );
+    }
+
+    #[test]
+    fn nothing_in_common_is_an_error_with_the_names_of_the_log() {
+        let error = align(&holed(), &[arm("other")]).unwrap_err().to_string();
+        assert!(error.contains("`other`") && error.contains("`x`, `y`"), "{error}");
+    }
+}

@@ -128,3 +128,47 @@ pub fn apgr(
         cpt_80: curve.cpt(0.8),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{near, prediction, table};
+
+    #[test]
+    fn figures_worked_out_by_hand() {
+        // x is weak, y strong; leads 0.9, 0.5, 0.5, 0.1; gains 1, 0, 1, 0, so the gap is 0.5.
+        let scores = [0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0];
+        let table = table(&["a"; 4], &scores, &[f32::NAN; 8]);
+        let prediction = prediction(2, &[0.0, 0.9, 0.0, 0.5, 0.25, 0.75, 0.0, 0.1], &[f32::NAN; 8]);
+        let curve = pgr_curve(&prediction, &table, 1, 0, Average::Micro).unwrap();
+        assert_eq!(curve.points(), [(0.0, 0.0), (0.25, 0.5), (0.75, 1.0), (1.0, 1.0)]);
+        let found = apgr(&prediction, &table, None, Average::Micro).unwrap();
+        assert_eq!((found.strong.as_str(), found.weak.as_str()), ("y", "x"));
+        // 0.25 * 0.25 + 0.5 * 0.75 + 0.25 * 1
+        assert!(near(found.apgr, 0.6875), "{found:?}");
+        // 0.25 * 0.2 / 0.5; at the point; 0.25 + 0.5 * (0.8 - 0.5) / 0.5
+        assert!(near(found.cpt_20, 0.1) && near(found.cpt_50, 0.25) && near(found.cpt_80, 0.55), "{found:?}");
+    }
+
+    #[test]
+    fn no_opinion_is_random_mixing() {
+        let table = table(&["a"; 2], &[0.0, 1.0, 0.0, 0.0], &[f32::NAN; 4]);
+        let flat = prediction(2, &[0.5; 4], &[f32::NAN; 4]);
+        let found = apgr(&flat, &table, None, Average::Micro).unwrap();
+        assert!(near(found.apgr, 0.5) && near(found.cpt_80, 0.8), "{found:?}");
+    }
+
+    #[test]
+    fn a_dip_does_not_undo_what_was_reached() {
+        let curve = PgrCurve { points: vec![(0.0, 0.0), (0.2, 0.3), (0.4, 0.1), (0.6, 0.5), (1.0, 1.0)] };
+        assert!(near(curve.cpt(0.2), 0.2 * 0.2 / 0.3));
+        // From (0.4, running maximum 0.3) to (0.6, 0.5), half way.
+        assert!(near(curve.cpt(0.4), 0.5), "{}", curve.cpt(0.4));
+    }
+
+    #[test]
+    fn arms_of_equal_worth_have_no_gap() {
+        let table = table(&["a"; 2], &[1.0, 0.0, 0.0, 1.0], &[f32::NAN; 4]);
+        assert_eq!(apgr(&prediction(2, &[0.5; 4], &[f32::NAN; 4]), &table, None, Average::Micro), None);
+    }
+}

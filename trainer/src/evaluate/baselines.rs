@@ -147,3 +147,62 @@ fn only_arm(decisions: &Decisions) -> Option<usize> {
         (0..decisions.n_arms()).find(|&arm| decisions.n_queries() > 0 && decisions.row(0)[arm] == 1.0)?;
     (0..decisions.n_queries()).all(|query| decisions.row(query)[first] == 1.0).then_some(first)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{near, table};
+
+    /// x is cheap, y dear and best overall, z best in source `b`.
+    fn train() -> OutcomeTable {
+        table(
+            &["a", "a", "b"],
+            &[0.0, 1.0, 0.0, 0.5, 1.0, 0.0, 0.5, 0.0, 1.0],
+            &[0.1, 0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.2],
+        )
+    }
+
+    /// Sources `b` and one not seen in training.
+    fn test() -> OutcomeTable {
+        table(
+            &["b", "new", "new"],
+            &[0.5, 0.0, 1.0, 0.0, 0.5, 1.0, 1.0, 1.0, 0.0],
+            &[0.1, 0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.2],
+        )
+    }
+
+    #[test]
+    fn the_five_by_hand() {
+        let options = JudgeOptions { bootstrap_rounds: 50, ..JudgeOptions::default() };
+        let found = baselines(Some(&train()), &test(), &options).unwrap();
+        let check = |name: &str, micro: f64, macro_: f64, cost: f64| {
+            let (_, baseline) = found.named().into_iter().find(|(n, _)| *n == name).unwrap();
+            let b = baseline.unwrap();
+            assert!(near(b.score_micro, micro) && near(b.score_macro, macro_), "{name}: {b:?}");
+            assert!(near(b.cost_usd.unwrap(), cost) && b.score == b.score_micro, "{name}: {b:?}");
+        };
+        check("random", 5.0 / 9.0, (0.5 + (0.5 + 2.0 / 3.0) / 2.0) / 2.0, 0.2);
+        check("cheapest", 0.5, 0.5, 0.1); // x
+        check("best_single", 0.5, 0.375, 0.3); // y: 0, 0.5, 1
+        check("source_best", 2.5 / 3.0, 0.875, (0.2 + 0.3 + 0.3) / 3.0); // z, then y twice
+        check("oracle", 1.0, 1.0, (0.2 + 0.2 + 0.1) / 3.0); // z, z, and x as the cheaper of two
+        assert_eq!(found.best_single.unwrap().model.as_deref(), Some("y"));
+        assert_eq!(found.oracle.unwrap().model, None);
+    }
+
+    #[test]
+    fn nothing_is_chosen_on_the_rows_judged() {
+        let found = baselines(None, &test(), &JudgeOptions::default()).unwrap();
+        assert!(found.best_single.is_none() && found.source_best.is_none() && found.cheapest.is_none());
+        assert!(found.random.is_some() && found.oracle.is_some());
+    }
+
+    #[test]
+    fn bad_tables_are_refused() {
+        let options = JudgeOptions::default();
+        let two = table(&["a"], &[1.0, 0.0], &[0.1, 0.2]);
+        assert_eq!(baselines(Some(&two), &test(), &options), Err(JudgeError::Models));
+        let empty = table(&["a"], &[f32::NAN; 2], &[0.1, 0.2]);
+        assert_eq!(baselines(None, &empty, &options), Err(JudgeError::NoQueries));
+    }
+}

@@ -72,3 +72,50 @@ fn standard_deviation(values: &[f64]) -> f64 {
     let mean = values.iter().sum::<f64>() / n;
     (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{near, table};
+
+    fn options(average: Average) -> JudgeOptions {
+        JudgeOptions { average, seed: 3, bootstrap_rounds: 4000 }
+    }
+
+    /// 100 queries of source `a` that score 0 and 1 in turn, one of source `b`.
+    fn sources() -> (Sources, Vec<f64>) {
+        let names: Vec<&str> = (0..101).map(|i| if i < 100 { "a" } else { "b" }).collect();
+        let values = (0..101).map(|i| f64::from(i % 2)).collect();
+        (Sources::of(&table(&names, &[0.0; 101], &[0.0; 101])), values)
+    }
+
+    #[test]
+    fn the_spread_is_that_of_the_mean() {
+        let (sources, mut values) = sources();
+        values[100] = f64::NAN;
+        // Population deviation 0.5 over the square root of 100 queries is 0.05; 4000 rounds are within 5 %.
+        let micro = standard_error(&values, &sources, &options(Average::Micro)).unwrap();
+        assert!((micro - 0.05).abs() < 0.0025, "{micro}");
+        // Two sources, one without spread: half of it.
+        values[100] = 1.0;
+        let mean = standard_error(&values, &sources, &options(Average::Macro)).unwrap();
+        assert!((mean - 0.025).abs() < 0.00125, "{mean}");
+        assert_eq!(Some(mean), standard_error(&values, &sources, &options(Average::Macro)));
+    }
+
+    #[test]
+    fn a_paired_difference_does_not_see_what_both_share() {
+        let (sources, values) = sources();
+        let better: Vec<f64> = values.iter().map(|v| v + 0.125).collect();
+        let paired = paired_difference(&better, &values, &sources, &options(Average::Micro)).unwrap();
+        assert!(near(paired.difference, 0.125) && paired.standard_error < 1e-12, "{paired:?}");
+        assert_eq!(paired.n_queries, 101);
+    }
+
+    #[test]
+    fn nothing_covered_has_no_error_bar() {
+        let sources = Sources::single(2);
+        assert_eq!(standard_error(&[f64::NAN; 2], &sources, &options(Average::Macro)), None);
+        assert_eq!(paired_difference(&[f64::NAN; 2], &[0.0; 2], &sources, &options(Average::Macro)), None);
+    }
+}

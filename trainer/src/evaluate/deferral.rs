@@ -48,3 +48,25 @@ fn reach(curve: &[(f64, f64)], score: f64) -> Option<f64> {
     };
     Some(before_x + (x - before_x) * (score - before_y) / (y - before_y))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::near;
+
+    #[test]
+    fn figures_worked_out_by_hand() {
+        let single = |cost, score| SingleModel { model: String::new(), score, cost_usd: Some(cost) };
+        let point = |cost_usd, score| OperatingPoint { lambda: None, cost_usd, score };
+        let singles = [single(1.0, 0.4), single(4.0, 0.6)];
+        let found = deferral(&[point(4.0, 0.6), point(2.0, 0.8), point(1.0, 0.4), point(1.0, 0.3)], &singles);
+        let found = found.unwrap();
+        // 0.25 * (0.4 + 0.8) / 2 + 0.5 * (0.8 + 0.6) / 2; 0.25 + 0.25 * (0.6 - 0.4) / 0.4
+        assert!(
+            near(found.audc, 0.5) && near(found.qnc.unwrap(), 0.375) && near(found.peak, 0.8),
+            "{found:?}"
+        );
+        let short = deferral(&[point(2.0, 0.5)], &singles).unwrap();
+        assert!(near(short.audc, 0.25) && short.qnc.is_none(), "{short:?}");
+    }
+}

@@ -28,3 +28,26 @@ fn entropy_bits(scores: &[f32]) -> f64 {
     // -sum p log2 p with p = w / total; a weight that underflowed to 0 adds nothing.
     weights.iter().map(|w| w / total).filter(|p| *p > 0.0).map(|p| -p * p.log2()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{near, prediction};
+
+    #[test]
+    fn entropy_runs_from_sure_to_no_opinion() {
+        assert!(near(score_entropy_bits(&prediction(4, &[0.5; 8], &[0.0; 8])).unwrap(), 2.0));
+        // p = (3/4, 1/4): 0.75 * log2(4/3) + 0.25 * 2
+        let found = score_entropy_bits(&prediction(2, &[3.0_f32.ln(), 0.0], &[0.0; 2])).unwrap();
+        assert!((found - 0.811_278_124_459).abs() < 1e-6, "{found}");
+        assert_eq!(score_entropy_bits(&prediction(2, &[1e4, 0.0], &[0.0; 2])), Some(0.0));
+        assert_eq!(score_entropy_bits(&prediction(2, &[], &[])), None);
+    }
+
+    #[test]
+    fn the_ratio_is_to_the_best_single_model() {
+        let single = |score| SingleModel { model: String::new(), score, cost_usd: None };
+        assert!(near(ratio_to_best_single(0.9, &[single(0.5), single(0.75)]).unwrap(), 1.2));
+        assert_eq!(ratio_to_best_single(0.0, &[single(0.0)]), None);
+    }
+}

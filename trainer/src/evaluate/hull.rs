@@ -52,3 +52,39 @@ pub(super) fn area(vertices: &[(f64, f64)], from: f64, to: f64) -> f64 {
     let height = |x| height_at(vertices, x).unwrap_or(0.0);
     xs.windows(2).map(|x| (x[1] - x[0]) * (height(x[0]) + height(x[1])) / 2.0).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::near;
+
+    #[test]
+    fn the_hull_rises_and_bends_down() {
+        let points = [
+            (4.0, 0.7),
+            (1.0, 0.2),
+            (3.0, 0.5), // dearer and worse than (2, 0.6)
+            (2.0, 0.6),
+            (2.5, 0.64), // 0.625 on the segment from (2, 0.6) to (4, 0.7)
+            (2.0, 0.1),
+            (3.0, 0.66), // on the segment from (2.5, 0.64) to (4, 0.7)
+            (f64::NAN, 1.0),
+        ];
+        let hull: Vec<(f64, f64)> = upper_hull(&points).into_iter().map(|i| points[i]).collect();
+        assert_eq!(hull[..2], [(1.0, 0.2), (2.0, 0.6)]);
+        assert_eq!(*hull.last().unwrap(), (4.0, 0.7));
+        assert!(hull.contains(&(2.5, 0.64)), "{hull:?}");
+        assert!(near(height_at(&hull, 3.0).unwrap(), 0.66));
+        assert_eq!(height_at(&hull, 0.0), Some(0.2));
+        assert_eq!(height_at(&hull, 9.0), Some(0.7));
+        // 1 * 0.4 + 0.5 * 0.62 + 1.5 * 0.67 + 1 * 0.7
+        assert!(near(area(&hull, 1.0, 5.0), 2.415), "{}", area(&hull, 1.0, 5.0));
+    }
+
+    #[test]
+    fn one_point_and_none() {
+        assert_eq!(upper_hull(&[]), Vec::<usize>::new());
+        assert_eq!(upper_hull(&[(1.0, 1.0), (1.0, 1.0)]), [0]);
+        assert_eq!(height_at(&[], 1.0), None);
+    }
+}

@@ -159,3 +159,41 @@ fn check(name: &str, table: &OutcomeTable, prediction: &Prediction) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{holed, near, prediction};
+    use routewright_policy::selectors::{Argmax, Cheapest};
+
+    #[test]
+    fn every_figure_of_a_small_case() {
+        // Argmax takes y, x, y: scores 0, 0.5 and an uncovered query; costs 0.01, 0.001.
+        let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2, 0.1, 0.2], &[0.001, 0.02, 0.001, 0.02, 0.001, 0.02]);
+        let found = judge("knn", &holed(), None, &guess, &Argmax, &JudgeOptions::default()).unwrap();
+        assert!(near(found.score, 0.25) && near(found.cost_usd.unwrap(), 0.0055), "{found:?}");
+        assert_eq!((found.n_queries, found.n_uncovered), (3, 1));
+        assert_eq!(found.by_source.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 0.25)]);
+        assert_eq!((found.shares[0].model.as_str(), found.curve.len()), ("y", 3 - 1));
+        assert!(found.score_se.unwrap() > 0.0);
+    }
+
+    #[test]
+    fn a_selector_that_reads_no_score_has_one_point() {
+        let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2, 0.1, 0.2], &[0.001, 0.02, 0.001, 0.02, 0.001, 0.02]);
+        let found = judge("cheapest", &holed(), None, &guess, &Cheapest, &JudgeOptions::default()).unwrap();
+        assert_eq!(found.curve.len(), 1);
+        assert!(near(found.curve[0].cost_usd, 0.001) && found.curve[0].lambda.is_none());
+    }
+
+    #[test]
+    fn shapes_that_differ_and_uncovered_policies_are_refused() {
+        let options = JudgeOptions::default();
+        let guess = prediction(2, &[0.1, 0.2], &[0.0; 2]);
+        let error = judge("p", &holed(), None, &guess, &Argmax, &options).unwrap_err().to_string();
+        assert!(error.contains("1 queries x 2 arms") && error.contains("3 x 2"), "{error}");
+        let only_y = holed().select_rows(&[2]);
+        let error = judge("p", &only_y, None, &guess, &Argmax, &options).unwrap_err();
+        assert_eq!(error, JudgeError::Uncovered { name: "p".to_owned(), n_queries: 1 });
+    }
+}

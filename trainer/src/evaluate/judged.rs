@@ -81,3 +81,43 @@ impl Judged {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{prediction, table};
+    use crate::evaluate::judge;
+    use routewright_policy::selectors::Argmax;
+
+    #[test]
+    fn the_document_has_the_promised_keys_and_reads_back() {
+        let test = table(&["a", "b"], &[1.0, 0.0, 0.5, 1.0], &[0.001, 0.01, 0.001, 0.03]);
+        let options =
+            JudgeOptions { average: Average::Macro, bootstrap_rounds: 20, ..JudgeOptions::default() };
+        let mut judged = Judged::new("log.parquet", "test", Some(&test), &test, &options).unwrap();
+        let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2], &[0.001, 0.02, 0.001, 0.02]);
+        judged.policies.push(judge("knn", &test, Some(&test), &guess, &Argmax, &options).unwrap());
+        let text = serde_json::to_string(&judged).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&value["log"], &value["split"], &value["average"]),
+            (&"log.parquet".into(), &"test".into(), &"macro".into())
+        );
+        for baseline in ["random", "cheapest", "best_single", "source_best", "oracle"] {
+            for key in ["score", "cost_usd"] {
+                assert!(value["baselines"][baseline][key].is_f64(), "{baseline}.{key} in {text}");
+            }
+        }
+        let policy = &value["policies"][0];
+        assert_eq!(policy["method"], "knn");
+        for key in ["score", "score_se", "cost_usd", "aiq"] {
+            assert!(policy[key].is_f64(), "{key} in {text}");
+        }
+        assert!(policy["by_source"]["a"].is_f64() && policy["fit_seconds"].is_null());
+        let mut back: Judged = serde_json::from_str(&text).unwrap();
+        // Everything but the values that are not stored.
+        back.policies[0].query_scores.clone_from(&judged.policies[0].query_scores);
+        back.baselines = judged.baselines.clone();
+        assert_eq!(back, judged);
+    }
+}

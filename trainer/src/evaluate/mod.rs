@@ -23,6 +23,8 @@ mod cost;
 mod decisions;
 mod deferral;
 mod entropy;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod hull;
 mod judge;
 mod judged;

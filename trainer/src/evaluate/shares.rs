@@ -27,3 +27,16 @@ pub fn arm_shares(decisions: &Decisions, models: &[String]) -> Vec<ArmShare> {
     shares.sort_by(|a, b| b.share.total_cmp(&a.share).then_with(|| a.model.cmp(&b.model)));
     shares
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_mean_propensities_most_called_first() {
+        let decisions = Decisions::deterministic(&[1, 1, 0, 1], 3);
+        let shares = arm_shares(&decisions, &["x".to_owned(), "y".to_owned(), "z".to_owned()]);
+        let shown: Vec<(&str, f64)> = shares.iter().map(|s| (s.model.as_str(), s.share)).collect();
+        assert_eq!(shown, [("y", 0.75), ("x", 0.25), ("z", 0.0)]);
+    }
+}

@@ -27,3 +27,19 @@ pub fn single_models(table: &OutcomeTable, sources: &Sources, average: Average) 
     };
     table.models.iter().enumerate().filter_map(single).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{holed, near};
+
+    #[test]
+    fn each_model_is_averaged_over_what_it_was_asked() {
+        let table = holed();
+        let singles = single_models(&table, &Sources::of(&table), Average::Micro);
+        assert!(near(singles[0].score, 0.5) && near(singles[1].score, 0.5));
+        assert!(near(singles[1].cost_usd.unwrap(), 0.02));
+        let singles = single_models(&table, &Sources::of(&table), Average::Macro);
+        assert!(near(singles[0].score, 0.375)); // (0.75 + 0) / 2
+    }
+}

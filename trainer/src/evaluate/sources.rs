@@ -135,3 +135,26 @@ impl Running {
         (n > 0).then(|| sum / n as f64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::table;
+
+    #[test]
+    fn queries_without_a_source_are_one_source() {
+        let sources = Sources::of(&table(&["b", "", "a", "b"], &[0.0; 4], &[0.0; 4]));
+        assert_eq!(sources.names(), ["(none)", "a", "b"]);
+        assert_eq!(sources.counts(), [1, 1, 2]);
+        // (4 + 2 + (1 + 2) / 2) / 3
+        assert_eq!(sources.mean(&[1.0, 4.0, 2.0, 2.0], Average::Macro), Some(2.5));
+    }
+
+    #[test]
+    fn weights_reproduce_the_average_of_the_kept_queries() {
+        let sources = Sources::of(&table(&["a", "a", "a", "b", "c"], &[0.0; 5], &[0.0; 5]));
+        let weights = sources.weights(&[true, false, true, true, false], Average::Macro);
+        assert_eq!(weights, [0.25, 0.0, 0.25, 0.5, 0.0]);
+        assert_eq!(sources.weights(&[false; 5], Average::Micro), [0.0; 5]);
+    }
+}

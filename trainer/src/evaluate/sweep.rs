@@ -87,6 +87,12 @@ fn steps(row: &PredictionRow<'_>, query: usize, realise: &Realise<'_>) -> Vec<St
     let points: Vec<(f64, f64)> =
         row.cost_usd.iter().zip(row.score).map(|(&cost, &score)| (cost.into(), score.into())).collect();
     let vertices = upper_hull(&points);
+    if vertices.is_empty() {
+        // Not one price is known: money cannot matter, whatever lambda is.
+        let mass = Argmax.distribution(row, &vec![true; points.len()]);
+        let (cost, score) = realise(query, &mass);
+        return vec![Step { below: f64::INFINITY, cost, score }];
+    }
     let mut steps = Vec::with_capacity(vertices.len());
     for (i, &vertex) in vertices.iter().enumerate() {
         let (cost, score) = points[vertex];
@@ -132,7 +138,8 @@ fn walk(
         }
     };
     let greatest = moves.first().map_or(0.0, |first| first.0);
-    push(2.0 * greatest, &cost, &score);
+    let none = if unpriced { 1.0 } else { 0.0 };
+    push(if greatest > 0.0 { 2.0 * greatest } else { none }, &cost, &score);
     for (i, (lambda, query, left, taken)) in moves.iter().enumerate() {
         let source = sources.of_query(*query);
         cost.remove(source, left[0]);
@@ -166,4 +173,76 @@ fn free_point(
     let (costs, scores): (Vec<f64>, Vec<f64>) = (0..prediction.n_queries()).map(value).unzip();
     let (cost_usd, score) = (sources.mean(&costs, average)?, sources.mean(&scores, average)?);
     Some(OperatingPoint { lambda: Some(0.0), cost_usd, score })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::fixtures::{near, prediction, table};
+    use crate::evaluate::{Decisions, query_costs, query_scores};
+    use rand::RngExt;
+    use routewright_policy::selectors::Utility;
+
+    #[test]
+    fn every_operating_point_is_visited_once() {
+        // Breakpoints: (0.8 - 0.2) / 2 = 0.3 for the first query, (0.6 - 0.5) / 1 = 0.1 for the second.
+        let prediction = prediction(2, &[0.2, 0.8, 0.5, 0.6], &[1.0, 3.0, 1.0, 2.0]);
+        let table = table(&["a", "a"], &[0.0, 1.0, 1.0, 0.0], &[1.0, 3.0, 1.0, 2.0]);
+        let points = sweep(&prediction, &table, Average::Micro);
+        let plane: Vec<(f64, f64)> = points.iter().map(|p| (p.cost_usd, p.score)).collect();
+        assert_eq!(plane, [(1.0, 0.5), (2.0, 1.0), (2.5, 0.5)]);
+        let lambda: Vec<f64> = points.iter().map(|p| p.lambda.unwrap()).collect();
+        assert!((lambda[0] - 0.6).abs() < 1e-6 && (lambda[1] - 0.03_f64.sqrt()).abs() < 1e-6, "{lambda:?}");
+        assert_eq!(lambda[2], 0.0);
+    }
+
+    #[test]
+    fn each_point_is_what_the_utility_selector_reaches_at_its_lambda() {
+        let mut rng = routewright_data::rng::stream(5, "sweep test");
+        let (n, n_arms) = (60, 4);
+        // Coarse values, so that ties occur; a tenth of the cells is missing.
+        let mut values = |holes: f64| -> Vec<f32> {
+            let value = |_| (rng.random_range(1..9) as f32 / 8.0, rng.random::<f64>());
+            (0..n * n_arms).map(value).map(|(v, u)| if u < holes { f32::NAN } else { v }).collect()
+        };
+        for unpriced in [0.0, 0.1, 0.6] {
+            let prediction = prediction(n_arms, &values(0.0), &values(unpriced));
+            let sources: Vec<&str> = (0..n).map(|i| ["a", "b", "c"][i % 7 % 3]).collect();
+            let table = table(&sources, &values(0.1), &values(0.1));
+            let by_source = Sources::of(&table);
+            for average in [Average::Micro, Average::Macro] {
+                let points = sweep(&prediction, &table, average);
+                assert!(points.len() > 10, "{}", points.len());
+                for point in points {
+                    let selector = Utility { lambda: point.lambda.unwrap() };
+                    let decisions = Decisions::of(&prediction, &selector);
+                    let score = by_source.mean(&query_scores(&decisions, &table), average).unwrap();
+                    let cost = by_source.mean(&query_costs(&decisions, &table), average).unwrap();
+                    assert!(
+                        near(score, point.score) && near(cost, point.cost_usd),
+                        "{point:?} {score} {cost}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_costs_no_curve() {
+        let flat = prediction(2, &[0.2, 0.8], &[f32::NAN; 2]);
+        assert!(sweep(&flat, &table(&["a"], &[0.0, 1.0], &[f32::NAN; 2]), Average::Micro).is_empty());
+    }
+
+    #[test]
+    fn thinning_keeps_the_ends_and_the_hull() {
+        let point = |i: usize| OperatingPoint {
+            lambda: None,
+            cost_usd: i as f64,
+            score: if i == 500 { 2.0 } else { i as f64 / 1000.0 },
+        };
+        let points: Vec<OperatingPoint> = (0..1001).map(point).collect();
+        let thinned = thin(&points, 50);
+        assert!(thinned.len() <= 50 && thinned.contains(&points[500]), "{}", thinned.len());
+        assert_eq!((thinned[0], *thinned.last().unwrap()), (points[0], points[1000]));
+    }
 }
