@@ -1,6 +1,6 @@
 //! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
 
-mod baselines;
+pub(crate) mod baselines;
 
 use crate::method::{FitError, MethodRow};
 use routewright_data::suggest::near_names;

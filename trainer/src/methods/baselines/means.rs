@@ -21,13 +21,13 @@ pub(crate) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
 }
 
 /// The constant form without sources.
-pub(super) fn overall(table: &OutcomeTable) -> Constant {
+pub(crate) fn overall(table: &OutcomeTable) -> Constant {
     Constant::new(mean_scores(table), Vec::new(), Vec::new(), CostModel::constant(mean_costs(table)))
 }
 
 /// The constant form with a row of means for every source; an arm not observed in a source keeps its
 /// overall mean there.
-pub(super) fn by_source(table: &OutcomeTable) -> Constant {
+pub(crate) fn by_source(table: &OutcomeTable) -> Constant {
     let overall = mean_scores(table);
     let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (row, query) in table.queries.iter().enumerate() {
