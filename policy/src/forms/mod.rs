@@ -2,11 +2,17 @@
 
 use crate::{FormState, LoadError, Predictor};
 
+mod calibration;
 mod constant;
 mod cost;
+mod factor;
+mod neural;
 
+pub use calibration::Calibration;
 pub use constant::Constant;
 pub use cost::CostModel;
+pub use factor::Factor;
+pub use neural::{Head, Neural};
 
 /// A registered form: how artifacts of it are restored.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +28,7 @@ pub struct FormRow {
 }
 
 /// Every form, in the order of the documentation.
-pub static ALL: &[FormRow] = &[constant::ROW];
+pub static ALL: &[FormRow] = &[constant::ROW, neural::ROW, factor::ROW];
 
 /// Restores a predictor from its stored state.
 ///
