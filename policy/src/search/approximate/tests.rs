@@ -1,5 +1,5 @@
 use super::*;
-use crate::ExactIndex;
+use crate::search::ExactIndex;
 use crate::search::oracle::unit_rows;
 
 fn recall(found: &[Vec<Neighbor>], truth: &[Vec<Neighbor>]) -> f64 {
