@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod method;
 pub mod methods;
 pub mod progress;
+pub mod report;
 pub mod validation;
 
 pub use method::{Device, FitContext, FitError, Fitted, MethodRow, Need};
