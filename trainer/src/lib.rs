@@ -5,10 +5,12 @@
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
 pub mod clustering;
+pub mod compare;
 pub mod evaluate;
 pub mod method;
 pub mod methods;
 pub mod progress;
+pub mod report;
 pub mod train;
 pub mod validation;
 
