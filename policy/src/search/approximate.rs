@@ -99,8 +99,7 @@ impl ApproximateIndex {
     /// # Errors
     /// [`SearchError::Ragged`] or [`SearchError::Value`] for bad queries.
     pub fn search(&self, queries: &[f32], k: usize) -> Result<Vec<Vec<Neighbor>>, SearchError> {
-        self.search_with(queries, k, |query, found, shift| {
-            let _ = query;
+        self.search_with(queries, k, |_, found, shift| {
             let estimate = |&(row, closeness): &(u32, f32)| Neighbor { row, similarity: closeness + shift };
             found[..found.len().min(k)].iter().map(estimate).collect()
         })

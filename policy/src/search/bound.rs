@@ -1,25 +1,32 @@
 //! The quantized query and the proof that the scan misses nothing.
 //!
-//! With row `x = center + y`, `y = s c + r` ([`super::codes`]) and query `q = t d + p` (`d` integers in
-//! [-127, 127], `t` the query's scale, `p` what rounding left):
+//! Row `x = center + y`, `y = s c + r` ([`super::codes`]). Query `q = a u + w`, where `u` is the direction of
+//! the mean row, `a = q.u`, and `w = t d + p` (`d` integers in [-127, 127], `t` the query's step, `p` what
+//! rounding left). Then
 //!
 //! ```text
-//! q.x = q.center + t s (d.c) + p.(s c) + q.r
-//! |q.x - q.center - t s (d.c)| <= |p| |s c| + |q| |r|        (Cauchy-Schwarz, twice)
+//! q.x = q.center + a (u.y) + t s (d.c) + p.(s c) + w.r
+//! |q.x - q.center - a (u.y) - t s (d.c)| <= |p| |s c| + |w| |r|        (Cauchy-Schwarz, twice)
 //! ```
+//!
+//! `u.y` is stored with the row. Splitting the query along `u` makes `w`, and with it both errors, short when
+//! the rows crowd around their mean, which is when they are hard to tell apart.
 //!
 //! `d.c` is an exact integer. `q.center` is the same for all rows, so the scan leaves it out. The bound
 //! also takes in a slack for the f32 arithmetic of the scan itself and for rounding the answer to f32, so a
 //! row whose upper bound is below the k-th largest lower bound cannot be among the k answers, not even
 //! as a tie.
 
-use super::codes::{BIAS, Codes, norm, round_code, round_up, step_size};
+use super::codes::{BIAS, Codes, Group, norm, round_code, round_up, step_size};
 use super::kernel::{Cut, PACK};
 use super::neighbor::inner_product;
 
 /// Relative slack: the scan makes fewer than 16 f32 roundings of 2^-24 each on terms of at most
 /// 3 |q| (|x| + |center|), the answer one more.
 const SLACK: f64 = 4e-6;
+
+/// Smallest step of a query's codes, relative to its length.
+const FINEST_STEP: f64 = 1e-8;
 
 /// Absolute slack, for results that underflow.
 const TINY: f64 = 1e-30;
@@ -37,6 +44,8 @@ pub(super) struct QueryCode {
     norm_weight: f32,
     /// Factor of the row's error in the bound, in units of `scale`.
     error_weight: f32,
+    /// `a`, in units of `scale`.
+    along_weight: f32,
     /// Slack in units of `scale`.
     slack: f32,
     /// `q.center`.
@@ -53,30 +62,38 @@ pub(super) struct Interval {
 
 impl QueryCode {
     pub(super) fn new(query: &[f32], codes: &Codes) -> Self {
-        let step = step_size(query.iter().map(|&value| f64::from(value)));
-        // a zero query gets codes of zero, whatever the step
-        let scale = if step > 0.0 { step } else { 1.0 };
+        let length = norm(query.iter().map(|&value| f64::from(value)));
+        let along = inner_product(query, codes.direction());
+        let across: Vec<f64> = query
+            .iter()
+            .zip(codes.direction())
+            .map(|(&value, &axis)| f64::from(value) - along * f64::from(axis))
+            .collect();
+        // far finer steps than the query's length would only make the other numbers huge in this unit
+        let step = f64::from(step_size(across.iter().copied())).max(FINEST_STEP * length) as f32;
+        // a (nearly) zero query gets codes of zero, whatever the step
+        let scale = if step >= f32::MIN_POSITIVE { step } else { 1.0 };
         let inverse = 1.0 / f64::from(scale);
         let mut packed = Vec::with_capacity(query.len().div_ceil(PACK));
         let (mut sum, mut lost) = (0, 0.0f64);
-        for values in query.chunks(PACK) {
+        for values in across.chunks(PACK) {
             let mut bytes = [0i8; PACK];
             for (byte, &value) in bytes.iter_mut().zip(values) {
-                let code = round_code(f64::from(value) * inverse);
-                let left = f64::from(value) - f64::from(scale) * f64::from(code);
+                let code = round_code(value * inverse);
+                let left = value - f64::from(scale) * f64::from(code);
                 sum += code;
                 lost += left * left;
                 *byte = code as i8;
             }
             packed.push(i32::from_le_bytes(bytes.map(|byte| byte as u8)));
         }
-        let length = norm(query.iter().map(|&value| f64::from(value)));
         Self {
             packed,
             sum,
             scale,
             norm_weight: round_up(lost.sqrt() * inverse),
-            error_weight: round_up(length * inverse),
+            error_weight: round_up(norm(across.iter().copied()) * inverse),
+            along_weight: (along * inverse) as f32,
             slack: round_up((SLACK * length * codes.span() + TINY) * inverse),
             base: inner_product(query, codes.center()),
         }
@@ -88,14 +105,18 @@ impl QueryCode {
             start: -BIAS * self.sum,
             norm_weight: self.norm_weight,
             error_weight: self.error_weight,
-            floor: floor / self.scale - self.slack,
+            along_weight: self.along_weight,
+            // once for the interval, which has it too, and once for the roundings of the test itself
+            floor: floor / self.scale - 2.0 * self.slack,
         }
     }
 
-    /// Interval of one row from its integer dot product and per-row numbers.
-    pub(super) fn interval(&self, dot: i32, scale: f32, norm: f32, error: f32) -> Interval {
-        let estimate = scale * dot as f32;
-        let reach = self.norm_weight * norm + self.error_weight * error + self.slack;
+    /// Interval of one row of a group from its integer dot product.
+    pub(super) fn interval(&self, dot: i32, group: Group<'_>, block: usize, lane: usize) -> Interval {
+        let estimate = group.scales[block][lane] * dot as f32 + self.along_weight * group.along[block][lane];
+        let reach = self.norm_weight * group.norms[block][lane]
+            + self.error_weight * group.errors[block][lane]
+            + self.slack;
         Interval { lower: (estimate - reach) * self.scale, upper: (estimate + reach) * self.scale }
     }
 

@@ -1,15 +1,15 @@
 //! An 8-bit copy of the rows, laid out for the scan kernels, with the error of every row.
 //!
 //! Row `x` is stored as `x = center + scale * c + r`: `center` is the mean row (f32), `c` integers in
-//! [-127, 127], `scale` a number a row, and `r` what rounding left. Only the norms of `scale * c` and of `r`
-//! are kept for the bound of [`super::bound`]. Taking the mean away leaves shorter rows, so a smaller `r`:
-//! sentence embeddings share a large mean.
+//! [-127, 127], `scale` a number a row, and `r` what rounding left. The norms of `scale * c` and of `r` are
+//! kept for the bound of [`super::bound`], and the part of `x - center` along the mean. Taking the mean away
+//! leaves shorter rows, so a smaller `r`: sentence embeddings share a large mean.
 //!
 //! Layout: 64 rows form a [group](GROUP); inside a group, a [`Line`] holds 4 consecutive dimensions of 16
 //! rows, and the 4 lines of a group with the same dimensions are adjacent. A kernel reads memory strictly
 //! forward and every 32-bit lane belongs to one row, so nothing is summed across lanes.
 //!
-//! Memory: `dim` rounded up to 4, plus 12, bytes a row.
+//! Memory: `dim` rounded up to 4, plus 16, bytes a row.
 
 use super::kernel::{BLOCKS, GROUP, LANES, Line, PACK};
 
@@ -39,8 +39,12 @@ pub(super) struct Codes {
     norms: Vec<[Lanes; BLOCKS]>,
     /// Per-row upper bound on the norm of `r`.
     errors: Vec<[Lanes; BLOCKS]>,
+    /// Per-row `u.y`: the part of `y = x - center` along the mean, so that queries need not quantize theirs.
+    along: Vec<[Lanes; BLOCKS]>,
     /// Mean row.
     center: Vec<f32>,
+    /// Direction `u` of the mean row, of about unit norm; zero if the mean is.
+    direction: Vec<f32>,
     /// Lines of 4 dimensions a block has.
     steps: usize,
     /// Upper bound on `|x| + |center|` over all rows.
@@ -54,6 +58,7 @@ pub(super) struct Group<'a> {
     pub(super) scales: &'a [Lanes; BLOCKS],
     pub(super) norms: &'a [Lanes; BLOCKS],
     pub(super) errors: &'a [Lanes; BLOCKS],
+    pub(super) along: &'a [Lanes; BLOCKS],
 }
 
 impl Codes {
@@ -67,6 +72,8 @@ impl Codes {
             scales: vec![[[0.0; LANES]; BLOCKS]; groups],
             norms: vec![[[0.0; LANES]; BLOCKS]; groups],
             errors: vec![[[0.0; LANES]; BLOCKS]; groups],
+            along: vec![[[0.0; LANES]; BLOCKS]; groups],
+            direction: unit(&center),
             center,
             steps,
             span: 0.0,
@@ -102,19 +109,29 @@ impl Codes {
         self.scales[group][block][lane] = scale;
         self.norms[group][block][lane] = round_up(f64::from(scale) * code_square.sqrt());
         self.errors[group][block][lane] = round_up(error_square.sqrt());
+        let along = centered.iter().zip(&self.direction).map(|(value, &axis)| value * f64::from(axis));
+        self.along[group][block][lane] = along.sum::<f64>() as f32;
     }
 
     /// Groups of rows in order; the last one is padded with rows of zero scale.
     pub(super) fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let lines = self.lines.chunks_exact(self.steps * BLOCKS);
-        lines
-            .zip(&self.scales)
-            .zip(self.norms.iter().zip(&self.errors))
-            .map(|((lines, scales), (norms, errors))| Group { lines, scales, norms, errors })
+        let numbers = self.scales.iter().zip(&self.norms).zip(self.errors.iter().zip(&self.along));
+        lines.zip(numbers).map(|(lines, ((scales, norms), (errors, along)))| Group {
+            lines,
+            scales,
+            norms,
+            errors,
+            along,
+        })
     }
 
     pub(super) fn center(&self) -> &[f32] {
         &self.center
+    }
+
+    pub(super) fn direction(&self) -> &[f32] {
+        &self.direction
     }
 
     /// Upper bound on `|x| + |center|` over all rows.
@@ -158,4 +175,11 @@ pub(super) fn mean_row(rows: &[f32], dim: usize) -> Vec<f32> {
     }
     let count = (rows.len() / dim).max(1) as f64;
     sums.iter().map(|sum| (sum / count) as f32).collect()
+}
+
+/// Direction of a vector, rounded to f32; zero for a zero vector.
+fn unit(values: &[f32]) -> Vec<f32> {
+    let length = norm(values.iter().map(|&value| f64::from(value)));
+    let inverse = if length > 0.0 { 1.0 / length } else { 0.0 };
+    values.iter().map(|&value| (f64::from(value) * inverse) as f32).collect()
 }

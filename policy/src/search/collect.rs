@@ -92,7 +92,8 @@ impl Collector {
     /// Scores the candidates exactly, best upper bound first, until no later one can enter the answer.
     pub(super) fn finish(mut self, query: &QueryCode, exact: impl Fn(u32) -> f32) -> Vec<Neighbor> {
         self.cleanup();
-        self.candidates.sort_unstable_by(|left, right| right.0.total_cmp(&left.0));
+        // equal bounds (copies of one row) in row order: memory is read forward
+        self.candidates.sort_unstable_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
         let mut best = BestList::new(self.k);
         for (upper, row) in self.candidates {
             if best.worst().is_some_and(|worst| query.upper(upper) < f64::from(worst)) {
@@ -101,5 +102,37 @@ impl Collector {
             best.offer(Neighbor { row, similarity: exact(row) });
         }
         best.into_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_kth_largest_lower_bound() {
+        let mut collector = Collector::new(3);
+        // (lower bound offered, floor after it)
+        let none = f32::NEG_INFINITY;
+        let steps = [(0.5, none), (0.1, none), (0.3, 0.1), (0.05, 0.1), (0.4, 0.3), (-1.0, 0.3), (0.6, 0.4)];
+        for (row, (lower, floor)) in (0..).zip(steps) {
+            collector.offer(row, Interval { lower, upper: 2.0 });
+            assert_eq!(collector.floor(), floor, "after row {row}");
+        }
+        let kept = collector.candidates.len();
+        collector.offer(9, Interval { lower: 0.2, upper: 0.3 });
+        assert_eq!(collector.candidates.len(), kept, "a row below the floor is not kept");
+        collector.offer(10, Interval { lower: 0.2, upper: 0.4 });
+        assert_eq!(collector.candidates.len(), kept + 1, "a row that reaches the floor is");
+    }
+
+    #[test]
+    fn candidates_stay_few_when_rows_keep_getting_better() {
+        let mut collector = Collector::new(2);
+        for row in 0..20_000 {
+            let lower = row as f32;
+            collector.offer(row, Interval { lower, upper: lower + 1.5 });
+        }
+        assert!(collector.candidates.len() <= FIRST_CLEANUP);
     }
 }

@@ -67,7 +67,6 @@ pub enum SearchError {
         queries: usize,
     },
     /// Options, rows or bytes that make no graph.
-    #[cfg(feature = "ann")]
     #[error("cannot {attempt} the neighbor graph: {message}")]
     Graph {
         /// What was attempted, as a verb.
@@ -76,7 +75,6 @@ pub enum SearchError {
         message: String,
     },
     /// The tree library refused the rows or a query.
-    #[cfg(feature = "linfa")]
     #[error("cannot use the neighbor tree: {message}")]
     Tree {
         /// The library's message.
@@ -113,7 +111,6 @@ pub(super) fn check_vectors(what: &'static str, values: &[f32], dim: usize) -> R
 }
 
 /// Checks that all rows have unit norm.
-#[cfg(any(feature = "ann", feature = "linfa"))]
 pub(super) fn check_unit_norm(rows: &[f32], dim: usize) -> Result<(), SearchError> {
     for (row, values) in rows.chunks_exact(dim).enumerate() {
         let norm = super::codes::norm(values.iter().map(|&value| f64::from(value)));

@@ -14,7 +14,7 @@
 //!
 //! Cost: `n * dim` byte multiply-adds a query plus some tens of exact inner products. The worst case is rows
 //! that differ by less than the bound (many copies of one query): then every such row is rescored, which
-//! costs as much as a plain f32 scan. Memory: `5 dim + 12` bytes a row.
+//! costs as much as a plain f32 scan. Memory: `5 dim + 16` bytes a row.
 
 use super::bound::QueryCode;
 use super::codes::{Codes, MAX_DIM};
@@ -48,8 +48,8 @@ impl ExactIndex {
     /// Builds an index over `rows`, shape `(n, dim)` row-major; `n` may be zero.
     ///
     /// # Errors
-    /// [`SearchError::Dim`], [`SearchError::Ragged`], [`SearchError::Value`] for NaN, infinite or huge values,
-    /// [`SearchError::TooManyRows`].
+    /// [`SearchError::Dim`], [`SearchError::Ragged`], [`SearchError::Value`] for NaN, infinite or huge
+    /// values, [`SearchError::TooManyRows`].
     pub fn new(rows: Vec<f32>, dim: usize) -> Result<Self, SearchError> {
         check_dim(dim, MAX_DIM)?;
         check_vectors("rows", &rows, dim)?;

@@ -2,19 +2,25 @@
 //!
 //! Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical
 //! navigable small world graphs", 2018 (arXiv 1603.09320), algorithms 1, 2, 4 and 5. Every row is a node of
-//! layer 0; a share `m^-l` also of layer `l`. A search walks greedily from the top, then keeps the `ef` best
-//! of layer 0.
+//! layer 0; a share `m^-l` also of layer `l`. A search walks down from the top, then keeps the `ef` best of
+//! layer 0.
 //!
 //! Deviations from the paper:
 //! 1. The layer of a row comes from a hash of seed and row in integers, so it is the same everywhere.
 //! 2. Closeness is measured on 8-bit codes, in exact integers: building is deterministic to the byte.
 //! 3. All new neighbors of a node are measured together, so that their memory reads overlap.
-//! 4. Algorithm 4 without its two extensions (no candidates of candidates, no refill with pruned ones).
+//! 4. Algorithm 4 without candidates of candidates; pruned ones refill a full node's list, not a new node's.
+//! 5. The layers above keep 8 rows, not 1, and all of them enter the next layer: with one, a query in some
+//!    hundreds ends in a wrong cluster that no width on layer 0 leaves (100,000 synthetic rows: recall at
+//!    width 256 rose from 0.9973 to 0.9998).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use super::row_codes::{Probe, RowCodes};
+
+/// Rows kept on the layers a search walks down through.
+const DESCENT: usize = 8;
 
 /// Closeness and row in one sortable number: larger is closer, then the lower row.
 pub(super) type Key = u64;
@@ -91,20 +97,20 @@ impl Graph {
         if self.base_len.is_empty() {
             return Vec::new();
         }
-        let entry = self.descend(codes, probe, 0, scratch);
-        self.search_layer(codes, probe, &[entry], ef, 0, scratch)
+        let entries = self.descend(codes, probe, 0, scratch);
+        self.search_layer(codes, probe, &entries, ef, 0, scratch)
     }
 
     fn top_layer(&self) -> usize {
         self.upper.get(&self.entry).map_or(0, Vec::len)
     }
 
-    /// Greedy walk from the entry row through every layer above `layer`.
-    fn descend(&self, codes: &RowCodes, probe: &mut Probe, layer: usize, scratch: &mut Scratch) -> Key {
+    /// Narrow walk from the entry row through every layer above `layer`.
+    fn descend(&self, codes: &RowCodes, probe: &mut Probe, layer: usize, scratch: &mut Scratch) -> Vec<Key> {
         codes.measure(probe, &[self.entry], &mut scratch.closeness);
-        let mut nearest = key(scratch.closeness[0], self.entry);
+        let mut nearest = vec![key(scratch.closeness[0], self.entry)];
         for above in (layer + 1..=self.top_layer()).rev() {
-            nearest = self.search_layer(codes, probe, &[nearest], 1, above, scratch)[0];
+            nearest = self.search_layer(codes, probe, &nearest, DESCENT, above, scratch);
         }
         nearest
     }
@@ -200,7 +206,7 @@ impl Graph {
             return;
         }
         let top = self.top_layer();
-        let mut entries = vec![self.descend(codes, probe, level, scratch)];
+        let mut entries = self.descend(codes, probe, level, scratch);
         for layer in (0..=level.min(top)).rev() {
             let found = self.search_layer(codes, probe, &entries, ef_construction, layer, scratch);
             let chosen = select(codes, row, &found, self.m, other, scratch);
@@ -215,7 +221,7 @@ impl Graph {
         }
     }
 
-    /// Adds `row` to the links of `neighbor`, choosing anew when they are full.
+    /// Adds `row` to the links of `neighbor`; when they are full, chooses anew and drops one.
     fn link_back(
         &mut self,
         codes: &RowCodes,
@@ -235,6 +241,11 @@ impl Graph {
                 links.iter().zip(&scratch.closeness).map(|(&link, &close)| key(close, link)).collect();
             keys.sort_unstable_by_key(|&key| Reverse(key));
             links = select(codes, neighbor, &keys, room, probe, scratch);
+            for row in keys.iter().map(|&key| row_of(key)) {
+                if links.len() < room && !links.contains(&row) {
+                    links.push(row);
+                }
+            }
         }
         self.set_links(neighbor, layer, &links);
     }

@@ -2,8 +2,8 @@
 //!
 //! Little endian: the magic; `dim`, `rows`, `m`, `ef_search`, entry row and number of rows on upper layers as
 //! u32; the mean row, row scales and half squares as f32; the codes, `dim` bytes a row; the link counts of
-//! layer 0 as u16 and its links as u32; for each row on upper layers its number, its layer count and, for each
-//! layer, the link count and the links, as u32. Nothing may follow.
+//! layer 0 as u16 and its links as u32; for each row on upper layers its number, its layer count
+//! and, for each layer, the link count and the links, as u32. Nothing may follow.
 //!
 //! Loading checks every length and number, so damaged bytes give an error or at worst a poor graph, never a
 //! panic; telling that bytes are damaged is left to the checksum of the artifact that holds them.
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
 
     fn floats(&mut self, count: usize) -> Result<Vec<f32>, SearchError> {
         let values: Vec<f32> = self.array(count)?.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        match values.iter().find(|value| !(value.abs() <= MAX_MAGNITUDE)) {
+        match values.iter().find(|value| value.is_nan() || value.abs() > MAX_MAGNITUDE) {
             Some(value) => Err(damaged(format!("value `{value}` among the row numbers"))),
             None => Ok(values),
         }

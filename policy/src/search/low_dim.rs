@@ -157,8 +157,8 @@ fn group_equal(rows: &[f32], dim: usize, count: usize) -> Vec<Vec<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ExactIndex;
-    use crate::oracle::unit_rows;
+    use crate::search::ExactIndex;
+    use crate::search::oracle::unit_rows;
 
     fn assert_same(rows: Vec<f32>, dim: usize, queries: &[f32], k: usize) {
         let exact = ExactIndex::new(rows.clone(), dim).unwrap();

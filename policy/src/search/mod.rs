@@ -7,39 +7,30 @@
 //! | engine | answer | when |
 //! |---|---|---|
 //! | [`ExactIndex`] | exact by construction | default, every dimension |
-//! | `ApproximateIndex` (feature `ann`) | HNSW graph | single queries over more than about 50,000 rows |
-//! | `LowDimIndex` (feature `linfa`) | exact trees | at most 16 dimensions |
+//! | `ApproximateIndex` | HNSW graph | single queries over more than about 50,000 rows |
+//! | `LowDimIndex` | exact trees | at most 16 dimensions |
 //!
 //! Every engine is deterministic: the same rows and query give the same list, whatever the batch the query
 //! travels in. One call uses one thread; an index is `Sync`, so callers split batches over threads.
 
+mod approximate;
 mod bound;
 mod codes;
 mod collect;
 mod error;
 mod exact;
+mod graph;
+mod graph_bytes;
 mod kernel;
+mod low_dim;
 mod neighbor;
 #[cfg(test)]
 mod oracle;
+mod row_codes;
 mod scan;
 
-#[cfg(feature = "ann")]
-mod approximate;
-#[cfg(feature = "ann")]
-mod graph;
-#[cfg(feature = "ann")]
-mod graph_bytes;
-#[cfg(feature = "linfa")]
-mod low_dim;
-#[cfg(feature = "ann")]
-mod row_codes;
-
+pub use approximate::{ApproximateIndex, GraphOptions};
 pub use error::SearchError;
 pub use exact::ExactIndex;
-pub use neighbor::Neighbor;
-
-#[cfg(feature = "ann")]
-pub use approximate::{ApproximateIndex, GraphOptions};
-#[cfg(feature = "linfa")]
 pub use low_dim::LowDimIndex;
+pub use neighbor::Neighbor;

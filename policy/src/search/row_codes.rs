@@ -132,3 +132,34 @@ impl Probe {
         self.sum = self.lines.iter().flat_map(|line| line.0).map(|byte| i32::from(byte as i8)).sum();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::oracle::unit_rows;
+
+    #[test]
+    fn closeness_is_the_same_with_every_kernel_and_near_the_truth() {
+        for dim in [3, 64, 65, 200] {
+            let (rows, query) = (unit_rows(1, 50, dim), unit_rows(2, 1, dim));
+            let mut codes = RowCodes::new(&rows, dim);
+            let (order, mut seen): (Vec<u32>, Option<Vec<f32>>) = ((0..50).rev().collect(), None);
+            for kernel in Kernel::available() {
+                codes.kernel = kernel;
+                let (mut probe, mut closeness) = (Probe::default(), Vec::new());
+                codes.aim_at_query(&query, &mut probe);
+                codes.measure(&mut probe, &order, &mut closeness);
+                assert_eq!(seen.get_or_insert_with(|| closeness.clone()), &closeness, "{kernel:?}");
+            }
+            let centered = |values: &[f32]| -> Vec<f64> {
+                values.iter().zip(&codes.center).map(|(a, b)| f64::from(*a) - f64::from(*b)).collect()
+            };
+            let query = centered(&query);
+            for (row, closeness) in order.iter().zip(seen.unwrap()) {
+                let row = centered(&rows[*row as usize * dim..][..dim]);
+                let want: f64 = row.iter().zip(&query).map(|(y, p)| y * p - y * y / 2.0).sum();
+                assert!((want - f64::from(closeness)).abs() < 0.02, "{want} {closeness}");
+            }
+        }
+    }
+}

@@ -74,12 +74,7 @@ impl<F: Fn(usize, u32) -> bool> Scan<'_, F> {
                     left &= left - 1;
                     let row = first_row + block * LANES + lane;
                     if row < self.rows && (self.keep)(query, row as u32) {
-                        let interval = self.queries[query].interval(
-                            dots[block][lane],
-                            group.scales[block][lane],
-                            group.norms[block][lane],
-                            group.errors[block][lane],
-                        );
+                        let interval = self.queries[query].interval(dots[block][lane], group, block, lane);
                         collectors[query].offer(row as u32, interval);
                     }
                 }

@@ -62,6 +62,12 @@ pub struct Evaluation {
     /// Score minus that of the best single model on the same queries; [`super::Judged::add`] fills it in.
     #[serde(default)]
     pub vs_best_single: Option<PairedDifference>,
+    /// Score on out-of-fold predictions of the train split, where cross-validated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_score: Option<f64>,
+    /// Score of each seed, where several were fitted; `score` is their mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seed_scores: Vec<f64>,
     /// Operating points as the price of money sweeps, thinned; one point for a selector that reads no score.
     pub curve: Vec<OperatingPoint>,
     /// Score of each query, `NaN` where uncovered; for paired comparison, not stored.
@@ -129,6 +135,8 @@ pub fn judge(
         score_entropy_bits: score_entropy_bits(prediction),
         ratio_to_best_single: ratio_to_best_single(score, &singles),
         vs_best_single: None,
+        validation_score: None,
+        seed_scores: Vec::new(),
         curve: thin(&points, CURVE_POINTS_MAX),
         query_scores: scores,
     })

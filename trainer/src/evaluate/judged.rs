@@ -37,6 +37,9 @@ pub struct Judged {
     pub sources: BTreeMap<String, usize>,
     /// Number of queries judged on.
     pub n_queries: usize,
+    /// What picking the method of the best validation score gives, where one was picked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picked: Option<Picked>,
     /// Digest of the rows judged on.
     pub digest: String,
     /// Seed of the bootstrap.
@@ -46,6 +49,17 @@ pub struct Judged {
     /// Source of each query; not stored, so a document that was read back compares nothing.
     #[serde(skip)]
     query_sources: Option<Sources>,
+}
+
+/// The policy of a user who takes the method of the best validation score, seed by seed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Picked {
+    /// Method picked with each seed.
+    pub methods: Vec<String>,
+    /// Mean score of the picks on the rows judged.
+    pub score: f64,
+    /// Bootstrap standard error of `score`.
+    pub score_se: Option<f64>,
 }
 
 impl Judged {
@@ -78,6 +92,7 @@ impl Judged {
             singles,
             sources: sources.names().iter().cloned().zip(sources.counts()).collect(),
             n_queries: test.n_queries(),
+            picked: None,
             digest: test.digest(),
             seed: options.seed,
             bootstrap_rounds: options.bootstrap_rounds,

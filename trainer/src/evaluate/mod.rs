@@ -45,7 +45,7 @@ pub use deferral::{Deferral, deferral};
 pub use entropy::{ratio_to_best_single, score_entropy_bits};
 pub use hull::{height_at, upper_hull};
 pub use judge::{Evaluation, judge};
-pub use judged::Judged;
+pub use judged::{Judged, Picked};
 pub use score::query_scores;
 pub use shares::{ArmShare, arm_shares};
 pub use singles::{SingleModel, single_models};

@@ -13,7 +13,7 @@ fn recall(found: &[Vec<Neighbor>], truth: &[Vec<Neighbor>]) -> f64 {
 #[test]
 fn finds_nearly_all_neighbors() {
     let dim = 24;
-    let (rows, queries) = (unit_rows(1, 3000, dim), unit_rows(2, 50, dim));
+    let (rows, queries) = (unit_rows(1, 800, dim), unit_rows(2, 30, dim));
     let truth = ExactIndex::new(rows.clone(), dim).unwrap().search(&queries, 10).unwrap();
     let mut index = ApproximateIndex::new(&rows, dim, GraphOptions::default()).unwrap();
     let (plain, rescored) =
@@ -32,14 +32,14 @@ fn finds_nearly_all_neighbors() {
         // 24 dimensions of at most 0.5: half a step is 0.002, and errors of both sides add up
         assert!((plain[0].similarity - truth[0].similarity).abs() < 0.02);
     }
-    index.set_ef_search(3000);
+    index.set_ef_search(800);
     assert!(recall(&index.search_rescored(&queries, 10, &rows).unwrap(), &truth) > 0.999);
 }
 
 #[test]
 fn survives_duplicates_and_tiny_sets() {
     let dim = 5;
-    let mut rows = unit_rows(3, 400, dim);
+    let mut rows = unit_rows(3, 350, dim);
     let first = rows[..dim].to_vec();
     rows[..200 * dim].chunks_exact_mut(dim).for_each(|row| row.copy_from_slice(&first));
     let index = ApproximateIndex::new(&rows, dim, GraphOptions::default()).unwrap();
@@ -55,8 +55,8 @@ fn survives_duplicates_and_tiny_sets() {
 #[test]
 fn bytes_give_the_same_index_and_building_is_deterministic() {
     let dim = 70;
-    let (rows, queries) = (unit_rows(4, 500, dim), unit_rows(5, 20, dim));
-    let options = GraphOptions { m: 6, ef_search: 40, ..GraphOptions::default() };
+    let (rows, queries) = (unit_rows(4, 300, dim), unit_rows(5, 20, dim));
+    let options = GraphOptions { m: 6, ef_construction: 40, ef_search: 40, ..GraphOptions::default() };
     let index = ApproximateIndex::new(&rows, dim, options).unwrap();
     let bytes = index.to_bytes();
     assert_eq!(bytes, ApproximateIndex::new(&rows, dim, options).unwrap().to_bytes());
@@ -81,7 +81,7 @@ fn refuses_damaged_bytes_and_never_panics_on_them() {
     let longer = [&bytes[..], &[0]].concat();
     assert!(ApproximateIndex::from_bytes(&longer).unwrap_err().to_string().contains("`1` bytes follow"));
     for at in 0..bytes.len() {
-        for flip in [0x01, 0x80, 0xff] {
+        for flip in [0x01, 0x80] {
             let mut changed = bytes.clone();
             changed[at] ^= flip;
             if let Ok(index) = ApproximateIndex::from_bytes(&changed)

@@ -11,20 +11,21 @@ fn assert_exact(rows: &[f32], dim: usize, queries: &[f32], k: usize) {
     let want: Vec<Vec<Neighbor>> =
         queries.chunks_exact(dim).map(|query| brute_force(rows, dim, query, k, |_| true)).collect();
     for index in indexes(rows, dim) {
-        let got = index.search(queries, k).unwrap();
-        assert_eq!(got, want, "dim {dim}, k {k}, {} rows, {:?}", index.len(), index.kernel);
+        for k in [1, k] {
+            let got = index.search(queries, k).unwrap();
+            let want: Vec<&[Neighbor]> = want.iter().map(|list| &list[..k.min(list.len())]).collect();
+            assert_eq!(got, want, "dim {dim}, k {k}, {} rows, {:?}", index.len(), index.kernel);
+        }
     }
 }
 
 #[test]
 fn equals_brute_force_on_random_rows() {
-    for (case, dim) in [1, 2, 3, 7, 16, 17, 63, 100, 384].into_iter().enumerate() {
-        for n in [1, 2, 63, 64, 65, 130, 700] {
+    for (case, dim) in [1, 2, 3, 7, 16, 17, 100, 384].into_iter().enumerate() {
+        for n in [1, 63, 64, 65, 300] {
             let rows = unit_rows(case as u64, n, dim);
-            let queries = unit_rows(1000 + case as u64, 7, dim);
-            for k in [1, 5, 20] {
-                assert_exact(&rows, dim, &queries, k);
-            }
+            let queries = unit_rows(1000 + case as u64, 5, dim);
+            assert_exact(&rows, dim, &queries, 20);
         }
     }
 }
@@ -37,7 +38,7 @@ fn equals_brute_force_on_clustered_rows_with_a_common_mean() {
     let rows: Vec<f32> = (0..n * dim)
         .map(|at| 0.003 * noise[at] + 0.2 * centers[at / dim % 6 * dim + at % dim] + 0.1)
         .collect();
-    assert_exact(&rows, dim, &rows[..40 * dim], 20);
+    assert_exact(&rows, dim, &rows[..12 * dim], 20);
 }
 
 #[test]
@@ -53,7 +54,7 @@ fn ties_go_to_the_lower_row() {
 #[test]
 fn rows_in_ascending_order_of_similarity() {
     // every row beats all earlier ones, so the candidate list is cleaned up many times
-    let rows: Vec<f32> = (0..5000).flat_map(|row| [(row as f32 / 5000.0), 0.3, -0.1]).collect();
+    let rows: Vec<f32> = (0..3000).flat_map(|row| [(row as f32 / 3000.0), 0.3, -0.1]).collect();
     assert_exact(&rows, 3, &[1.0, 0.0, 0.0, -1.0, 0.5, 0.5], 20);
 }
 
@@ -111,7 +112,7 @@ fn k_beyond_the_rows_and_k_zero() {
 #[test]
 fn an_answer_does_not_depend_on_its_batch() {
     let dim = 33;
-    let (rows, queries) = (unit_rows(12, 500, dim), unit_rows(13, 2 * PASS + 3, dim));
+    let (rows, queries) = (unit_rows(12, 130, dim), unit_rows(13, 2 * PASS + 3, dim));
     let mut batched = None;
     for index in indexes(&rows, dim) {
         let together = index.search(&queries, 10).unwrap();
@@ -126,8 +127,8 @@ fn an_answer_does_not_depend_on_its_batch() {
 #[test]
 fn leaves_one_row_out() {
     let dim = 12;
-    let rows = unit_rows(14, 200, dim);
-    let excluded: Vec<u32> = (0..200).collect();
+    let rows = unit_rows(14, 100, dim);
+    let excluded: Vec<u32> = (0..100).collect();
     for index in indexes(&rows, dim) {
         let found = index.search_excluding(&rows, 5, &excluded).unwrap();
         for (query, got) in found.iter().enumerate() {

@@ -1,0 +1,114 @@
+//! `routewright compare --log LOG --methods a,b,c`: several methods, one table, one report.
+
+use super::{fitting, output};
+use anyhow::{Context, bail};
+use clap::Args;
+use routewright_trainer::compare::{CompareOptions, Compared, compare};
+use routewright_trainer::method::{Family, MethodRow, Need};
+use routewright_trainer::methods;
+use routewright_trainer::report::{self, ReportNote};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `compare`.
+#[derive(Debug, Args)]
+pub(crate) struct CompareCommand {
+    #[command(flatten)]
+    fitting: fitting::FittingArgs,
+    /// Methods, comma-separated, or `all`.
+    #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// Split to judge on; read once.
+    #[arg(long, value_name = "NAME", default_value = "test")]
+    test_split: String,
+    /// Number of seeds, counted up from `--seed`; figures are means over them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seeds: u64,
+    /// Folds of the cross-validation on which the best method is picked; 0 picks none.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    folds: usize,
+    /// One parameter of one method, e.g. `--set knn.k=[20]`; may be repeated.
+    #[arg(long = "set", value_name = "METHOD.KEY=VALUE")]
+    settings: Vec<String>,
+    /// Folder for the report: HTML, Markdown, JSON, pictures.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+impl CompareCommand {
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let rows = rows(&self.methods)?;
+        let mut entries = Vec::new();
+        for row in rows {
+            entries.push((row, fitting::params(None, &settings_of(row.name, &self.settings))?));
+        }
+        self.check_settings()?;
+        if self.seeds == 0 {
+            bail!("`--seeds` is `0`, expected at least 1");
+        }
+        let train = self.fitting.read(&self.fitting.split)?;
+        let test = self.fitting.read(&self.test_split)?;
+        let bars = output::Bars::new("compare");
+        let options = CompareOptions {
+            features: self.fitting.feature_choice()?,
+            average: self.fitting.average,
+            seeds: (0..self.seeds).map(|i| self.fitting.seed + i).collect(),
+            folds: self.folds,
+            device: self.fitting.device,
+            log: self.fitting.log.display().to_string(),
+            split: self.test_split.clone(),
+        };
+        let compared = compare(&train, &test, &entries, &options, &bars)?;
+        drop(bars);
+        if let Some(dir) = &self.report {
+            write_report(&compared, &self.fitting.log, dir)?;
+        }
+        if json {
+            output::say_json(&compared.judged)?;
+        } else {
+            output::say(&report::text_table(&compared.judged));
+            output::say(&compared.summary());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn check_settings(&self) -> anyhow::Result<()> {
+        for setting in &self.settings {
+            let method = setting.split_once('.').map(|(method, _)| method);
+            let Some(method) = method else {
+                bail!("`--set {setting}` is no setting, expected `METHOD.KEY=VALUE`");
+            };
+            methods::find(method)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the report and says where it lies.
+pub(crate) fn write_report(
+    compared: &Compared,
+    log: &std::path::Path,
+    dir: &std::path::Path,
+) -> anyhow::Result<()> {
+    let note = ReportNote::default();
+    let files = report::write(&compared.judged, &note, dir)
+        .with_context(|| format!("cannot write the report of `{}`", log.display()))?;
+    for file in files {
+        output::tell(&format!("wrote {}", file.display()));
+    }
+    Ok(())
+}
+
+/// The rows named; `all` means every method that can be fitted on outcomes.
+fn rows(names: &[String]) -> anyhow::Result<Vec<&'static MethodRow>> {
+    if names == ["all"] {
+        let fits = |row: &&MethodRow| row.family != Family::Baseline || !row.needs.contains(&Need::Outcomes);
+        return Ok(methods::ALL.iter().filter(fits).collect());
+    }
+    names.iter().map(|name| Ok(methods::find(name)?)).collect()
+}
+
+fn settings_of(method: &str, settings: &[String]) -> Vec<String> {
+    let own = |setting: &String| setting.strip_prefix(method)?.strip_prefix('.').map(ToOwned::to_owned);
+    settings.iter().filter_map(own).collect()
+}

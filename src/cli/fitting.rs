@@ -1,0 +1,107 @@
+//! What `train`, `compare` and `quickstart` share: reading the log, making features, parameters.
+
+use anyhow::{Context, bail};
+use clap::Args;
+use routewright_data::OutcomeTable;
+use routewright_data::features::LexicalSettings;
+use routewright_data::log::LoadOptions;
+use routewright_trainer::Device;
+use routewright_trainer::evaluate::Average;
+use routewright_trainer::train::{FeatureChoice, Prepared};
+use std::path::{Path, PathBuf};
+
+/// Where the rows come from and how features and fits are made.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FittingArgs {
+    /// Outcome log: a Parquet file or a folder of them.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) log: PathBuf,
+    /// Split to learn from.
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    pub(crate) split: String,
+    /// Features: `lexical`, or `column:NAME` for a vector column of the log.
+    #[arg(long, value_name = "SPEC", default_value = "lexical")]
+    pub(crate) features: String,
+    /// Width of the lexical features.
+    #[arg(long, value_name = "N")]
+    pub(crate) dim: Option<usize>,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Average that hyper-parameters are chosen by: `micro` (over queries) or `macro` (over sources).
+    #[arg(long, value_name = "NAME", default_value = "micro")]
+    pub(crate) average: Average,
+    /// Where tensors are computed: `cpu` or `cuda`.
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = device)]
+    pub(crate) device: Device,
+}
+
+fn device(text: &str) -> Result<Device, String> {
+    match text {
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda),
+        other => Err(format!("unknown device `{other}`; known: `cpu`, `cuda`")),
+    }
+}
+
+impl FittingArgs {
+    /// How features are made.
+    pub(crate) fn feature_choice(&self) -> anyhow::Result<FeatureChoice> {
+        match self.features.split_once(':') {
+            None if self.features == "lexical" => {
+                let mut settings = LexicalSettings::default();
+                if let Some(dim) = self.dim {
+                    anyhow::ensure!(dim > 0, "`--dim` is `0`, expected at least 1");
+                    settings.dim = dim;
+                }
+                Ok(FeatureChoice::Lexical(settings))
+            }
+            Some(("column", name)) if !name.is_empty() => Ok(FeatureChoice::Column(name.to_owned())),
+            _ => bail!("unknown features `{}`; known: `lexical`, `column:NAME`", self.features),
+        }
+    }
+
+    /// Reads one split of the log, with vectors where features need them.
+    pub(crate) fn read(&self, split: &str) -> anyhow::Result<OutcomeTable> {
+        read(&self.log, split, &self.feature_choice()?)
+    }
+
+    /// Reads the split to learn from and makes its features.
+    pub(crate) fn prepare(&self) -> anyhow::Result<Prepared> {
+        let choice = self.feature_choice()?;
+        Ok(Prepared::new(self.read(&self.split)?, &choice, self.seed)?)
+    }
+}
+
+/// Reads one split of a log, with the vector column where features need it.
+pub(crate) fn read(log: &Path, split: &str, choice: &FeatureChoice) -> anyhow::Result<OutcomeTable> {
+    let mut options = LoadOptions::split(split);
+    if let FeatureChoice::Column(name) = choice {
+        options.vector_column = Some(name.clone());
+    }
+    Ok(OutcomeTable::load(log, &options)?)
+}
+
+/// Parameters of a method from a TOML file and `key=value` settings, the latter winning.
+pub(crate) fn params(config: Option<&Path>, settings: &[String]) -> anyhow::Result<serde_json::Value> {
+    let mut params = serde_json::Map::new();
+    if let Some(path) = config {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+        let table: serde_json::Map<String, serde_json::Value> =
+            toml::from_str(&text).with_context(|| format!("cannot parse `{}`", path.display()))?;
+        params.extend(table);
+    }
+    for setting in settings {
+        let Some((key, value)) = setting.split_once('=') else {
+            bail!("`--set {setting}` is no setting, expected `key=value`");
+        };
+        // TOML values read as TOML; a bare word is a string.
+        let value = toml::from_str::<serde_json::Map<String, serde_json::Value>>(&format!("value = {value}"))
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| serde_json::Value::String(value.to_owned()));
+        params.insert(key.to_owned(), value);
+    }
+    Ok(serde_json::Value::Object(params))
+}

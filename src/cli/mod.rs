@@ -1,0 +1,53 @@
+//! The command line: one file a subcommand, each a thin caller of the crates.
+//!
+//! `--json` prints one JSON document on stdout; everything else goes to stderr. Exit codes: 0 ok, 1 a
+//! negative result (a log with complaints, a policy that does not verify), 2 an error.
+
+mod compare;
+mod fitting;
+mod methods;
+pub(crate) mod output;
+mod policy;
+mod route;
+mod train;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Decide which language model answers: train routers on your own logs, prove them, serve them.
+#[derive(Debug, Parser)]
+#[command(name = "routewright", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Print one JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List every method: name, title, paper, family, needs.
+    Methods(methods::MethodsCommand),
+    /// Train one method on a log and export the policy.
+    Train(train::TrainCommand),
+    /// Train several methods on a log and judge them side by side.
+    Compare(compare::CompareCommand),
+    /// Ask a policy which arm should answer a prompt.
+    Route(route::RouteCommand),
+    /// Show or verify an exported policy.
+    Policy(policy::PolicyCommand),
+}
+
+impl Cli {
+    /// Runs the subcommand.
+    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Methods(command) => command.run(self.json),
+            Command::Train(command) => command.run(self.json),
+            Command::Compare(command) => command.run(self.json),
+            Command::Route(command) => command.run(self.json),
+            Command::Policy(command) => command.run(self.json),
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The only place that prints: results to stdout, everything else to stderr.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that talks to the terminal")]
+
+use indicatif::{ProgressBar, ProgressStyle};
+use routewright_trainer::progress::Progress;
+use serde::Serialize;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+/// Prints a result. A reader that went away (a closed pipe) is not an error.
+pub(crate) fn say(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let ended = if text.ends_with('\n') { "" } else { "\n" };
+    drop(write!(stdout, "{text}{ended}").and_then(|()| stdout.flush()));
+}
+
+/// Prints a result as one JSON document.
+pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
+    say(&serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+/// Tells the user what happens, on stderr.
+pub(crate) fn tell(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints an error and its causes on one line.
+pub(crate) fn complain(error: &anyhow::Error) {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("error: {}", causes.join(": "));
+}
+
+/// Draws the progress of a fit as a bar on a terminal; silent elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Bars {
+    title: String,
+    bar: Mutex<Option<ProgressBar>>,
+}
+
+impl Bars {
+    /// Bars that begin with `title`, e.g. the method fitted.
+    pub(crate) fn new(title: &str) -> Self {
+        Self { title: title.to_owned(), bar: Mutex::new(None) }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.lock().ok().and_then(|mut bar| bar.take()) {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl Progress for Bars {
+    fn start(&self, phase: &str, total: u64) {
+        let Ok(mut slot) = self.bar.lock() else { return };
+        if let Some(old) = slot.take() {
+            old.finish_and_clear();
+        }
+        if !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(total);
+        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} eta {eta} {msg}") {
+            bar.set_style(style);
+        }
+        bar.set_prefix(format!("{} {phase}", self.title));
+        *slot = Some(bar);
+    }
+
+    fn step(&self, done: u64, note: &str) {
+        if let Some(bar) = self.bar.lock().ok().as_ref().and_then(|slot| slot.as_ref()) {
+            bar.set_position(done);
+            bar.set_message(note.to_owned());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `routewright policy show|verify DIR`: what an artifact is, and whether it is whole.
+
+use super::output;
+use clap::{Args, Subcommand};
+use routewright_policy::artifact::{self, Manifest};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `policy`.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print what the policy says about itself.
+    Show {
+        /// Folder of the policy.
+        dir: PathBuf,
+    },
+    /// Check every digest, form, featurizer and selector; exit 1 if the policy is refused.
+    Verify {
+        /// Folder of the policy.
+        dir: PathBuf,
+    },
+}
+
+impl PolicyCommand {
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        match self.action {
+            Action::Show { dir } => {
+                let policy = artifact::load(&dir)?;
+                if json {
+                    output::say_json(
+                        &serde_json::json!({"digest": policy.digest, "manifest": policy.manifest}),
+                    )?;
+                } else {
+                    output::say(&describe(&policy.manifest, &policy.digest));
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Action::Verify { dir } => {
+                let checked = artifact::verify(&dir);
+                let reason = checked.as_ref().err().map(|error| {
+                    let causes = anyhow::Chain::new(error).map(ToString::to_string);
+                    causes.collect::<Vec<_>>().join(": ")
+                });
+                if json {
+                    output::say_json(
+                        &serde_json::json!({"policy": dir, "ok": reason.is_none(), "reason": reason}),
+                    )?;
+                } else {
+                    output::say(&reason.clone().unwrap_or_else(|| format!("{} is whole", dir.display())));
+                }
+                Ok(if reason.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+            }
+        }
+    }
+}
+
+fn describe(manifest: &Manifest, digest: &str) -> String {
+    let mut lines = vec![
+        format!("policy      {} (digest {})", manifest.name, &digest[..12.min(digest.len())]),
+        format!(
+            "method      {} with seed {}, routewright {}",
+            manifest.method, manifest.seed, manifest.crate_version
+        ),
+        format!("form        {} version {}", manifest.form.name, manifest.form.version),
+        format!("featurizer  {} of width {}", manifest.featurizer.spec.name, manifest.featurizer.spec.dim),
+        format!("selector    {} {}", manifest.selector.name, manifest.selector.settings),
+        format!("params      {}", manifest.params),
+        format!(
+            "data        {} queries, {} cells of split `{}`, digest {}",
+            manifest.data.n_queries,
+            manifest.data.n_cells,
+            manifest.data.split,
+            &manifest.data.digest[..12.min(manifest.data.digest.len())]
+        ),
+    ];
+    lines.extend(manifest.metrics.iter().map(|(name, value)| format!("metric      {name} {value:.4}")));
+    for arm in &manifest.arms {
+        let cost =
+            arm.price.mean_cost_usd.map_or_else(|| "unknown".to_owned(), |usd| format!("{usd:.6} USD"));
+        lines.push(format!("arm         {} mean cost {cost}", arm.model));
+    }
+    lines.join("\n")
+}
