@@ -18,7 +18,10 @@ mod outcomes;
 mod pairs;
 pub mod rng;
 pub mod schema;
+pub mod split;
+pub mod stats;
 pub mod suggest;
+pub mod synthetic;
 mod tensor;
 
 pub use log::{LoadOptions, LogError};
