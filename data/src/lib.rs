@@ -11,6 +11,7 @@
 
 pub mod features;
 pub mod files;
+pub mod importers;
 pub mod linalg;
 pub mod log;
 mod matrix;
