@@ -12,6 +12,7 @@
 pub mod dense;
 pub mod features;
 pub mod files;
+pub mod importers;
 pub mod linalg;
 pub mod log;
 mod matrix;
@@ -19,7 +20,10 @@ mod outcomes;
 mod pairs;
 pub mod rng;
 pub mod schema;
+pub mod split;
+pub mod stats;
 pub mod suggest;
+pub mod synthetic;
 mod tensor;
 
 pub use log::{LoadOptions, LogError};

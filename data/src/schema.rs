@@ -147,6 +147,17 @@ pub struct Column {
     pub doc: &'static str,
 }
 
+impl Column {
+    /// The numbers that are valid, both ends included, as [`Column::unit`] says in words.
+    pub fn range(&self) -> Option<(f64, f64)> {
+        match self.unit {
+            "[0, 1]" | "(0, 1]" => Some((0.0, 1.0)),
+            unit if unit.ends_with(">= 0") => Some((0.0, f64::INFINITY)),
+            _ => None,
+        }
+    }
+}
+
 /// The columns of one kind of log.
 #[derive(Debug)]
 pub struct LogSchema {

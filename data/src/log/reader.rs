@@ -2,7 +2,7 @@
 
 use super::{LogError, NumberColumn, TextColumn, TimeColumn, VectorColumn};
 use crate::files;
-use crate::schema::{Column, ColumnType, LogSchema, Need, is_text, type_name};
+use crate::schema::{self, Column, ColumnType, LogSchema, Need, is_text, type_name};
 use crate::suggest::near_names;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -82,6 +82,48 @@ pub fn parts(path: &Path) -> Result<Vec<PathBuf>, LogError> {
     Ok(found)
 }
 
+/// Everything that keeps the files of a log from being read with `schema`: files that are not whole Parquet,
+/// columns that are missing or of a wrong type.
+///
+/// # Errors
+/// If the path itself cannot be read.
+pub(super) fn structural_faults(path: &Path, schema: &LogSchema) -> Result<Vec<LogError>, LogError> {
+    let mut faults = Vec::new();
+    for part in parts(path)? {
+        match open_part(&part, &|name| schema.column(name).map(|c| c.dtype)) {
+            Err(error @ LogError::File(_)) => return Err(error),
+            Err(error) => faults.push(error),
+            Ok(part) => {
+                let check = |column| check_column(&part.path, part.metadata.schema(), schema, column).err();
+                faults.extend(schema.columns.iter().filter_map(check));
+            }
+        }
+    }
+    Ok(faults)
+}
+
+/// Which kind of log a path holds, by its columns.
+///
+/// # Errors
+/// If its first file is not whole Parquet.
+pub fn schema_of(path: &Path) -> Result<&'static LogSchema, LogError> {
+    let first = parts(path)?.into_iter().next().map(|part| open_part(&part, &|_| None)).transpose()?;
+    let names: Vec<String> = first
+        .iter()
+        .flat_map(|part| part.metadata.schema().fields().iter().map(|field| field.name().clone()))
+        .collect();
+    let has_any = |wanted: &[&str]| wanted.iter().any(|w| names.iter().any(|name| name == w));
+    Ok(if has_any(&["outcome_id"]) {
+        &schema::FEEDBACK
+    } else if has_any(&["decision_id"]) {
+        &schema::DECISION
+    } else if has_any(&["model_a", "model_b", "winner"]) {
+        &schema::PAIR
+    } else {
+        &schema::OUTCOME
+    })
+}
+
 /// One opened file: its metadata with texts hinted to be read as views.
 #[derive(Debug)]
 struct Part {
@@ -93,7 +135,7 @@ struct Part {
 #[derive(Debug)]
 pub struct LogReader {
     parts: std::vec::IntoIter<Part>,
-    columns: Vec<String>,
+    columns: Option<Vec<String>>,
     n_rows: u64,
     present: Vec<String>,
     current: Option<(Arc<Path>, ParquetRecordBatchReader, u64)>,
@@ -109,12 +151,28 @@ impl LogReader {
     /// If a file is not whole Parquet, lacks a required column among `columns`, or has one of a wrong type;
     /// if there are no rows at all.
     pub fn open(path: &Path, schema: &LogSchema, columns: &[&str]) -> Result<Self, LogError> {
+        Self::open_parts(path, schema, Some(columns))
+    }
+
+    /// Opens a log to read every column, whether `schema` lists it or not.
+    ///
+    /// # Errors
+    /// As [`LogReader::open`], of every column of the schema.
+    pub fn open_all(path: &Path, schema: &LogSchema) -> Result<Self, LogError> {
+        Self::open_parts(path, schema, None)
+    }
+
+    fn open_parts(path: &Path, schema: &LogSchema, columns: Option<&[&str]>) -> Result<Self, LogError> {
         let mut opened = Vec::new();
         let (mut n_rows, mut present) = (0_u64, Vec::<String>::new());
         for part in parts(path)? {
             let part = open_part(&part, &|name| schema.column(name).map(|c| c.dtype))?;
             let found = part.metadata.schema();
-            check_columns(&part.path, found, schema, columns)?;
+            for column in
+                schema.columns.iter().filter(|c| columns.is_none_or(|names| names.contains(&c.name)))
+            {
+                check_column(&part.path, found, schema, column)?;
+            }
             n_rows += part.metadata.metadata().file_metadata().num_rows().max(0) as u64;
             let names = found.fields().iter().map(|f| f.name().clone());
             let new: Vec<String> = names.filter(|name| !present.contains(name)).collect();
@@ -125,7 +183,7 @@ impl LogReader {
             let path = path.display().to_string();
             return Err(LogError::Empty { path, expected: "expected at least one row" });
         }
-        let columns = columns.iter().map(|&name| name.to_owned()).collect();
+        let columns = columns.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         Ok(Self { parts: opened.into_iter(), columns, n_rows, present, current: None })
     }
 
@@ -150,7 +208,7 @@ impl LogReader {
                 }
             }
             let Some(part) = self.parts.next() else { return Ok(None) };
-            let reader = read_part(&part, Some(&self.columns))?;
+            let reader = read_part(&part, self.columns.as_deref())?;
             self.current = Some((part.path, reader, 1));
         }
     }
@@ -225,26 +283,8 @@ fn batch_rows(part: &Part, wanted: &dyn Fn(&str) -> bool) -> usize {
     usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS_MAX).clamp(1, BATCH_ROWS_MAX)
 }
 
-fn check_columns(
-    path: &Path,
-    found: &SchemaRef,
-    schema: &LogSchema,
-    wanted: &[&str],
-) -> Result<(), LogError> {
-    for &name in wanted {
-        let Some(column) = schema.column(name) else { continue };
-        check_column(path, found, schema, column)?;
-    }
-    Ok(())
-}
-
 /// Checks that a file has a column as the schema says.
-pub(super) fn check_column(
-    path: &Path,
-    found: &SchemaRef,
-    schema: &LogSchema,
-    column: &Column,
-) -> Result<(), LogError> {
+fn check_column(path: &Path, found: &SchemaRef, schema: &LogSchema, column: &Column) -> Result<(), LogError> {
     let path = path.display().to_string();
     let Some((_, field)) = found.column_with_name(column.name) else {
         if column.need == Need::Optional {

@@ -1,0 +1,53 @@
+//! Our own long form: one record a query and model, under our column names or mapped ones.
+
+use super::sink::{Mapping, Sink};
+use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
+use crate::log::OutcomeRow;
+use crate::schema;
+use std::path::{Path, PathBuf};
+
+pub(super) const ROW: Importer = Importer {
+    name: "long",
+    title: "one record a query and model, in our column names (csv, jsonl, parquet); --map score=grade renames",
+    log: "outcome log",
+    run,
+};
+
+fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
+    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
+    let mut sink = Sink::<OutcomeRow>::create(out, options)?;
+    records::for_each(inputs, &mut |record| {
+        sink.summary.records += 1;
+        mapping.see(&record);
+        let field = |column: &'static str| mapping.field(column, column);
+        let number = |column| record.number(field(column)).map(|v| v.map(|v| v as f32));
+        let row = OutcomeRow {
+            query_id: record.text(field("query_id"))?.unwrap_or_default(),
+            split: record.text(field("split"))?,
+            source: record.text(field("source"))?,
+            prompt: record.required_text(field("prompt"))?,
+            model: record.required_text(field("model"))?,
+            score: number("score")?,
+            soft_score: number("soft_score")?,
+            cost_usd: record.number(field("cost_usd"))?,
+            input_tokens: record.count(field("input_tokens"))?,
+            output_tokens: record.count(field("output_tokens"))?,
+            latency_ms: number("latency_ms")?,
+            timestamp_ms: record.time(field("timestamp_ms"))?,
+            response: record.text(field("response"))?,
+            reference: record.text(field("reference"))?,
+        };
+        if sink.summary.records == 1 && record.value(field("score")).is_none() {
+            // The first record decides whether the column is there at all: a typo would lose every score.
+            let name = field("score");
+            if !record.fields.contains_key(name) && !name.contains('.') {
+                let hint = crate::suggest::near_names(name, record.names());
+                return Err(record
+                    .error(format!("there is no field `{name}`; {hint}; rename one with --map score=..")));
+            }
+        }
+        sink.push(&record, row)
+    })?;
+    mapping.check()?;
+    sink.finish(inputs)
+}

@@ -1,0 +1,245 @@
+//! Streams the records of a file, whatever its format.
+
+use super::record::Record;
+use super::{ImportError, Place};
+use crate::files;
+use crate::log::{LogReader, NumberColumn, TimeColumn};
+use crate::schema::LogSchema;
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+type Take<'a> = &'a mut dyn FnMut(Record) -> Result<(), ImportError>;
+
+/// A table whose columns the importer knows, not the reader.
+static ANY: LogSchema = LogSchema { name: "table", doc: "", columns: &[], key: &[] };
+
+/// Hands every record of every input to `take`, in order.
+pub(super) fn for_each(inputs: &[PathBuf], take: Take<'_>) -> Result<(), ImportError> {
+    for path in inputs {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("csv") => csv_records(path, b',', take)?,
+            Some("tsv") => csv_records(path, b'\t', take)?,
+            Some("jsonl" | "ndjson") => json_lines(path, take)?,
+            Some("json") => json_records(path, take)?,
+            Some("parquet") => parquet_records(path, take)?,
+            _ if path.is_dir() => parquet_records(path, take)?,
+            _ => {
+                let reason = "its name ends in no known format; \
+                              expected .csv, .tsv, .jsonl, .ndjson, .json or .parquet";
+                return Err(ImportError::Unreadable { file: path.clone(), reason: reason.to_owned() });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(path: &Path, reason: impl ToString) -> ImportError {
+    ImportError::Unreadable { file: path.to_path_buf(), reason: reason.to_string() }
+}
+
+fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportError> {
+    let file: Arc<Path> = Arc::from(path);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(files::open(path)?);
+    let place = |line: u64| Place { file: Arc::clone(&file), unit: "line", number: line };
+    let text = |bytes: &[u8], line: u64, what: &str| {
+        let decoded = std::str::from_utf8(bytes).map(str::to_owned);
+        decoded.map_err(|e| place(line).error(format!("{what} is not valid UTF-8: {e}")))
+    };
+    let failed = |error: csv::Error| match error.position().map(csv::Position::line) {
+        Some(line) => place(line).error(format!("not valid CSV: {error}")),
+        None => unreadable(path, error),
+    };
+    let mut names = Vec::new();
+    for (col, name) in reader.byte_headers().map_err(failed)?.iter().enumerate() {
+        // A byte order mark belongs to the file, not to its first column.
+        let name = name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name);
+        names.push(text(name, 1, &format!("the name of column {}", col + 1))?);
+    }
+    if names.is_empty() {
+        return Err(unreadable(path, "it is empty, expected a line of column names"));
+    }
+    let mut row = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut row).map_err(failed)? {
+        let line = row.position().map_or(0, csv::Position::line);
+        let mut fields = Map::new();
+        for (name, cell) in names.iter().zip(row.iter()) {
+            // An empty cell is a missing one: CSV has no null.
+            let cell =
+                if cell.is_empty() { Value::Null } else { text(cell, line, &format!("`{name}`"))?.into() };
+            fields.insert(name.clone(), cell);
+        }
+        take(Record { fields, place: place(line) })?;
+    }
+    Ok(())
+}
+
+fn object(value: Value, place: Place) -> Result<Record, ImportError> {
+    match value {
+        Value::Object(fields) => Ok(Record { fields, place }),
+        _ => Err(place.error("not a JSON object, expected one a record")),
+    }
+}
+
+fn json_lines(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
+    let file: Arc<Path> = Arc::from(path);
+    let mut reader = BufReader::new(files::open(path)?);
+    let mut line = Vec::new();
+    for number in 1.. {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line);
+        let place = Place { file: Arc::clone(&file), unit: "line", number };
+        if read.map_err(|e| place.error(format!("cannot be read: {e}")))? == 0 {
+            break;
+        }
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let text = std::str::from_utf8(&line).map_err(|e| place.error(format!("not valid UTF-8: {e}")))?;
+        let value = serde_json::from_str(text).map_err(|e| place.error(format!("not valid JSON: {e}")))?;
+        take(object(value, place)?)?;
+    }
+    Ok(())
+}
+
+/// A `.json` file: a list of objects, an object with the list in field `data`, or objects one after another.
+fn json_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
+    let file: Arc<Path> = Arc::from(path);
+    let mut reader = BufReader::new(files::open(path)?);
+    let is_list = loop {
+        let buffer = reader.fill_buf().map_err(|e| unreadable(path, e))?;
+        let Some(first) = buffer.first().copied() else {
+            return Err(unreadable(path, "it is empty, expected a JSON list"));
+        };
+        if !first.is_ascii_whitespace() {
+            break first == b'[';
+        }
+        reader.consume(1);
+    };
+    let mut items = Items { file: Arc::clone(&file), number: 0, take, failed: None };
+    if is_list {
+        return read_list(path, reader, &mut items);
+    }
+    for value in serde_json::Deserializer::from_reader(reader).into_iter::<Value>() {
+        let value = value.map_err(|e| json_error(&file, &e))?;
+        match value {
+            Value::Object(mut fields) if fields.get("data").is_some_and(Value::is_array) => {
+                let Some(Value::Array(list)) = fields.remove("data") else { continue };
+                list.into_iter().try_for_each(|value| items.add(value))?;
+            }
+            value => items.add(value)?,
+        }
+    }
+    Ok(())
+}
+
+fn read_list(path: &Path, reader: impl Read, items: &mut Items<'_, '_>) -> Result<(), ImportError> {
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let read = (&mut *items).deserialize(&mut deserializer).and_then(|()| deserializer.end());
+    match (items.failed.take(), read) {
+        (Some(error), _) => Err(error),
+        (None, Ok(())) => Ok(()),
+        (None, Err(error)) => Err(json_error(&Arc::from(path), &error)),
+    }
+}
+
+fn json_error(file: &Arc<Path>, error: &serde_json::Error) -> ImportError {
+    let place = Place { file: Arc::clone(file), unit: "line", number: error.line() as u64 };
+    place.error(format!("not valid JSON: {error}"))
+}
+
+/// Takes the items of a JSON list as they are parsed, so that the list need not fit in memory.
+struct Items<'a, 'b> {
+    file: Arc<Path>,
+    number: u64,
+    take: &'a mut (dyn FnMut(Record) -> Result<(), ImportError> + 'b),
+    failed: Option<ImportError>,
+}
+
+impl Items<'_, '_> {
+    fn add(&mut self, value: Value) -> Result<(), ImportError> {
+        self.number += 1;
+        let place = Place { file: Arc::clone(&self.file), unit: "item", number: self.number };
+        (self.take)(object(value, place)?)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Items<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Items<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(value) = list.next_element::<Value>()? {
+            if let Err(error) = self.add(value) {
+                self.failed = Some(error);
+                return Err(serde::de::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parquet_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
+    for batch in LogReader::open_all(path, &ANY)? {
+        let batch = batch?;
+        let schema = batch.batch.schema();
+        for row in 0..batch.n_rows() {
+            let cells = schema.fields().iter().zip(batch.batch.columns());
+            let fields = cells
+                .filter_map(|(field, array)| Some((field.name().clone(), value_of(array, row)?)))
+                .collect();
+            let number = batch.first_row + row as u64;
+            take(Record { fields, place: Place { file: Arc::clone(&batch.file), unit: "row", number } })?;
+        }
+    }
+    Ok(())
+}
+
+/// A cell as JSON; `None` for types no importer reads, as if the column were not there.
+fn value_of(array: &ArrayRef, row: usize) -> Option<Value> {
+    if array.is_null(row) {
+        return Some(Value::Null);
+    }
+    let list = |items: ArrayRef| (0..items.len()).map(|i| value_of(&items, i)).collect::<Option<Vec<_>>>();
+    Some(match array.data_type() {
+        DataType::Utf8View => array.as_string_view().value(row).into(),
+        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
+        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
+        DataType::Boolean => array.as_boolean().value(row).into(),
+        DataType::List(_) => list(array.as_list::<i32>().value(row))?.into(),
+        DataType::LargeList(_) => list(array.as_list::<i64>().value(row))?.into(),
+        DataType::Struct(fields) => {
+            let columns = fields.iter().zip(array.as_struct().columns());
+            let value = |(field, array): (&Arc<arrow_schema::Field>, &ArrayRef)| {
+                Some((field.name().clone(), value_of(array, row)?))
+            };
+            Value::Object(columns.map(value).collect::<Option<Map<_, _>>>()?)
+        }
+        DataType::Timestamp(_, _) => TimeColumn::new(&array.slice(row, 1))?.get(0)?.into(),
+        // A cell of whole numbers stays one, so that ids do not become `1.0`.
+        found if found.is_integer() => (NumberColumn::new(&array.slice(row, 1))?.get(0)? as i64).into(),
+        // A number JSON cannot hold (NaN) goes on as its name, so that it is refused, not lost.
+        _ => {
+            let number = NumberColumn::new(&array.slice(row, 1))?.get(0)?;
+            serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
+        }
+    })
+}

@@ -1,0 +1,95 @@
+//! Times as logs write them, to milliseconds since 1970-01-01 UTC.
+
+/// Numbers below this are seconds, above it milliseconds: as seconds it is the year 5138, as ms 1973.
+const SECONDS_MAX: f64 = 1e11;
+
+/// Seconds or milliseconds, told apart by their size.
+pub(super) fn of_number(number: f64) -> Option<i64> {
+    let ms = if number.abs() < SECONDS_MAX { number * 1000.0 } else { number };
+    (ms.is_finite() && ms.abs() < 9e15).then(|| ms.round() as i64)
+}
+
+/// Reads `2026-01-31`, `2026-01-31T12:00:00.25Z`, `2026-01-31 12:00:00+02:00` and the like; without an offset
+/// the time is UTC. A text that is a number is one of seconds or milliseconds.
+pub(super) fn parse_time(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<f64>() {
+        return of_number(number);
+    }
+    let (date, clock) = text.split_at_checked(10)?;
+    let mut date = date.split('-').map(|part| part.parse::<i64>().ok());
+    let (year, month, day) = (date.next()??, date.next()??, date.next()??);
+    if date.next().is_some() || !(1..=12).contains(&month) || !(1..=days_of_month(year, month)).contains(&day)
+    {
+        return None;
+    }
+    let midnight = days_from_epoch(year, month, day) * 86_400_000;
+    if clock.is_empty() {
+        return Some(midnight);
+    }
+    let clock = clock.strip_prefix(['T', 't', ' '])?;
+    let (clock, offset_minutes) = split_offset(clock)?;
+    let mut parts = clock.split(':');
+    let (hour, minute) = (parts.next()?.parse::<i64>().ok()?, parts.next()?.parse::<i64>().ok()?);
+    let second = parts.next().map_or(Some(0.0), |part| part.parse::<f64>().ok())?;
+    if parts.next().is_some() || !(0..24).contains(&hour) || !(0..60).contains(&minute) {
+        return None;
+    }
+    if !(0.0..61.0).contains(&second) {
+        return None;
+    }
+    let ms = (second * 1000.0).floor() as i64;
+    Some(midnight + (hour * 60 + minute - offset_minutes) * 60_000 + ms)
+}
+
+/// The clock without its offset, and the offset in minutes east of UTC.
+fn split_offset(clock: &str) -> Option<(&str, i64)> {
+    let clock = clock.trim_end();
+    if let Some(clock) = clock.strip_suffix(['Z', 'z']) {
+        return Some((clock, 0));
+    }
+    let Some(at) = clock.rfind(['+', '-']) else { return Some((clock, 0)) };
+    let digits: String = clock[at + 1..].chars().filter(|c| *c != ':').collect();
+    let digits = if digits.len() == 2 { format!("{digits}00") } else { digits };
+    if digits.len() != 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let minutes = digits[..2].parse::<i64>().ok()? * 60 + digits[2..].parse::<i64>().ok()?;
+    Some((clock[..at].trim_end(), if clock.as_bytes()[at] == b'-' { -minutes } else { minutes }))
+}
+
+fn days_of_month(year: i64, month: i64) -> i64 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Days from 1970-01-01 in the Gregorian calendar: years counted from March put the leap day last.
+fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    // (153 m + 2) / 5 is the number of days before month `m`, counted from March.
+    year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_every_spelling() {
+        // Made with Python 3.11 datetime.fromisoformat(..).timestamp() * 1000.
+        assert_eq!(parse_time("2024-02-29T12:30:15.25Z"), Some(1_709_209_815_250));
+        assert_eq!(parse_time("2024-02-29 14:30:15.250+02:00"), Some(1_709_209_815_250));
+        assert_eq!(parse_time("1969-12-31T23:59:59-0000"), Some(-1000));
+        assert_eq!(parse_time("2000-03-01"), Some(951_868_800_000));
+        assert_eq!(parse_time("1709209815.25"), Some(1_709_209_815_250));
+        assert_eq!(of_number(1_709_209_815_250.0), Some(1_709_209_815_250));
+        for bad in ["", "yesterday", "2023-02-29", "2023-13-01", "2023-01-01T25:00", "2023-01-01T00:00+1"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
+    }
+}

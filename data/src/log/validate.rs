@@ -1,0 +1,526 @@
+//! Checks a log row by row in bounded memory.
+//!
+//! One pass checks every cell and keeps two hashes of 8 bytes a row: of the key of the row, and of query id
+//! and content (prompt, split) together. Keys that occur twice and queries with two contents show up when the
+//! hashes are sorted; only then a second pass finds their rows, and compares the texts themselves. Ten million
+//! rows take about 200 MB, whatever their texts.
+
+use super::complaints::{Complaint, Complaints, Severity};
+use super::reader::structural_faults;
+use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
+use crate::Winner;
+use crate::schema::{self, Column, ColumnType, LogSchema, Need};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// Suspicious hashes that the second pass looks into.
+const SUSPECTS_MAX: usize = 10_000;
+/// Different models that are told apart.
+const MODELS_MAX: usize = 10_000;
+/// Bits of the hash of a query's content that are kept; the rest of the 64 are bits of its id's hash.
+const CONTENT_BITS: u32 = 28;
+const PARTITION_BITS: u32 = 12;
+
+/// How much to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ValidateOptions {
+    /// Complaints of each rule that are kept word for word; the others are counted.
+    pub per_rule_max: u64,
+}
+
+impl Default for ValidateOptions {
+    fn default() -> Self {
+        Self { per_rule_max: 20 }
+    }
+}
+
+/// What a log holds and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Validation {
+    /// The path checked.
+    pub path: String,
+    /// Kind of log its columns make it.
+    pub table: &'static str,
+    /// Rows read.
+    pub rows: u64,
+    /// Different queries (0 where the log is not of queries).
+    pub queries: u64,
+    /// Different models.
+    pub models: u64,
+    /// Errors, all of them counted.
+    pub n_errors: u64,
+    /// Warnings, all of them counted.
+    pub n_warnings: u64,
+    /// Findings of each rule, all of them counted.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// The first findings of each rule, in the order they were made.
+    pub complaints: Vec<Complaint>,
+}
+
+impl Validation {
+    /// Whether methods can be fitted on the log: there is no error.
+    pub fn is_valid(&self) -> bool {
+        self.n_errors == 0
+    }
+}
+
+/// Checks a log of any kind.
+///
+/// What is wrong with the log is a [`Complaint`], never an `Err`.
+///
+/// # Errors
+/// If the path cannot be opened at all.
+pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, LogError> {
+    let mut checking = Checking::new(options.per_rule_max);
+    let schema = match schema_of(path) {
+        Ok(schema) => schema,
+        Err(error @ LogError::File(_)) => return Err(error),
+        Err(_) => &schema::OUTCOME,
+    };
+    match structural_faults(path, schema) {
+        Ok(faults) => faults.into_iter().for_each(|fault| checking.structural(fault)),
+        Err(error @ LogError::File(_)) => return Err(error),
+        Err(error) => checking.structural(error),
+    }
+    if checking.complaints.n_errors == 0
+        && let Err(error) = checking.stream(path, schema)
+    {
+        checking.structural(error);
+    }
+    let Checking { complaints, models, rows, n_queries, .. } = checking;
+    Ok(Validation {
+        path: path.display().to_string(),
+        table: schema.name,
+        rows,
+        queries: n_queries,
+        models: models.len() as u64,
+        n_errors: complaints.n_errors,
+        n_warnings: complaints.n_warnings,
+        counts: complaints.counts,
+        complaints: complaints.kept,
+    })
+}
+
+/// Rows of one model, and those of them with a score.
+#[derive(Debug, Default)]
+struct Seen {
+    scored: u64,
+}
+
+/// The state of a validation.
+#[derive(Debug)]
+struct Checking {
+    complaints: Complaints,
+    rows: u64,
+    n_queries: u64,
+    keys: Hashes,
+    contents: Hashes,
+    models: HashMap<String, Seen>,
+    models_overflow: bool,
+    score_range: Option<(f64, f64)>,
+}
+
+impl Checking {
+    fn new(per_rule_max: u64) -> Self {
+        Self {
+            complaints: Complaints::new(per_rule_max),
+            rows: 0,
+            n_queries: 0,
+            keys: Hashes::new(),
+            contents: Hashes::new(),
+            models: HashMap::new(),
+            models_overflow: false,
+            score_range: None,
+        }
+    }
+
+    fn structural(&mut self, error: LogError) {
+        let rule = match &error {
+            LogError::Empty { .. } => "empty",
+            LogError::NotParquet { .. } => "not-parquet",
+            LogError::MissingColumn { .. } => "missing-column",
+            LogError::WrongType { .. } => "wrong-type",
+            _ => "unreadable",
+        };
+        self.complaints.general(Severity::Error, rule, error.to_string());
+    }
+
+    fn stream(&mut self, path: &Path, schema: &LogSchema) -> Result<(), LogError> {
+        let checked = |c: &&Column| c.range().is_some() || c.need == Need::Required;
+        let mut names: Vec<&str> = schema.columns.iter().filter(checked).map(|c| c.name).collect();
+        names.extend(["split", "judge"].iter().filter(|name| schema.column(name).is_some()));
+        let reader = LogReader::open(path, schema, &names)?;
+        self.misnamed(schema, reader.columns_present());
+        for batch in reader {
+            let batch = batch?;
+            self.cells(&batch, schema);
+            self.keys_of(&batch, schema);
+            self.rows += batch.n_rows() as u64;
+        }
+        let twice = self.keys.repeated();
+        let torn = if schema.column("query_id").is_some() { self.torn_queries() } else { Vec::new() };
+        // The second pass needs the room.
+        (self.keys, self.contents) = (Hashes::new(), Hashes::new());
+        if !twice.is_empty() || !torn.is_empty() {
+            self.locate(path, schema, &twice, &torn)?;
+        }
+        self.oddities(schema);
+        Ok(())
+    }
+
+    /// Warns of columns that look like misspelled optional ones.
+    fn misnamed(&mut self, schema: &LogSchema, present: &[String]) {
+        let absent: Vec<&str> =
+            schema.columns.iter().map(|c| c.name).filter(|name| !present.iter().any(|p| p == name)).collect();
+        for name in present.iter().filter(|name| schema.column(name).is_none()) {
+            let hint = crate::suggest::near_names(name, absent.iter().copied());
+            if hint.starts_with("did you mean") {
+                let message = format!("column `{name}` is not read; {hint}");
+                self.complaints.general(Severity::Warning, "unread-column", message);
+            }
+        }
+    }
+
+    /// Checks every cell by itself.
+    fn cells(&mut self, batch: &LogBatch, schema: &LogSchema) {
+        for column in schema.columns {
+            let Some(array) = batch.batch.column_by_name(column.name) else { continue };
+            if column.need == Need::Required {
+                for row in 0..batch.n_rows() {
+                    if array.is_null(row) {
+                        let message = || format!("`{}` is null, expected a value", column.name);
+                        self.complaints.at(batch, row, "null-cell", message);
+                    }
+                }
+            }
+            if let (ColumnType::Text, Need::Required, Some(texts)) =
+                (column.dtype, column.need, batch.text(column.name))
+            {
+                for row in (0..batch.n_rows()).filter(|&row| texts.get(row) == Some("")) {
+                    let message = || format!("`{}` is empty, expected a text", column.name);
+                    self.complaints.at(batch, row, "empty-text", message);
+                }
+            }
+            if let (Some(range), Some(numbers)) = (column.range(), batch.number(column.name)) {
+                self.numbers(batch, column, &numbers, range);
+            }
+        }
+        self.models_of(batch, schema);
+        self.winners(batch);
+    }
+
+    fn numbers(
+        &mut self,
+        batch: &LogBatch,
+        column: &Column,
+        numbers: &NumberColumn,
+        (low, high): (f64, f64),
+    ) {
+        let is_score = column.name == "score";
+        for row in 0..batch.n_rows() {
+            let Some(value) = numbers.get(row) else { continue };
+            if !value.is_finite() || value < low || value > high {
+                let expected = if high.is_finite() { "in [0, 1]" } else { "finite and >= 0" };
+                let message =
+                    || format!("{} `{value}` is not valid; expected a number {expected}", column.name);
+                self.complaints.at(batch, row, "out-of-range", message);
+            } else if is_score {
+                let (low, high) = self.score_range.unwrap_or((value, value));
+                self.score_range = Some((low.min(value), high.max(value)));
+            }
+        }
+    }
+
+    fn models_of(&mut self, batch: &LogBatch, schema: &LogSchema) {
+        let score = batch.number("score");
+        // Only outcome logs have scores; elsewhere every row of a model counts.
+        let all = schema.column("score").is_none();
+        for name in ["model", "model_a", "model_b"] {
+            let Some(texts) = batch.text(name) else { continue };
+            for row in 0..batch.n_rows() {
+                let Some(model) = texts.get(row) else { continue };
+                let scored = all || score.as_ref().is_some_and(|c| c.get(row).is_some());
+                if let Some(seen) = self.models.get_mut(model) {
+                    seen.scored += u64::from(scored);
+                } else if self.models.len() < MODELS_MAX {
+                    self.models.insert(model.to_owned(), Seen { scored: u64::from(scored) });
+                } else {
+                    self.models_overflow = true;
+                }
+            }
+        }
+    }
+
+    fn winners(&mut self, batch: &LogBatch) {
+        let [Some(a), Some(b), Some(winner)] = ["model_a", "model_b", "winner"].map(|name| batch.text(name))
+        else {
+            return;
+        };
+        for row in 0..batch.n_rows() {
+            if let (Some(a), Some(b)) = (a.get(row), b.get(row))
+                && a == b
+            {
+                let message = || format!("`model_a` and `model_b` are both `{a}`, expected two models");
+                self.complaints.at(batch, row, "same-model", message);
+            }
+            if let Some(word) = winner.get(row)
+                && Winner::from_word(word).is_none()
+            {
+                let message = || format!("winner `{word}` is not known; expected `a`, `b` or `tie`");
+                self.complaints.at(batch, row, "unknown-winner", message);
+            }
+        }
+    }
+
+    /// Hashes the keys of rows and the contents of queries.
+    fn keys_of(&mut self, batch: &LogBatch, schema: &LogSchema) {
+        let key = KeyColumns::new(batch, schema);
+        let content = ContentColumns::new(batch);
+        let mut last: Option<Content<'_>> = None;
+        for row in 0..batch.n_rows() {
+            if let Some(hash) = key.hash(row) {
+                self.keys.push(hash);
+            }
+            let Some(cells) = content.get(row) else { continue };
+            // Rows of one query mostly stand together: what was kept of the row above holds for this one.
+            if last.as_ref() == Some(&cells) {
+                continue;
+            }
+            let (partition, id) = cells.id_bits();
+            self.contents.push_to(partition, (id << CONTENT_BITS) | cells.content_bits());
+            last = Some(cells);
+        }
+    }
+
+    /// The queries (as [`Content::id_bits`]) that occur with more than one content; counts the different ids.
+    fn torn_queries(&mut self) -> Vec<(u64, u64)> {
+        let mut torn = Vec::new();
+        for (partition, hashes) in self.contents.partitions.iter_mut().enumerate() {
+            hashes.sort_unstable();
+            hashes.dedup();
+            let (mut last, mut last_torn) = (None, None);
+            for id in hashes.iter().map(|hash| hash >> CONTENT_BITS) {
+                if last != Some(id) {
+                    self.n_queries += 1;
+                    last = Some(id);
+                } else if last_torn != Some(id) {
+                    torn.push((partition as u64, id));
+                    last_torn = Some(id);
+                }
+            }
+        }
+        torn
+    }
+
+    /// Second pass: finds the rows of repeated keys and torn queries and compares their texts.
+    fn locate(
+        &mut self,
+        path: &Path,
+        schema: &LogSchema,
+        twice: &[u64],
+        torn: &[(u64, u64)],
+    ) -> Result<(), LogError> {
+        let wanted_keys: HashSet<u64> = twice.iter().take(SUSPECTS_MAX).copied().collect();
+        let wanted_ids: HashSet<(u64, u64)> = torn.iter().take(SUSPECTS_MAX).copied().collect();
+        let mut first_keys = HashMap::<Vec<String>, RowAt>::new();
+        let mut first_contents = HashMap::<String, (blake3::Hash, Option<String>)>::new();
+        let mut told = HashSet::<String>::new();
+        let mut names = schema.key.to_vec();
+        names.extend(["prompt", "split"].iter().filter(|name| schema.column(name).is_some()));
+        for batch in LogReader::open(path, schema, &names)? {
+            let batch = batch?;
+            let key = KeyColumns::new(&batch, schema);
+            let content = ContentColumns::new(&batch);
+            for row in 0..batch.n_rows() {
+                if key.hash(row).is_some_and(|hash| wanted_keys.contains(&hash)) {
+                    let cells = key.cells(row);
+                    let here = RowAt { file: batch.file.to_path_buf(), row: batch.first_row + row as u64 };
+                    match first_keys.get(&cells) {
+                        None => drop(first_keys.insert(cells, here)),
+                        Some(first) => {
+                            let message = || repeated_message(schema, &cells, first);
+                            self.complaints.at(&batch, row, "duplicate-key", message);
+                        }
+                    }
+                }
+                let Some(cells) = content.get(row).filter(|c| wanted_ids.contains(&c.id_bits())) else {
+                    continue;
+                };
+                let prompt = blake3::hash(cells.prompt.as_bytes());
+                let Some((first_prompt, first_split)) = first_contents.get(cells.id) else {
+                    first_contents.insert(cells.id.to_owned(), (prompt, cells.split.map(str::to_owned)));
+                    continue;
+                };
+                let other_prompt = *first_prompt != prompt;
+                if (other_prompt || first_split.as_deref() != cells.split) && told.insert(cells.id.to_owned())
+                {
+                    let what = if other_prompt { "prompt" } else { "split" };
+                    let message =
+                        || format!("query `{}` has another {what} than before; expected one", cells.id);
+                    self.complaints.at(&batch, row, "torn-query", message);
+                }
+            }
+        }
+        let others = twice.iter().filter(|hash| !wanted_keys.contains(hash)).count();
+        self.complaints.more_errors("duplicate-key", others as u64);
+        self.complaints.more_errors("torn-query", torn.len().saturating_sub(SUSPECTS_MAX) as u64);
+        Ok(())
+    }
+
+    /// Warns of what is legitimate but may not be meant.
+    fn oddities(&mut self, schema: &LogSchema) {
+        let mut warn = |rule, message: String| self.complaints.general(Severity::Warning, rule, message);
+        if self.models_overflow {
+            warn(
+                "many-models",
+                format!("more than {MODELS_MAX} different models; is `model` the right column?"),
+            );
+        }
+        if schema.column("query_id").is_some() && self.n_queries == 1 {
+            warn("one-query", "there is only one query".to_owned());
+        }
+        if schema.column("score").is_none() {
+            return;
+        }
+        if self.models.len() == 1 {
+            warn("one-arm", "there is only one model: nothing can be chosen".to_owned());
+        }
+        match self.score_range {
+            None => warn("no-scores", "no row has a score".to_owned()),
+            Some((low, high)) if low == high && self.rows > 1 => {
+                warn("equal-scores", format!("every score is {low}: nothing can be learned from them"));
+            }
+            Some(_) => {
+                let mut unseen: Vec<&String> =
+                    self.models.iter().filter(|(_, seen)| seen.scored == 0).map(|(model, _)| model).collect();
+                unseen.sort();
+                for model in unseen {
+                    warn("unobserved-arm", format!("model `{model}` has rows but no score"));
+                }
+            }
+        }
+    }
+}
+
+fn repeated_message(schema: &LogSchema, cells: &[String], first: &RowAt) -> String {
+    let named: Vec<String> =
+        schema.key.iter().zip(cells).map(|(name, cell)| format!("{name} `{cell}`")).collect();
+    format!("{} stands in {first} already; expected one row each", named.join(", "))
+}
+
+/// The columns of a row's key.
+#[derive(Debug)]
+struct KeyColumns<'a>(Vec<Option<TextColumn<'a>>>);
+
+impl<'a> KeyColumns<'a> {
+    fn new(batch: &'a LogBatch, schema: &LogSchema) -> Self {
+        Self(schema.key.iter().map(|name| batch.text(name)).collect())
+    }
+
+    fn cell(column: Option<TextColumn<'a>>, row: usize) -> &'a str {
+        column.and_then(|c| c.get(row)).unwrap_or("")
+    }
+
+    /// `None` when the first column of the key is null: that is another complaint.
+    fn hash(&self, row: usize) -> Option<u64> {
+        self.0.first().copied().flatten()?.get(row)?;
+        let mut hasher = blake3::Hasher::new();
+        for &column in &self.0 {
+            let cell = Self::cell(column, row);
+            hasher.update(&(cell.len() as u64).to_le_bytes());
+            hasher.update(cell.as_bytes());
+        }
+        Some(first_u64(&hasher.finalize()))
+    }
+
+    fn cells(&self, row: usize) -> Vec<String> {
+        self.0.iter().map(|&column| Self::cell(column, row).to_owned()).collect()
+    }
+}
+
+/// The columns that must agree in all rows of a query.
+#[derive(Debug)]
+struct ContentColumns<'a> {
+    id: Option<TextColumn<'a>>,
+    prompt: Option<TextColumn<'a>>,
+    split: Option<TextColumn<'a>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Content<'a> {
+    id: &'a str,
+    prompt: &'a str,
+    split: Option<&'a str>,
+}
+
+impl<'a> ContentColumns<'a> {
+    fn new(batch: &'a LogBatch) -> Self {
+        Self { id: batch.text("query_id"), prompt: batch.text("prompt"), split: batch.text("split") }
+    }
+
+    fn get(&self, row: usize) -> Option<Content<'a>> {
+        let (id, prompt) = (self.id?.get(row)?, self.prompt?.get(row)?);
+        Some(Content { id, prompt, split: self.split.and_then(|c| c.get(row)) })
+    }
+}
+
+impl Content<'_> {
+    /// Partition and lower bits of the hash of the id: 48 bits that stand for the query.
+    fn id_bits(&self) -> (u64, u64) {
+        let hash = first_u64(&blake3::hash(self.id.as_bytes()));
+        (hash >> (64 - PARTITION_BITS), hash & ((1 << (64 - CONTENT_BITS)) - 1))
+    }
+
+    fn content_bits(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.prompt.as_bytes());
+        hasher.update(&[0, u8::from(self.split.is_some())]);
+        hasher.update(self.split.unwrap_or("").as_bytes());
+        first_u64(&hasher.finalize()) & ((1 << CONTENT_BITS) - 1)
+    }
+}
+
+fn first_u64(hash: &blake3::Hash) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&hash.as_bytes()[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+/// Many hashes, in partitions that grow by a quarter: at most a quarter of the room is idle.
+#[derive(Debug)]
+struct Hashes {
+    partitions: Vec<Vec<u64>>,
+}
+
+impl Hashes {
+    fn new() -> Self {
+        Self { partitions: vec![Vec::new(); 1 << PARTITION_BITS] }
+    }
+
+    fn push_to(&mut self, partition: u64, value: u64) {
+        let hashes = &mut self.partitions[partition as usize];
+        if hashes.len() == hashes.capacity() {
+            hashes.reserve_exact(hashes.len() / 4 + 16);
+        }
+        hashes.push(value);
+    }
+
+    /// Keeps a hash, in the partition its upper bits name.
+    fn push(&mut self, hash: u64) {
+        self.push_to(hash >> (64 - PARTITION_BITS), hash);
+    }
+
+    /// One entry for every time a hash occurs again.
+    fn repeated(&mut self) -> Vec<u64> {
+        let mut repeated = Vec::new();
+        for hashes in &mut self.partitions {
+            hashes.sort_unstable();
+            repeated.extend(hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
+        }
+        repeated
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! What a log holds: per model, per source, per split, and what leaks between splits.
+
+mod table;
+
+use crate::log::{LogBatch, LogError, LogReader, required};
+use crate::schema;
+use crate::split::prompt_key;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// What an outcome log holds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LogStats {
+    /// The log.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Different query ids.
+    pub queries: u64,
+    /// Prompts that differ after normalisation.
+    pub prompts: u64,
+    /// The models, sorted by name.
+    pub models: Vec<ModelStats>,
+    /// The sources, sorted by name; queries without one are `(none)`.
+    pub sources: Vec<SourceStats>,
+    /// The splits, sorted by name; queries without one are `(none)`.
+    pub splits: Vec<SplitStats>,
+    /// Pairs of splits that share prompts.
+    pub leakage: Vec<Leakage>,
+}
+
+/// One model of a log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelStats {
+    /// Its name.
+    pub model: String,
+    /// Cells with a score.
+    pub scored: u64,
+    /// Cells with a score over queries of the log, `[0, 1]`.
+    pub coverage: f64,
+    /// Mean score of its cells, where there is one.
+    pub score: Option<f64>,
+    /// Mean cost in US dollars of its cells that have one.
+    pub cost_usd: Option<f64>,
+    /// Sum of its costs in US dollars.
+    pub cost_usd_total: f64,
+    /// Mean latency in milliseconds of its cells that have one.
+    pub latency_ms: Option<f64>,
+}
+
+/// One source of a log.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SourceStats {
+    /// Its name.
+    pub source: String,
+    /// Its queries.
+    pub queries: u64,
+    /// Mean score by model.
+    pub score: BTreeMap<String, f64>,
+    /// The model with the greatest mean, the first by name among equals.
+    pub best_model: Option<String>,
+}
+
+/// One split of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SplitStats {
+    /// Its name.
+    pub split: String,
+    /// Its queries.
+    pub queries: u64,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// Prompts that two splits share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Leakage {
+    /// The two splits.
+    pub splits: [String; 2],
+    /// Prompts, equal after normalisation, that stand in both.
+    pub prompts: u64,
+}
+
+/// A running mean of the values that are there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mean {
+    sum: f64,
+    n: u64,
+}
+
+impl Mean {
+    fn add(&mut self, value: Option<f64>) {
+        if let Some(value) = value.filter(|v| !v.is_nan()) {
+            self.sum += value;
+            self.n += 1;
+        }
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.n > 0).then(|| self.sum / self.n as f64)
+    }
+}
+
+#[derive(Debug, Default)]
+struct ModelSums {
+    score: Mean,
+    cost_usd: Mean,
+    latency_ms: Mean,
+}
+
+#[derive(Debug, Default)]
+struct SourceSums {
+    queries: u64,
+    score: HashMap<String, Mean>,
+}
+
+/// The state of a pass over a log.
+#[derive(Debug, Default)]
+struct Counting {
+    rows: u64,
+    queries: HashSet<u64>,
+    /// Splits of each prompt, as bits: a log has few splits, and bits above 63 are not told apart.
+    prompts: HashMap<u64, u64>,
+    models: BTreeMap<String, ModelSums>,
+    sources: BTreeMap<String, SourceSums>,
+    splits: Vec<SplitStats>,
+}
+
+const NONE: &str = "(none)";
+
+/// Reads an outcome log once and sums it up; only queries of `split` where one is named.
+///
+/// # Errors
+/// If the log cannot be read, is not an outcome log, or has no such split.
+pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
+    let columns = ["query_id", "split", "source", "prompt", "model", "score", "cost_usd", "latency_ms"];
+    let reader = LogReader::open(path, &schema::OUTCOME, &columns)?;
+    let mut counting = Counting::default();
+    let has_splits = reader.columns_present().iter().any(|name| name == "split");
+    let mut splits = HashSet::new();
+    for batch in reader {
+        counting.add(&batch?, split, &mut splits)?;
+    }
+    if let Some(split) = split
+        && counting.rows == 0
+    {
+        let (path, split) = (path.display().to_string(), split.to_owned());
+        if !has_splits {
+            return Err(LogError::NoSplits { path, split });
+        }
+        let mut names: Vec<String> = splits.iter().map(|name| format!("`{name}`")).collect();
+        names.sort();
+        let hint = format!("the splits are {}", names.join(", "));
+        return Err(LogError::UnknownSplit { path, split, hint });
+    }
+    Ok(counting.finish(path))
+}
+
+impl Counting {
+    fn add(
+        &mut self,
+        batch: &LogBatch,
+        wanted: Option<&str>,
+        seen: &mut HashSet<String>,
+    ) -> Result<(), LogError> {
+        let [id, split, source, prompt, model] =
+            ["query_id", "split", "source", "prompt", "model"].map(|name| batch.text(name));
+        let [score, cost, latency] = ["score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
+        for row in 0..batch.n_rows() {
+            let split = split.and_then(|c| c.get(row)).unwrap_or(NONE);
+            if !seen.contains(split) {
+                seen.insert(split.to_owned());
+            }
+            if wanted.is_some_and(|wanted| wanted != split) {
+                continue;
+            }
+            self.rows += 1;
+            let is_new = self.queries.insert(text_hash(required(batch, id, "query_id", row)?));
+            let split = self.split_number(split);
+            self.splits[split].rows += 1;
+            self.splits[split].queries += u64::from(is_new);
+            // The prompt of a query is the same in all of its rows.
+            if is_new {
+                let key = prompt_key(required(batch, prompt, "prompt", row)?);
+                *self.prompts.entry(key).or_default() |= 1 << split.min(63);
+            }
+            let model = required(batch, model, "model", row)?;
+            let score = score.as_ref().and_then(|c| c.get(row));
+            let sums = entry(&mut self.models, model);
+            sums.score.add(score);
+            sums.cost_usd.add(cost.as_ref().and_then(|c| c.get(row)));
+            sums.latency_ms.add(latency.as_ref().and_then(|c| c.get(row)));
+            let source = entry(&mut self.sources, source.and_then(|c| c.get(row)).unwrap_or(NONE));
+            source.queries += u64::from(is_new);
+            match source.score.get_mut(model) {
+                Some(mean) => mean.add(score),
+                None => source.score.entry(model.to_owned()).or_default().add(score),
+            }
+        }
+        Ok(())
+    }
+
+    fn split_number(&mut self, split: &str) -> usize {
+        if let Some(number) = self.splits.iter().position(|s| s.split == split) {
+            return number;
+        }
+        self.splits.push(SplitStats { split: split.to_owned(), queries: 0, rows: 0 });
+        self.splits.len() - 1
+    }
+
+    fn finish(mut self, path: &Path) -> LogStats {
+        let n_queries = self.queries.len() as u64;
+        let models = self.models.into_iter().map(|(model, sums)| ModelStats {
+            model,
+            scored: sums.score.n,
+            coverage: sums.score.n as f64 / (n_queries as f64).max(1.0),
+            score: sums.score.value(),
+            cost_usd: sums.cost_usd.value(),
+            cost_usd_total: sums.cost_usd.sum,
+            latency_ms: sums.latency_ms.value(),
+        });
+        let sources = self.sources.into_iter().map(|(source, sums)| {
+            let means = sums.score.into_iter().filter_map(|(model, mean)| Some((model, mean.value()?)));
+            let score: BTreeMap<String, f64> = means.collect();
+            // `fold` keeps the first of equals; `max_by` would keep the last.
+            let best = score.iter().fold(None, |best: Option<(&String, f64)>, (model, &mean)| match best {
+                Some((_, best_mean)) if best_mean >= mean => best,
+                _ => Some((model, mean)),
+            });
+            let best_model = best.map(|(model, _)| model.clone());
+            SourceStats { source, queries: sums.queries, score, best_model }
+        });
+        let (models, sources) = (models.collect(), sources.collect());
+        let leakage = leakage(&self.splits, &self.prompts);
+        self.splits.sort_by(|a, b| a.split.cmp(&b.split));
+        LogStats {
+            path: path.display().to_string(),
+            rows: self.rows,
+            queries: n_queries,
+            prompts: self.prompts.len() as u64,
+            models,
+            sources,
+            splits: self.splits,
+            leakage,
+        }
+    }
+}
+
+fn leakage(splits: &[SplitStats], prompts: &HashMap<u64, u64>) -> Vec<Leakage> {
+    let mut found = Vec::new();
+    for a in 0..splits.len().min(64) {
+        for b in a + 1..splits.len().min(64) {
+            let both = (1_u64 << a) | (1_u64 << b);
+            let n = prompts.values().filter(|&&bits| bits & both == both).count() as u64;
+            if n > 0 {
+                let mut names = [splits[a].split.clone(), splits[b].split.clone()];
+                names.sort();
+                found.push(Leakage { splits: names, prompts: n });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.splits.cmp(&b.splits));
+    found
+}
+
+fn entry<'a, V: Default>(map: &'a mut BTreeMap<String, V>, name: &str) -> &'a mut V {
+    if !map.contains_key(name) {
+        map.insert(name.to_owned(), V::default());
+    }
+    map.entry(name.to_owned()).or_default()
+}
+
+fn text_hash(text: &str) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
+    u64::from_le_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests;
