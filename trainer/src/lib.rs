@@ -4,6 +4,7 @@
 //! makes features once ([`train::Plan`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
+pub mod calibrate;
 pub mod evaluate;
 pub mod method;
 pub mod methods;
