@@ -5,7 +5,7 @@ use routewright_policy::forms::{Constant, CostModel};
 use std::collections::BTreeMap;
 
 /// Mean logged cost of each arm, `NaN` where the log has none.
-pub(crate) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
+pub(in crate::methods) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
     (0..table.n_arms())
         .map(|arm| table.cost_usd.column_mean(arm).map_or(f32::NAN, |mean| mean as f32))
         .collect()
@@ -13,7 +13,7 @@ pub(crate) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
 
 /// Mean score of each arm; an arm never observed gets the least mean of the others, so that it is never
 /// preferred for want of data.
-pub(crate) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
+pub(in crate::methods) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
     let means: Vec<Option<f64>> = (0..table.n_arms()).map(|arm| table.score.column_mean(arm)).collect();
     let least = means.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let least = if least.is_finite() { least } else { 0.0 };
