@@ -1,3 +1,10 @@
 //! The one binary of routewright.
 
-fn main() {}
+mod cli;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(&cli::Arguments::parse())
+}
