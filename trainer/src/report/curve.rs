@@ -31,8 +31,8 @@ struct Line {
 /// an SVG document; `None` where no cost is known.
 ///
 /// Each policy is the hull its AIQ is measured on, from the cheapest single model to the dearest, with a dot
-/// where its own selector puts it; the single models are grey dots with names, and grey dashes are what drawing among
-/// them at random reaches.
+/// where its own selector puts it; the single models are grey dots with names, and grey dashes are what
+/// drawing among them at random reaches.
 ///
 /// # Errors
 /// If the backend fails.
@@ -57,7 +57,7 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
     for line in lines.iter().rev() {
         let pixels = plane.curve(&line.vertices);
         stroke(&canvas, &pixels, line)?;
-        strokes.extend(pixels);
+        strokes.extend(dense(&pixels));
     }
     let mut dots: Vec<Pixel> = Vec::new();
     for line in lines.iter().rev() {
@@ -110,6 +110,17 @@ fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
     lines.push(fixed("oracle", judged.oracle_curve.iter().map(plane).collect(), INK, 3));
     lines.retain(|line| !line.vertices.is_empty());
     lines
+}
+
+/// Points a few pixels apart along a line, so that labels can keep off it.
+fn dense(pixels: &[Pixel]) -> Vec<Pixel> {
+    const GAP: i32 = 4;
+    let between = |pair: &[Pixel]| {
+        let ((ax, ay), (bx, by)) = (pair[0], pair[1]);
+        let n = ((bx - ax).abs().max((by - ay).abs()) / GAP).max(1);
+        (0..=n).map(move |i| (ax + (bx - ax) * i / n, ay + (by - ay) * i / n))
+    };
+    pixels.windows(2).flat_map(between).collect()
 }
 
 fn stroke(canvas: &Canvas<'_>, pixels: &[Pixel], line: &Line) -> Result<(), ReportError> {
