@@ -4,6 +4,7 @@
 //! makes features once ([`train::Prepared`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
+pub mod calibrate;
 pub mod clustering;
 pub mod compare;
 pub mod evaluate;

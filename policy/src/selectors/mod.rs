@@ -23,7 +23,7 @@ pub use budget::Budget;
 pub use cheapest::Cheapest;
 pub use cheapest_within::CheapestWithin;
 pub use mixture::{Mixture, Part};
-pub use threshold::Threshold;
+pub use threshold::{Settings as ThresholdSettings, Threshold};
 pub use uniform::Uniform;
 pub use utility::Utility;
 

@@ -5,6 +5,9 @@
 //! the point of the cheapest single model (which every router can imitate) and runs flat to the right of
 //! its last vertex.
 //!
+//! The hull is taken over every operating point on the rows judged, so it picks the luckiest of many: on 945
+//! RouterBench queries a sweep of all points is 0.001 to 0.002 above a grid of 50 prices of money.
+//!
 //! *Deviation from the released code* (which divides by `c_max`, begins at the router's first point and
 //! extends to the largest cost among the routers compared): with the range of the single models the figure
 //! of one policy does not depend on which others are in the table.

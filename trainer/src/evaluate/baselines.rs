@@ -4,7 +4,8 @@
 //! very predictor and selector of the methods of those names; `random` and `oracle` need no choice.
 
 use super::{
-    Average, Decisions, JudgeError, JudgeOptions, Sources, query_costs, query_scores, standard_error,
+    Average, Decisions, JudgeError, JudgeOptions, PairedDifference, Sources, paired_difference, query_costs,
+    query_scores, standard_error,
 };
 use crate::methods::baselines::means;
 use routewright_data::{FeatureMatrix, OutcomeTable};
@@ -32,6 +33,9 @@ pub struct Baseline {
     pub cost_usd_macro: Option<f64>,
     /// The arm, where it is one for every query.
     pub model: Option<String>,
+    /// Score minus that of the best single model on the same queries.
+    #[serde(default)]
+    pub vs_best_single: Option<PairedDifference>,
     /// Queries left out because no chosen arm was observed.
     pub n_uncovered: usize,
     /// Score of each query, `NaN` where uncovered; for paired comparison, not stored.
@@ -65,6 +69,11 @@ impl Baselines {
             ("oracle", self.oracle.as_ref()),
         ]
     }
+
+    fn all_mut(&mut self) -> [Option<&mut Baseline>; 5] {
+        let Self { random, cheapest, best_single, source_best, oracle } = self;
+        [random, cheapest, best_single, source_best, oracle].map(Option::as_mut)
+    }
 }
 
 /// Judges the five yardsticks on `test`.
@@ -86,7 +95,7 @@ pub fn baselines(
     let value = |decisions: Decisions| of(&decisions, test, &sources, options);
     let train = train.filter(|train| train.score.n_present() > 0);
     let choose = |form: Constant, selector: &dyn Selector| decide(&form, selector, test).and_then(value);
-    Ok(Baselines {
+    let mut found = Baselines {
         random: value(Decisions::uniform(test.n_queries(), test.n_arms())),
         cheapest: train
             .filter(|train| train.has_costs())
@@ -94,7 +103,13 @@ pub fn baselines(
         best_single: train.and_then(|train| choose(means::overall(train), &Argmax)),
         source_best: train.and_then(|train| choose(means::by_source(train), &Argmax)),
         oracle: value(Decisions::deterministic(&oracle_arms(test), test.n_arms())),
-    })
+    };
+    if let Some(best) = found.best_single.as_ref().map(|best| best.query_scores.clone()) {
+        for baseline in found.all_mut().into_iter().flatten() {
+            baseline.vs_best_single = paired_difference(&baseline.query_scores, &best, &sources, options);
+        }
+    }
+    Ok(found)
 }
 
 fn decide(form: &Constant, selector: &dyn Selector, test: &OutcomeTable) -> Option<Decisions> {
@@ -136,6 +151,7 @@ fn of(
         cost_usd_micro: sources.mean(&costs, Average::Micro),
         cost_usd_macro: sources.mean(&costs, Average::Macro),
         model: only_arm(decisions).map(|arm| test.models[arm].clone()),
+        vs_best_single: None,
         n_uncovered: scores.iter().filter(|score| score.is_nan()).count(),
         query_scores: scores,
     })
@@ -186,6 +202,8 @@ mod tests {
         check("best_single", 0.5, 0.375, 0.3); // y: 0, 0.5, 1
         check("source_best", 2.5 / 3.0, 0.875, (0.2 + 0.3 + 0.3) / 3.0); // z, then y twice
         check("oracle", 1.0, 1.0, (0.2 + 0.2 + 0.1) / 3.0); // z, z, and x as the cheaper of two
+        let difference = found.oracle.as_ref().unwrap().vs_best_single.unwrap();
+        assert!(near(difference.difference, 0.5) && difference.standard_error > 0.0, "{difference:?}");
         assert_eq!(found.best_single.unwrap().model.as_deref(), Some("y"));
         assert_eq!(found.oracle.unwrap().model, None);
     }

@@ -28,6 +28,8 @@ pub(crate) mod fixtures;
 mod hull;
 mod judge;
 mod judged;
+#[cfg(test)]
+mod real_logs;
 mod score;
 mod shares;
 mod singles;

@@ -30,9 +30,9 @@ struct Line {
 /// Draws score over cost (US dollars a thousand queries, logarithmic where prices span more than 20x) as
 /// an SVG document; `None` where no cost is known.
 ///
-/// Each policy is the hull its AIQ is measured on, from the cheapest single model on, with a dot where its
-/// own selector puts it; the single models are grey dots with names, and grey dashes are what drawing among
-/// them at random reaches.
+/// Each policy is the hull its AIQ is measured on, from the cheapest single model to the dearest, with a dot
+/// where its own selector puts it; the single models are grey dots with names, and grey dashes are what
+/// drawing among them at random reaches.
 ///
 /// # Errors
 /// If the backend fails.
@@ -57,7 +57,7 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
     for line in lines.iter().rev() {
         let pixels = plane.curve(&line.vertices);
         stroke(&canvas, &pixels, line)?;
-        strokes.extend(pixels);
+        strokes.extend(dense(&pixels));
     }
     let mut dots: Vec<Pixel> = Vec::new();
     for line in lines.iter().rev() {
@@ -74,8 +74,13 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
 
 fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
     let cheapest = singles.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let dearest = singles.iter().map(|single| single.0).fold(f64::NEG_INFINITY, f64::max);
     let hull = |points: Vec<(f64, f64)>| -> Vec<(f64, f64)> {
-        upper_hull(&points).into_iter().map(|i| points[i]).collect()
+        let mut vertices: Vec<(f64, f64)> = upper_hull(&points).into_iter().map(|i| points[i]).collect();
+        // Flat to the right of the last vertex, as AIQ measures it.
+        let flat = vertices.last().filter(|last| last.0 < dearest).map(|last| (dearest, last.1));
+        vertices.extend(flat);
+        vertices
     };
     let plane = |p: &OperatingPoint| (p.cost_usd * 1000.0, p.score);
     let policy = |(i, policy): (usize, &Evaluation)| Line {
@@ -102,9 +107,20 @@ fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
         width: 1,
     };
     lines.push(fixed("single models, mixed", singles.to_vec(), FAINT, 4));
-    lines.push(fixed("oracle", judged.oracle_curve.iter().map(plane).collect(), INK, 2));
+    lines.push(fixed("oracle", judged.oracle_curve.iter().map(plane).collect(), INK, 3));
     lines.retain(|line| !line.vertices.is_empty());
     lines
+}
+
+/// Points a few pixels apart along a line, so that labels can keep off it.
+fn dense(pixels: &[Pixel]) -> Vec<Pixel> {
+    const GAP: i32 = 4;
+    let between = |pair: &[Pixel]| {
+        let ((ax, ay), (bx, by)) = (pair[0], pair[1]);
+        let n = ((bx - ax).abs().max((by - ay).abs()) / GAP).max(1);
+        (0..=n).map(move |i| (ax + (bx - ax) * i / n, ay + (by - ay) * i / n))
+    };
+    pixels.windows(2).flat_map(between).collect()
 }
 
 fn stroke(canvas: &Canvas<'_>, pixels: &[Pixel], line: &Line) -> Result<(), ReportError> {
@@ -118,7 +134,7 @@ fn axes(canvas: &Canvas<'_>, plane: &Plane) -> Result<(), ReportError> {
     let (left, top, right, bottom) = plane.frame();
     for tick in plane.score_ticks() {
         let y = plane.at((1.0, tick.value)).1;
-        canvas.dashes(&[(left, y), (right, y)], FAINT, 1, 1)?;
+        canvas.guide(&[(left, y), (right, y)])?;
         canvas.text(&tick.label, (left - 8, y), Anchor::End, TEXT, INK)?;
     }
     for tick in plane.cost_ticks() {

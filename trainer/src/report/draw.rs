@@ -90,6 +90,11 @@ impl<'a> Canvas<'a> {
         self.element(&PathElement::new(points.to_vec(), color.stroke_width(width)))
     }
 
+    /// A line that stays behind the data.
+    pub(super) fn guide(&self, points: &[Pixel]) -> Result<(), ReportError> {
+        self.element(&PathElement::new(points.to_vec(), FAINT.mix(0.3).stroke_width(1)))
+    }
+
     /// A line of dashes through `points`.
     pub(super) fn dashes(
         &self,
@@ -102,7 +107,7 @@ impl<'a> Canvas<'a> {
         self.element(&DashedPathElement::new(points.iter().copied(), dash, dash, style))
     }
 
-    /// A filled circle with a rim in the color of the ground.
+    /// A filled circle.
     pub(super) fn dot(&self, at: Pixel, radius: i32, color: RGBColor) -> Result<(), ReportError> {
         self.element(&Circle::new(at, radius, color.filled()))
     }

@@ -12,27 +12,33 @@ const SCRIPT: &str = include_str!("page.js");
 const MEANINGS: [(&str, &str); 12] = [
     (
         "score",
-        "Mean over queries (micro) or over sources (macro) of the logged score of the arm chosen, weighted by the probability it is chosen with; in [0, 1], higher is better.",
+        "Mean over queries (micro) or over sources (macro) of the logged score of the arm chosen, \
+         weighted by the probability it is chosen with; in [0, 1], higher is better.",
     ),
     (
         "± s.e.",
-        "Bootstrap standard error of the figure to its left, with queries resampled (within each source under the macro average).",
+        "Bootstrap standard error of the figure to its left, with queries resampled (within each \
+         source under the macro average).",
     ),
     (
         "vs best single",
-        "Score minus that of the best single model chosen on train, on the same queries, with a paired bootstrap error: more than two errors from 0 is unlikely to be luck.",
+        "Score minus that of the best single model chosen on train, on the same queries, with a \
+         paired bootstrap error: more than two errors from 0 is unlikely to be luck.",
     ),
     (
         "$/1k queries",
-        "Mean logged cost of the arms chosen, US dollars per 1,000 queries, averaged like the score; lower is better.",
+        "Mean logged cost of the arms chosen, US dollars per 1,000 queries, averaged like the score; \
+         lower is better.",
     ),
     (
         "AIQ",
-        "Mean height of the policy's non-decreasing concave cost-score hull between the cheapest and the dearest single model (RouterBench); in [0, 1], higher is better.",
+        "Mean height of the policy's non-decreasing concave cost-score hull between the cheapest and \
+         the dearest single model (RouterBench); in [0, 1], higher is better.",
     ),
     (
         "APGR",
-        "Two arms only: area under the recovered share of the score gap between weak and strong arm, over the share of strong calls (RouteLLM); random mixing is 0.5, higher is better.",
+        "Two arms only: area under the recovered share of the score gap between weak and strong arm, \
+         over the share of strong calls (RouteLLM); random mixing is 0.5, higher is better.",
     ),
     (
         "CPT 50 %",
@@ -43,11 +49,13 @@ const MEANINGS: [(&str, &str); 12] = [
     ("random, cheapest", "Every arm with the same probability; the arm of the least mean cost on train."),
     (
         "best_single, source_best",
-        "The arm of the best mean score on train, overall; and within each source, where the source was seen on train.",
+        "The arm of the best mean score on train, overall; and within each source, where the source \
+         was seen on train.",
     ),
     (
         "oracle",
-        "The best arm of every query, the cheapest of equals, known only after the fact: no router can score more.",
+        "The best arm of every query, the cheapest of equals, known only after the fact: no router \
+         can score more.",
     ),
 ];
 
@@ -65,7 +73,8 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
     );
     let _ = writeln!(
         out,
-        "<p class=\"lead\">{} policies on split <b>{}</b> of <b>{}</b>: {} queries, {} sources, {} models, {} average.</p>",
+        "<p class=\"lead\">{} policies on split <b>{}</b> of <b>{}</b>: {} queries, {} sources, {} \
+         models, {} average.</p>",
         judged.policies.len(),
         escape_html(&judged.split),
         escape_html(&judged.log),
@@ -77,8 +86,8 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
     headline_table(&mut out, judged);
     if let Some(svg) = cost_score_svg(judged)? {
         out += "<h2>Score over cost</h2>\n";
-        let caption = "Lines are hulls: drawing between two of its points, a policy reaches everything under its \
-                       line. The dot on a line is the policy as it decides by default. Up and to the left is better.";
+        let caption = "Lines are hulls: drawing between two of its points, a policy reaches everything under \
+                       its line. The dot is the policy as it decides by default. Up and to the left is better.";
         figure(&mut out, &svg, "score over cost", caption);
     }
     out += "<h2>Which arms are called</h2>\n";
@@ -90,7 +99,8 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
     );
     out += "<h2>Score by source</h2>\n<div class=\"scroll\">\n";
     out += &heatmap_html(judged);
-    out += "</div>\n<p class=\"note\">The shade compares the policies within a row; bold is the best of its row.</p>\n";
+    out += "</div>\n<p class=\"note\">The shade compares the policies within a row; ";
+    out += "bold is the best of its row.</p>\n";
     singles(&mut out, judged);
     provenance(&mut out, judged, note);
     out += "<h2>What the figures mean</h2>\n<dl>\n";
@@ -138,7 +148,8 @@ fn is_text(column: usize, n_columns: usize) -> bool {
 fn figure(out: &mut String, svg: &str, label: &str, caption: &str) {
     let _ = writeln!(
         out,
-        "<figure role=\"img\" aria-label=\"{}\">\n<div class=\"scroll\">\n{svg}\n</div>\n<figcaption>{}</figcaption>\n</figure>",
+        "<figure role=\"img\" aria-label=\"{}\">\n<div \
+         class=\"scroll\">\n{svg}\n</div>\n<figcaption>{}</figcaption>\n</figure>",
         escape_html(label),
         escape_html(caption)
     );
@@ -147,7 +158,8 @@ fn figure(out: &mut String, svg: &str, label: &str, caption: &str) {
 fn singles(out: &mut String, judged: &Judged) {
     *out += "<h2>Single models</h2>\n<div class=\"scroll\">\n<table class=\"sortable\">\n<thead><tr>";
     *out += "<th class=\"text\"><button type=\"button\">model</button></th>";
-    *out += "<th><button type=\"button\">score</button></th><th><button type=\"button\">$/1k queries</button></th>";
+    *out += "<th><button type=\"button\">score</button></th>";
+    *out += "<th><button type=\"button\">$/1k queries</button></th>";
     *out += "</tr></thead>\n<tbody>\n";
     for single in &judged.singles {
         let (key, cost) = single.cost_usd.map_or_else(

@@ -13,6 +13,8 @@ mod labels;
 mod markdown;
 mod plane;
 mod table;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use bars::arm_share_svg;

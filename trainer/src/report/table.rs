@@ -5,7 +5,7 @@ use crate::evaluate::{Baseline, Evaluation, Judged};
 use std::fmt::Write as _;
 
 /// Arms named in the column of the most called ones.
-const TOP_ARMS: usize = 3;
+const TOP_ARMS: usize = 2;
 /// What stands for a figure that does not exist.
 const NONE: &str = "-";
 
@@ -114,10 +114,8 @@ fn baseline_row(name: &str, baseline: &Baseline, judged: &Judged, shown: Shown) 
     row.figure(Some(baseline.score), score);
     row.figure(baseline.score_se, score);
     if shown.difference {
-        row.figure(judged.baselines.best_single.as_ref().map(|b| baseline.score - b.score), |d| {
-            format!("{d:+.4}")
-        });
-        row.figure(None, score);
+        row.figure(baseline.vs_best_single.map(|d| d.difference), |d| format!("{d:+.4}"));
+        row.figure(baseline.vs_best_single.map(|d| d.standard_error), score);
     }
     if shown.cost {
         row.figure(baseline.cost_usd, usd_per_1k);

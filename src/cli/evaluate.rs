@@ -1,0 +1,146 @@
+//! `routewright evaluate`: what stored policies are worth on a log.
+
+use super::{date, out};
+use anyhow::Context as _;
+use clap::Args;
+use routewright_data::{LoadOptions, LogError, OutcomeTable};
+use routewright_policy::{Policy, Request, artifact};
+use routewright_trainer::evaluate::{Average, Evaluation, JudgeOptions, Judged, align, judge};
+use routewright_trainer::report::{self, ReportNote};
+use routewright_trainer::train::feature_inputs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Decisions that are timed one by one for `decide_us`.
+const TIMED_DECISIONS: usize = 200;
+
+/// Judge stored policies on the outcomes of a log, beside the five baselines.
+#[derive(Debug, Args)]
+pub(crate) struct Evaluate {
+    /// Directories of the policies.
+    #[arg(long = "policy", value_name = "DIR", num_args = 1.., required = true)]
+    policies: Vec<PathBuf>,
+    /// Outcome log: a Parquet file or a directory of them.
+    #[arg(long, value_name = "LOG")]
+    log: PathBuf,
+    /// Split to judge on.
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Split the baselines are chosen on.
+    #[arg(long, default_value = "train")]
+    train_split: String,
+    /// How queries are averaged: micro (over queries) or macro (over sources).
+    #[arg(long, default_value_t)]
+    average: Average,
+    /// Seed of the bootstrap.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Folder to write report.html, report.md, report.json and the pictures into.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+impl Evaluate {
+    /// Judges every policy, then prints and writes what was asked for.
+    pub(super) fn run(&self) -> anyhow::Result<()> {
+        let policies = self
+            .policies
+            .iter()
+            .map(|dir| Ok((dir.display().to_string(), artifact::load(dir)?)))
+            .collect::<anyhow::Result<Vec<(String, Policy)>>>()?;
+        let test = OutcomeTable::load(&self.log, &LoadOptions::split(&self.split))?;
+        let train = self.train_rows(&test)?;
+        let options = JudgeOptions { average: self.average, seed: self.seed, ..JudgeOptions::default() };
+        let log = self.log.display().to_string();
+        let mut judged = Judged::new(&log, &self.split, train.as_ref(), &test, &options)?;
+        for (name, policy) in &policies {
+            let evaluation = self
+                .judge(policy, &test, train.as_ref(), &options)
+                .with_context(|| format!("cannot evaluate policy `{name}`"))?;
+            judged.add(Evaluation { policy: Some(name.clone()), ..evaluation });
+        }
+        self.tell(&judged)
+    }
+
+    /// Rows the baselines are chosen on, where the log has them.
+    fn train_rows(&self, test: &OutcomeTable) -> anyhow::Result<Option<OutcomeTable>> {
+        let options =
+            LoadOptions { models: Some(test.models.clone()), ..LoadOptions::split(&self.train_split) };
+        match OutcomeTable::load(&self.log, &options) {
+            Ok(train) => Ok(Some(train)),
+            Err(error @ LogError::UnknownSplit { .. }) => {
+                out::note(&format!("note: {error}; baselines chosen on train are left out"));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn judge(
+        &self,
+        policy: &Policy,
+        test: &OutcomeTable,
+        train: Option<&OutcomeTable>,
+        options: &JudgeOptions,
+    ) -> anyhow::Result<Evaluation> {
+        let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
+        let with_vectors = match column {
+            Some(column) => Some(self.load_vectors(column, test)?),
+            None => None,
+        };
+        let test = with_vectors.as_ref().unwrap_or(test);
+        let outcomes = align(test, &policy.arms)?;
+        let train = train.map(|train| align(train, &policy.arms)).transpose()?;
+        let prediction = policy.predict(&feature_inputs(test), &test.sources())?;
+        let method = &policy.manifest.method;
+        let selector = policy.selector.as_ref();
+        let mut evaluation = judge(method, &outcomes, train.as_ref(), &prediction, selector, options)?;
+        evaluation.fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
+        evaluation.decide_us = decide_us(policy, test)?;
+        Ok(evaluation)
+    }
+
+    /// The rows of `test` with the vectors of a column.
+    fn load_vectors(&self, column: &str, test: &OutcomeTable) -> Result<OutcomeTable, LogError> {
+        let options = LoadOptions {
+            models: Some(test.models.clone()),
+            vector_column: Some(column.to_owned()),
+            ..LoadOptions::split(&self.split)
+        };
+        OutcomeTable::load(&self.log, &options)
+    }
+
+    fn tell(&self, judged: &Judged) -> anyhow::Result<()> {
+        if let Some(dir) = &self.report {
+            write_report(judged, dir)?;
+        }
+        out::result(&if self.json { report::json(judged)? } else { report::text_table(judged) })
+    }
+}
+
+fn write_report(judged: &Judged, dir: &Path) -> anyhow::Result<()> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    let title = format!("Policies on {}", judged.log);
+    let note = ReportNote { title, date: date::today(), command: Some(command) };
+    for path in report::write(judged, &note, dir)? {
+        out::note(&format!("wrote {}", path.display()));
+    }
+    Ok(())
+}
+
+/// Median time of one decision, features included, microseconds.
+fn decide_us(policy: &Policy, test: &OutcomeTable) -> anyhow::Result<Option<f64>> {
+    let mut times = Vec::new();
+    for (row, input) in feature_inputs(test).into_iter().enumerate().take(TIMED_DECISIONS) {
+        let source = test.queries[row].source.as_deref();
+        let request = Request { input, source, seed: row as u64, ..Request::default() };
+        let start = Instant::now();
+        policy.decide(&request)?;
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times.get(times.len() / 2).copied())
+}

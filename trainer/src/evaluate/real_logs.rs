@@ -1,0 +1,54 @@
+//! Figures of real logs against an independent computation; skipped where the logs are not at hand.
+//!
+//! Reference figures: numpy 2.4.6 on the same files (means, a hull by cross products, `numpy.trapezoid`).
+
+use super::{Average, JudgeOptions, Judged};
+use routewright_data::{LoadOptions, OutcomeTable};
+use std::path::PathBuf;
+
+/// Train and test rows of a log beside the repository.
+fn splits(log: &str) -> Option<(OutcomeTable, OutcomeTable)> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(log);
+    if !path.is_file() {
+        // The test harness shows this with --nocapture and in nextest's log.
+        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
+        {
+            eprintln!("SKIPPED: `{}` is not there", path.display());
+        }
+        return None;
+    }
+    let load = |split| OutcomeTable::load(&path, &LoadOptions::split(split)).unwrap();
+    Some((load("train"), load("test")))
+}
+
+fn judged(train: &OutcomeTable, test: &OutcomeTable, average: Average) -> Judged {
+    let options = JudgeOptions { average, ..JudgeOptions::default() };
+    Judged::new("log", "test", Some(train), test, &options).unwrap()
+}
+
+#[test]
+fn routerbench_agrees_with_numpy() {
+    let Some((train, test)) = splits("routerbench_small.parquet") else { return };
+    let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-6, "{a:?} {b}");
+    let micro = judged(&train, &test, Average::Micro);
+    close(micro.singles_aiq, 0.822_626_708_8);
+    close(micro.baselines.oracle.as_ref().map(|b| b.score), 0.975_661_375_7);
+    close(micro.baselines.random.as_ref().map(|b| b.score), 0.685_906_685_9);
+    close(micro.baselines.best_single.as_ref().map(|b| b.score), 0.879_365_079_4);
+    close(micro.baselines.best_single.as_ref().and_then(|b| b.cost_usd), 0.005_003_365_1);
+    let source_mean = judged(&train, &test, Average::Macro);
+    close(source_mean.singles_aiq, 0.776_140_134_3);
+    close(source_mean.baselines.oracle.as_ref().map(|b| b.score), 0.951_038_091_2);
+}
+
+#[test]
+fn routerdc_agrees_with_numpy() {
+    let Some((train, test)) = splits("routerdc.parquet") else { return };
+    let judged = judged(&train, &test, Average::Macro);
+    let best = judged.baselines.best_single.unwrap();
+    assert_eq!(best.model.as_deref(), Some("meta-math/MetaMath-Mistral-7B"));
+    assert!((best.score_micro - 0.5472).abs() < 5e-5 && (best.score_macro - 0.5028).abs() < 5e-5, "{best:?}");
+    let source = judged.baselines.source_best.unwrap();
+    assert!((source.score_micro - 0.6023).abs() < 5e-5 && (source.score_macro - 0.5867).abs() < 5e-5);
+    assert!(judged.baselines.cheapest.is_none() && judged.singles_aiq.is_none());
+}
