@@ -1,6 +1,9 @@
 //! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
 
-mod baselines;
+pub(crate) mod baselines;
+mod clusters;
+mod neighbors;
+mod scorers;
 
 use crate::method::{FitError, MethodRow};
 use routewright_data::suggest::near_names;
@@ -12,6 +15,10 @@ pub static ALL: &[MethodRow] = &[
     baselines::best_single::ROW,
     baselines::source_best::ROW,
     baselines::oracle::ROW,
+    neighbors::knn::ROW,
+    clusters::kmeans::ROW,
+    scorers::ridge::ROW,
+    scorers::logistic::ROW,
 ];
 
 /// Finds a method by name.

@@ -1,0 +1,3 @@
+mod gram;
+pub(super) mod logistic;
+pub(super) mod ridge;
