@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// How keys are made.
+const MAKE: &str = "`routewright serve --new-key NAME`";
 const PREFIX: &str = "sk-rw-";
 const CONTEXT: &str = "routewright api key hash v1";
 /// A thousand keys are under 300 kB.
@@ -31,9 +33,7 @@ pub enum KeyError {
         reason: String,
     },
     /// A key from the environment is not one of ours.
-    #[error(
-        "an API key of the environment is not `sk-rw-<public id>-<secret>`; make one with `routewright serve --new-key NAME`"
-    )]
+    #[error("an API key of the environment is not `sk-rw-<public id>-<secret>`; make one with {MAKE}")]
     Shape,
     /// The system gave no random bytes.
     #[error("cannot make a key: the system gave no random bytes: {reason}")]

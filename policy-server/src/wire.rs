@@ -151,6 +151,10 @@ pub(crate) struct ReloadRequest {
 /// # Errors
 /// If it is not JSON, or not what the type accepts: line, column and near field names are given.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // The derived readers also take an array of the fields in order; nobody was promised that.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(not_an_object());
+    }
     serde_json::from_slice(body).map_err(|error| json_error(&error))
 }
 
@@ -159,7 +163,14 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 /// # Errors
 /// As [`parse`], without line and column.
 pub(crate) fn parse_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    if value.is_array() {
+        return Err(not_an_object());
+    }
     serde_json::from_value(value).map_err(|error| json_error(&error))
+}
+
+fn not_an_object() -> ApiError {
+    ApiError::new(Code::InvalidRequest, "the request is an array, expected an object")
 }
 
 fn json_error(error: &serde_json::Error) -> ApiError {

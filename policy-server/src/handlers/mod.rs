@@ -41,7 +41,12 @@ fn body(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiErro
 
 /// A JSON reply.
 fn json(value: &impl Serialize) -> Result<Response, ApiError> {
-    let body = serde_json::to_vec(value)
-        .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+    serde_json::to_string(value)
+        .map(json_text)
+        .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))
+}
+
+/// A reply that is JSON text already.
+fn json_text(body: String) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
 }

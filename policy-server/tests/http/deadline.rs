@@ -1,0 +1,69 @@
+//! Late decisions: the default arm, marked.
+
+use crate::client::{get, post, until};
+use crate::server::obedient_server;
+use routewright_policy_server::Execution;
+use serde_json::{Value, json};
+
+#[test]
+fn a_late_decision_is_the_default_arm_and_says_so() {
+    let (server, _seen) =
+        obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 30);
+    let reply = post(server.address, "/v1/route", &json!({ "input": "sleep 400" }));
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let body = reply.json();
+    assert_eq!((&body["reason"], &body["action"]["model"]), (&json!("deadline_default"), &json!("large")));
+    assert_eq!((&body["propensity"], &body["timings"]["batch"]), (&json!(1.0), &json!(0)));
+    assert_eq!(body["exploration"]["strategy"], "default_arm");
+    assert_eq!(body["fallbacks"], json!(["small", "other"]), "cheapest first, unknown prices last");
+    let propensities: Vec<Value> =
+        body["candidates"].as_array().unwrap().iter().map(|c| c["propensity"].clone()).collect();
+    assert_eq!(propensities, [json!(0.0), json!(1.0), json!(0.0)]);
+    assert_eq!(body["candidates"][0]["score"], Value::Null, "nothing was predicted");
+    assert_eq!(reply.header("x-router-reason"), Some("deadline_default"));
+    let text = get(server.address, "/metrics").body;
+    assert!(text.contains("routewright_decision_timeouts_total{policy=\"slow\"} 1\n"), "{text}");
+    assert!(text.contains("model=\"large\",reason=\"deadline_default\"} 1\n"), "{text}");
+}
+
+#[test]
+fn the_default_arm_obeys_the_request_or_nobody_answers() {
+    let (server, _seen) =
+        obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 30);
+    let late = |extra: Value| {
+        let mut body = json!({ "input": "sleep 100" });
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        post(server.address, "/v1/route", &body)
+    };
+    let limited = late(json!({ "constraints": { "max_cost_usd": 0.002 } }));
+    assert_eq!(limited.json()["action"]["model"], "small");
+    assert_eq!(late(json!({ "constraints": { "tags": ["moon"] } })).code(), "no_eligible_candidate");
+    assert_eq!(late(json!({ "candidates": ["lagre"] })).code(), "unknown_candidate");
+}
+
+#[test]
+fn without_a_deadline_the_decision_is_waited_for() {
+    let (server, _seen) = obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 0);
+    let body = post(server.address, "/v1/route", &json!({ "input": "sleep 300" })).json();
+    assert_eq!(body["reason"], "selected");
+}
+
+#[test]
+fn a_full_queue_answers_by_default_or_says_overloaded() {
+    for (deadline_ms, expected) in [(2000, "deadline_default"), (0, "overloaded")] {
+        let (server, seen) = obedient_server(Execution::Worker, |config| {
+            config.limits.decision_deadline_ms = deadline_ms;
+            config.limits.queue_max = 1;
+        });
+        let address = server.address;
+        let ask = move |text: &str| post(address, "/v1/route", &json!({ "input": text }));
+        let running = std::thread::spawn(move || ask("sleep 300"));
+        until("the worker is busy", || seen.predictions.load(std::sync::atomic::Ordering::SeqCst) > 0);
+        // The worker is busy: of three more, one waits and at least one finds the queue full.
+        let others: Vec<_> = (0..3).map(|_| std::thread::spawn(move || ask("hello"))).collect();
+        let bodies: Vec<String> = others.into_iter().map(|thread| thread.join().unwrap().body).collect();
+        assert!(bodies.iter().any(|body| body.contains(expected)), "{bodies:?}");
+        assert!(bodies.iter().any(|body| body.contains("\"selected\"")), "{bodies:?}");
+        running.join().unwrap();
+    }
+}

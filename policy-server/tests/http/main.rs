@@ -1,0 +1,15 @@
+//! The server over real HTTP: every test spawns one on port 0 and speaks to it through a socket.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod auth;
+mod batch;
+mod client;
+mod deadline;
+mod errors;
+mod limits;
+mod openapi;
+mod policies;
+mod reload;
+mod route;
+mod server;
+mod shutdown;
