@@ -4,8 +4,11 @@
 //! makes features once ([`train::Plan`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
+mod calibration;
+pub mod clustering;
 pub mod method;
 pub mod methods;
+pub mod neural;
 pub mod progress;
 pub mod validation;
 

@@ -1,6 +1,8 @@
 //! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
 
 mod baselines;
+mod contrastive;
+mod scorers;
 
 use crate::method::{FitError, MethodRow};
 use routewright_data::suggest::near_names;
@@ -12,6 +14,9 @@ pub static ALL: &[MethodRow] = &[
     baselines::best_single::ROW,
     baselines::source_best::ROW,
     baselines::oracle::ROW,
+    contrastive::routerdc::ROW,
+    scorers::mlp::ROW,
+    scorers::routellm_mf::ROW,
 ];
 
 /// Finds a method by name.
