@@ -33,6 +33,27 @@ pub fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
     Ok(bytes)
 }
 
+/// Opens a file for reading.
+///
+/// # Errors
+/// If it does not exist or cannot be opened.
+pub fn open(path: &Path) -> Result<File, FileError> {
+    File::open(path).map_err(fail("open", path))
+}
+
+/// The entries of a directory, sorted by name.
+///
+/// # Errors
+/// If it cannot be listed.
+pub fn list_dir(path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = fs::read_dir(path).map_err(fail("list", path))?;
+    let mut found = entries.map(|entry| entry.map(|e| e.path())).collect::<Result<Vec<_>, _>>();
+    if let Ok(found) = &mut found {
+        found.sort();
+    }
+    found.map_err(fail("list", path))
+}
+
 /// Whether `path` is a directory with nothing in it.
 pub fn is_empty_dir(path: &Path) -> bool {
     fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
@@ -43,13 +64,34 @@ pub fn is_empty_dir(path: &Path) -> bool {
 /// # Errors
 /// If any step fails; the temporary file is removed and an older file stays as it was.
 pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+    let mut file = temporary_beside(path)?;
+    file.write_all(bytes).map_err(fail("write", path))?;
+    publish(file, path)
+}
+
+/// A temporary file in the folder of `path` (made when missing), removed on drop unless published.
+///
+/// # Errors
+/// If the folder or the file cannot be made.
+pub(crate) fn temporary_beside(path: &Path) -> Result<tempfile::NamedTempFile, FileError> {
     let parent = parent_of(path);
     fs::create_dir_all(&parent).map_err(fail("create folder", &parent))?;
-    let mut file = tempfile::NamedTempFile::new_in(&parent).map_err(fail("write in", &parent))?;
-    file.write_all(bytes).map_err(fail("write", path))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".routewright-");
+    // A log is as readable as any file the user writes: the process' umask decides, not the temporary name.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(&parent).map_err(fail("write in", &parent))
+}
+
+/// Gives a finished temporary file its name: fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// If any step fails; an older file stays as it was.
+pub(crate) fn publish(file: tempfile::NamedTempFile, path: &Path) -> Result<(), FileError> {
     file.as_file().sync_all().map_err(fail("sync", path))?;
     file.persist(path).map_err(|error| fail("write", path)(error.error))?;
-    sync_dir(&parent)
+    sync_dir(&parent_of(path))
 }
 
 /// Writes a directory whole: files in the order given under a temporary name, fsync, rename.

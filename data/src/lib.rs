@@ -13,12 +13,17 @@ pub mod dense;
 pub mod features;
 pub mod files;
 pub mod linalg;
+pub mod log;
 mod matrix;
 mod outcomes;
+mod pairs;
 pub mod rng;
+pub mod schema;
 pub mod suggest;
 mod tensor;
 
+pub use log::{LoadOptions, LogError};
 pub use matrix::{Cells, FeatureMatrix};
 pub use outcomes::{OutcomeTable, Query};
+pub use pairs::{Pair, PairTable, Winner};
 pub use tensor::{Tensor, TensorData, TensorError, Tensors};

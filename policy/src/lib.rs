@@ -16,6 +16,7 @@ pub mod artifact;
 pub mod decide;
 pub mod forms;
 mod predict;
+pub mod search;
 pub mod selectors;
 
 pub use decide::{

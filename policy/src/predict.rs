@@ -134,6 +134,9 @@ pub enum PredictError {
         /// Position in the vector.
         column: usize,
     },
+    /// The nearest training queries could not be found.
+    #[error("cannot predict: {0}")]
+    Search(String),
 }
 
 /// What a form hands over to be stored, and is restored from.

@@ -1,15 +1,17 @@
 //! How policies are learned and judged.
 //!
 //! A [`method::Method`] turns an outcome log into a predictor; [`methods::ALL`] lists every one. Training
-//! makes features once ([`train::Plan`]), fits, and hands an artifact draft to `routewright_policy`.
+//! makes features once ([`train::Prepared`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
 mod calibration;
 pub mod clustering;
+pub mod evaluate;
 pub mod method;
 pub mod methods;
 pub mod neural;
 pub mod progress;
+pub mod train;
 pub mod validation;
 
 pub use method::{Device, FitContext, FitError, Fitted, MethodRow, Need};

@@ -1,5 +1,6 @@
 //! What a method is, and the row it is registered by.
 
+use crate::evaluate::Average;
 use crate::progress::Progress;
 use routewright_data::features::Featurizer;
 use routewright_data::suggest::near_names;
@@ -30,6 +31,8 @@ pub struct FitContext<'a> {
     pub features: &'a FeatureMatrix,
     /// The featurizer that made them.
     pub featurizer: &'a Arc<dyn Featurizer>,
+    /// The average hyper-parameters are chosen by.
+    pub average: Average,
     /// Seed of every random choice; draw from `routewright_data::rng::stream(seed, purpose)`.
     pub seed: u64,
     /// Where tensors are computed.

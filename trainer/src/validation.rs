@@ -2,7 +2,10 @@
 //!
 //! Slices are cut by a hash of the prompt, so that equal prompts never stand on both sides.
 
+use crate::evaluate::{Average, Decisions, Sources, query_scores};
 use routewright_data::OutcomeTable;
+use routewright_policy::Prediction;
+use routewright_policy::selectors::Argmax;
 
 /// Row numbers to learn from and to judge on, each ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,27 @@ pub fn source_balance(table: &OutcomeTable) -> Vec<f32> {
     }
     let (n, n_sources) = (table.n_queries() as f64, counts.len() as f64);
     table.sources().iter().map(|source| (n / (n_sources * counts[source] as f64)) as f32).collect()
+}
+
+/// Mean logged score of the arms that the greatest predicted scores choose; the criterion every
+/// hyper-parameter is chosen by. `scores` has the shape of `table.score`.
+pub fn chosen_score(scores: Vec<f32>, table: &OutcomeTable, average: Average) -> f64 {
+    let cost_usd = vec![f32::NAN; scores.len()];
+    let n_arms = table.n_arms();
+    let prediction = Prediction { n_arms, score: scores, score_se: None, cost_usd, neighborhoods: None };
+    let chosen = query_scores(&Decisions::of(&prediction, &Argmax), table);
+    Sources::of(table).mean(&chosen, average).unwrap_or(f64::NEG_INFINITY)
+}
+
+/// The candidate of the greatest criterion; the first of equals, so order grids from plain to fancy.
+pub fn best<T: Clone>(candidates: &[(T, f64)]) -> Option<(T, f64)> {
+    let mut best: Option<&(T, f64)> = None;
+    for candidate in candidates {
+        if best.is_none_or(|b| candidate.1 > b.1) {
+            best = Some(candidate);
+        }
+    }
+    best.cloned()
 }
 
 #[cfg(test)]

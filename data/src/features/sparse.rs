@@ -108,7 +108,20 @@ pub(super) fn right_singular_vectors(
             *out = sum as f32;
         }
     });
+    fix_signs(&mut vectors, dim);
     Ok(vectors)
+}
+
+/// Turns every column of a `(n, dim)` matrix so that its greatest entry by magnitude is positive: a
+/// singular vector is only known up to its sign.
+fn fix_signs(vectors: &mut [f32], dim: usize) {
+    for col in 0..dim {
+        let column = || vectors.iter().skip(col).step_by(dim).copied();
+        let greatest = column().fold(0.0_f32, |m, v| if v.abs() > m.abs() { v } else { m });
+        if greatest < 0.0 {
+            vectors.iter_mut().skip(col).step_by(dim).for_each(|v| *v = -*v);
+        }
+    }
 }
 
 /// `A^T A` of a `(n, width)` row-major matrix, in f64.

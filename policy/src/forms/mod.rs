@@ -3,15 +3,21 @@
 use crate::{FormState, LoadError, Predictor};
 
 mod calibration;
+mod clusters;
 mod constant;
 mod cost;
 mod factor;
+mod linear;
+mod neighbors;
 mod neural;
 
 pub use calibration::Calibration;
+pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
 pub use cost::CostModel;
 pub use factor::Factor;
+pub use linear::{Linear, Link};
+pub use neighbors::{Memory, Neighbors, Weighting};
 pub use neural::{Head, Neural};
 
 /// A registered form: how artifacts of it are restored.
@@ -28,7 +34,8 @@ pub struct FormRow {
 }
 
 /// Every form, in the order of the documentation.
-pub static ALL: &[FormRow] = &[constant::ROW, neural::ROW, factor::ROW];
+pub static ALL: &[FormRow] =
+    &[constant::ROW, neighbors::ROW, clusters::ROW, linear::ROW, neural::ROW, factor::ROW];
 
 /// Restores a predictor from its stored state.
 ///

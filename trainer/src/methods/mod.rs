@@ -1,7 +1,9 @@
 //! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
 
-mod baselines;
+pub(crate) mod baselines;
+mod clusters;
 mod contrastive;
+mod neighbors;
 mod scorers;
 
 use crate::method::{FitError, MethodRow};
@@ -14,6 +16,10 @@ pub static ALL: &[MethodRow] = &[
     baselines::best_single::ROW,
     baselines::source_best::ROW,
     baselines::oracle::ROW,
+    neighbors::knn::ROW,
+    clusters::kmeans::ROW,
+    scorers::ridge::ROW,
+    scorers::logistic::ROW,
     contrastive::routerdc::ROW,
     scorers::mlp::ROW,
     scorers::routellm_mf::ROW,

@@ -176,9 +176,7 @@ fn loss<B: Backend>(
     let z = match network.head {
         HeadShape::Linear(_) => with_bias(h.clone().matmul(head[0].clone()), head.get(1).cloned()),
         HeadShape::Cosine => h.clone().matmul(unit_rows(head[0].clone()).transpose()),
-        HeadShape::Factor => {
-            (h.clone() * head[1].clone()).matmul(unit_rows(head[0].clone()).transpose())
-        }
+        HeadShape::Factor => (h.clone() * head[1].clone()).matmul(unit_rows(head[0].clone()).transpose()),
     };
     match targets {
         Targets::Contrast(t) => {

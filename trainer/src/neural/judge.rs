@@ -1,19 +1,8 @@
 //! How good a network is while it is being trained: the score of the arms it would choose.
 
+use crate::evaluate::Average;
 use routewright_data::{Cells, OutcomeTable};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// How scores of queries are averaged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Average {
-    /// Unweighted mean of the means of the sources.
-    #[default]
-    Macro,
-    /// Mean over the queries.
-    Micro,
-}
 
 /// The logged outcomes a choice is judged by.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ pub use cpu::CpuEngine;
 pub use device::{engine, probe};
 pub use engine::Engine;
 pub use epochs::{Learner, Run, Sampler, Schedule, run};
-pub use judge::{Average, Judge};
+pub use judge::Judge;
 pub use learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;

@@ -8,12 +8,12 @@ use super::bag::{BagRows, TrainableBag};
 use super::checkpoint::Checkpoint;
 use super::device;
 use super::epochs::{Run, Sampler, Schedule, run};
-use super::judge::{Average, Judge};
+use super::judge::Judge;
 use super::learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 use super::network::{Network, Parameter};
 use super::optim::AdamW;
 use crate::calibration;
-use crate::method::{FitContext, FitError};
+use crate::method::{FitContext, FitError, Fitted};
 use crate::validation::{self, Slice};
 use routewright_data::Cells;
 use routewright_policy::Batch;
@@ -56,14 +56,50 @@ pub struct Recipe<'a> {
     pub criterion: Criterion,
     /// Labels `(n_queries, n_arms)` choices are judged by.
     pub judged: &'a Cells,
-    /// Over queries or over sources.
-    pub average: Average,
     /// Standard deviation of the noise added to inputs in training.
     pub noise: f32,
     /// Makes the targets of a batch of rows.
     pub targets: &'a MakeTargets<'a>,
     /// Where to resume from.
     pub checkpoint: Checkpoint,
+}
+
+impl std::fmt::Debug for Recipe<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipe")
+            .field("method", &self.method)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recipe<'_> {
+    fn check(&self) -> Result<(), FitError> {
+        let method = self.method;
+        let error = |reason: String| Err(FitError::Params { method, reason });
+        if self.network.dim == 0 {
+            let reason = "the features have width 0; choose another featurizer".to_owned();
+            return Err(FitError::Log { method, reason });
+        }
+        if self.network.layers.iter().any(|layer| layer.width == 0) {
+            return error("a layer has width `0`, expected at least 1".to_owned());
+        }
+        let rate = self.optimizer.rate;
+        if !(rate > 0.0 && rate < 10.0) {
+            return error(format!("`rate` is `{rate}`, expected a number above 0 and below 10"));
+        }
+        if !(0.0..1.0).contains(&self.valid_share) {
+            let share = self.valid_share;
+            return error(format!("`valid_share` is `{share}`, expected a number in [0, 1)"));
+        }
+        if !(self.noise >= 0.0 && self.noise.is_finite()) {
+            return error(format!("`noise` is `{}`, expected 0 or a positive number", self.noise));
+        }
+        if self.schedule.steps == 0 {
+            return error("`steps` is `0`, expected at least 1".to_owned());
+        }
+        Ok(())
+    }
 }
 
 /// What was learned.
@@ -81,14 +117,25 @@ pub struct Trained {
     pub validation: f64,
 }
 
+impl Trained {
+    /// Writes what was chosen on the validation slice into the figures of a fit.
+    pub fn record(&self, fitted: &mut Fitted, name: &str, value: f64) {
+        fitted.metrics.insert("steps".to_owned(), self.steps as f64);
+        if value.is_finite() {
+            fitted.metrics.insert(name.to_owned(), value);
+        }
+    }
+}
+
 /// Fits a recipe.
 ///
 /// # Errors
 /// If the device cannot be used, training diverges, or a checkpoint cannot be read or written.
 pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, FitError> {
     device::probe(context.device)?;
+    recipe.check()?;
     let slice = validation::slice(context.train, context.seed, recipe.valid_share);
-    let judge = Judge::new(context.train, recipe.judged, &slice.valid, recipe.average);
+    let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
     let selected = phase(recipe, context, &slice, &judge, "select", recipe.schedule)?;
     let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
     let calibration = calibrate(recipe, context, &slice, &parameters, bag.as_ref());

@@ -5,7 +5,7 @@ use routewright_policy::forms::{Constant, CostModel};
 use std::collections::BTreeMap;
 
 /// Mean logged cost of each arm, `NaN` where the log has none.
-pub(crate) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
+pub(in crate::methods) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
     (0..table.n_arms())
         .map(|arm| table.cost_usd.column_mean(arm).map_or(f32::NAN, |mean| mean as f32))
         .collect()
@@ -13,7 +13,7 @@ pub(crate) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
 
 /// Mean score of each arm; an arm never observed gets the least mean of the others, so that it is never
 /// preferred for want of data.
-pub(crate) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
+pub(in crate::methods) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
     let means: Vec<Option<f64>> = (0..table.n_arms()).map(|arm| table.score.column_mean(arm)).collect();
     let least = means.iter().flatten().copied().fold(f64::INFINITY, f64::min);
     let least = if least.is_finite() { least } else { 0.0 };
@@ -21,13 +21,13 @@ pub(crate) fn mean_scores(table: &OutcomeTable) -> Vec<f32> {
 }
 
 /// The constant form without sources.
-pub(super) fn overall(table: &OutcomeTable) -> Constant {
+pub(crate) fn overall(table: &OutcomeTable) -> Constant {
     Constant::new(mean_scores(table), Vec::new(), Vec::new(), CostModel::constant(mean_costs(table)))
 }
 
 /// The constant form with a row of means for every source; an arm not observed in a source keeps its
 /// overall mean there.
-pub(super) fn by_source(table: &OutcomeTable) -> Constant {
+pub(crate) fn by_source(table: &OutcomeTable) -> Constant {
     let overall = mean_scores(table);
     let mut rows: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (row, query) in table.queries.iter().enumerate() {

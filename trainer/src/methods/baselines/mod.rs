@@ -1,6 +1,6 @@
 pub(super) mod best_single;
 pub(super) mod cheapest;
-pub(super) mod means;
+pub(crate) mod means;
 pub(super) mod oracle;
 pub(super) mod random;
 pub(super) mod source_best;

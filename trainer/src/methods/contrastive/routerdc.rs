@@ -26,13 +26,12 @@
 use crate::clustering::kmeans;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::methods::scorers;
 use crate::neural::{
-    AdamW, Average, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule,
-    Targets, Variant, fit,
+    AdamW, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, Targets,
+    Variant, fit,
 };
-use routewright_data::Cells;
 use routewright_data::dense::Activation;
+use routewright_data::{Cells, FeatureMatrix};
 use routewright_policy::forms::CostModel;
 use serde::{Deserialize, Serialize};
 
@@ -112,8 +111,6 @@ pub(in crate::methods) struct Params {
     per_source: usize,
     /// Share of the train split held out to choose the number of steps.
     valid_share: f64,
-    /// Average the choices on the slice are judged by: `macro` or `micro`.
-    average: Average,
     /// Whether to train on all rows for the chosen number of steps in the end.
     refit: bool,
 }
@@ -140,7 +137,6 @@ impl Default for Params {
             noise: 0.0,
             per_source: 1000,
             valid_share: 0.15,
-            average: Average::Macro,
             refit: true,
         }
     }
@@ -153,12 +149,12 @@ impl Method for RouterDc {
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
         let network = network(params, context);
         check(params)?;
-        scorers::check(Self::NAME, &network, params.rate, params.valid_share)?;
         let judged = adjusted(&context.train.score, &context.train.cost_usd, params.cost_rate);
         let soft = context.train.soft_score.as_ref().filter(|_| params.labels == Labels::Soft);
         let labels =
             adjusted(soft.unwrap_or(&context.train.score), &context.train.cost_usd, params.cost_rate);
-        let (_, clusters) = kmeans(context.features, params.n_clusters, CLUSTER_ITERATIONS, context.seed);
+        let (_, clusters) =
+            kmeans(&unit_rows(context.features), params.n_clusters, CLUSTER_ITERATIONS, context.seed);
         let contrast = contrast(params);
         let recipe = Recipe {
             method: Self::NAME,
@@ -172,7 +168,6 @@ impl Method for RouterDc {
             refit: params.refit,
             criterion: Criterion::Choice,
             judged: &judged,
-            average: params.average,
             noise: params.noise,
             targets: &|rows, rng| Targets::Contrast(contrast.targets(&labels, rows, Some(&clusters), rng)),
             checkpoint: Checkpoint::new(Self::NAME, params, context),
@@ -181,7 +176,7 @@ impl Method for RouterDc {
         let cost = CostModel::constant(means::mean_costs(context.train));
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
-        scorers::record(&mut fitted, &trained, "validation_score", trained.validation);
+        trained.record(&mut fitted, "validation_score", trained.validation);
         Ok(fitted)
     }
 }
@@ -240,4 +235,16 @@ fn adjusted(score: &Cells, cost_usd: &Cells, rate: f32) -> Cells {
     }
     let values = score.values().iter().zip(cost_usd.values()).map(|(s, c)| s - rate * c).collect();
     Cells::from_vec(score.n_rows(), score.n_cols(), values)
+}
+
+/// The features over their lengths, as k-means wants them.
+fn unit_rows(features: &FeatureMatrix) -> FeatureMatrix {
+    let mut units = features.clone();
+    for row in 0..units.n_rows() {
+        let norm = units.row(row).iter().map(|x| x * x).sum::<f32>().sqrt();
+        if norm > 0.0 {
+            units.row_mut(row).iter_mut().for_each(|x| *x /= norm);
+        }
+    }
+    units
 }

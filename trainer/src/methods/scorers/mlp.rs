@@ -8,8 +8,7 @@
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    AdamW, Average, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, ScoreLoss,
-    Targets, fit,
+    AdamW, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, ScoreLoss, Targets, fit,
 };
 use routewright_data::dense::Activation;
 use routewright_policy::forms::{Calibration, CostModel};
@@ -94,7 +93,6 @@ impl Method for Mlp {
             head: HeadShape::Linear(head),
             n_arms: context.train.n_arms(),
         };
-        super::check(Self::NAME, &network, params.rate, params.valid_share)?;
         let labels = &context.train.score;
         let recipe = Recipe {
             method: Self::NAME,
@@ -113,7 +111,6 @@ impl Method for Mlp {
             refit: params.refit,
             criterion: Criterion::Error,
             judged: labels,
-            average: Average::Micro,
             noise: params.noise,
             targets: &|rows, _| Targets::Scores(labels.select_rows(rows).values().to_vec(), params.loss),
             checkpoint: Checkpoint::new(Self::NAME, params, context),
@@ -122,7 +119,7 @@ impl Method for Mlp {
         let cost = CostModel::constant(means::mean_costs(context.train));
         let predictor = recipe.network.predictor(&trained.parameters, Calibration::default(), cost);
         let mut fitted = Fitted::new(predictor, params);
-        super::record(&mut fitted, &trained, "validation_mse", -trained.validation);
+        trained.record(&mut fitted, "validation_mse", -trained.validation);
         Ok(fitted)
     }
 }

@@ -17,7 +17,7 @@
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    AdamW, Average, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, Targets, fit,
+    AdamW, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, Targets, fit,
 };
 use routewright_data::dense::Activation;
 use routewright_policy::forms::CostModel;
@@ -58,8 +58,6 @@ pub(in crate::methods) struct Params {
     per_source: usize,
     /// Share of the train split held out to choose the number of steps.
     valid_share: f64,
-    /// Average the choices on the slice are judged by: `macro` or `micro`.
-    average: Average,
     /// Whether to train on all rows for the chosen number of steps in the end.
     refit: bool,
 }
@@ -77,7 +75,6 @@ impl Default for Params {
             weight_decay: 1e-5,
             per_source: 0,
             valid_share: 0.15,
-            average: Average::Macro,
             refit: true,
         }
     }
@@ -95,7 +92,6 @@ impl Method for RouteLlmMf {
             head: HeadShape::Factor,
             n_arms: context.train.n_arms(),
         };
-        super::check(Self::NAME, &network, params.rate, params.valid_share)?;
         let labels = &context.train.score;
         if !(0..labels.n_rows()).any(|row| is_decided(labels.row(row))) {
             let reason = "no query has two arms of different score, so nothing is preferred".to_owned();
@@ -118,7 +114,6 @@ impl Method for RouteLlmMf {
             refit: params.refit,
             criterion: Criterion::Choice,
             judged: labels,
-            average: params.average,
             noise: params.noise * root_mean_square(context.features.values()),
             targets: &|rows, _| Targets::Preferences(labels.select_rows(rows).values().to_vec()),
             checkpoint: Checkpoint::new(Self::NAME, params, context),
@@ -127,7 +122,7 @@ impl Method for RouteLlmMf {
         let cost = CostModel::constant(means::mean_costs(context.train));
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
-        super::record(&mut fitted, &trained, "validation_score", trained.validation);
+        trained.record(&mut fitted, "validation_score", trained.validation);
         Ok(fitted)
     }
 }

@@ -1,0 +1,251 @@
+//! Reads an outcome log into the matrices every method learns from.
+
+use super::queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
+use super::{LogBatch, LogError, LogReader, NumberColumn, VectorColumn};
+use crate::schema::{self, ColumnType};
+use crate::suggest::near_names;
+use crate::{Cells, FeatureMatrix, OutcomeTable};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+
+/// What of a log to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadOptions {
+    /// Only queries of this split; all when `None`.
+    pub split: Option<String>,
+    /// Exactly these models (a model without rows in the split is a column of missing cells); when `None`,
+    /// the models that have rows in the split.
+    pub models: Option<Vec<String>>,
+    /// List column to read as precomputed features.
+    pub vector_column: Option<String>,
+}
+
+impl LoadOptions {
+    /// The queries of one split.
+    pub fn split(name: &str) -> Self {
+        Self { split: Some(name.to_owned()), ..Self::default() }
+    }
+}
+
+/// One outcome, before the number of models is known. Missing values are NaN.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    query: u32,
+    model: u32,
+    score: f32,
+    soft_score: f32,
+    cost_usd: f32,
+    latency_ms: f32,
+}
+
+/// What has been read so far.
+#[derive(Debug)]
+struct Loading {
+    queries: QueryRows,
+    wanted_models: Option<HashSet<String>>,
+    models_seen: HashSet<String>,
+    model_numbers: HashMap<String, u32>,
+    entries: Vec<Entry>,
+    keys: HashSet<(u32, u32)>,
+    vector_column: Option<String>,
+    vectors: Vec<Vec<f32>>,
+}
+
+impl OutcomeTable {
+    /// Reads an outcome log: a Parquet file or a directory of them.
+    ///
+    /// Models are sorted by name, queries stand in order of first appearance, cells without a row are missing.
+    /// A query none of whose rows is of a model asked for is left out.
+    ///
+    /// # Errors
+    /// If the log cannot be read, lacks a column, or holds a row that `data validate` calls an error (the row
+    /// is named); if the split or a model asked for does not exist.
+    pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LogError> {
+        let mut columns = QUERY_COLUMNS.to_vec();
+        columns.extend(["model", "score", "soft_score", "cost_usd", "latency_ms"]);
+        columns.extend(options.vector_column.as_deref());
+        let reader = LogReader::open(path, &schema::OUTCOME, &columns)?;
+        if let Some(column) = &options.vector_column
+            && !reader.columns_present().contains(column)
+        {
+            let hint = near_names(column, reader.columns_present().iter().map(String::as_str));
+            let path = path.display().to_string();
+            return Err(LogError::MissingColumn {
+                path,
+                column: column.clone(),
+                table: "vector feature",
+                hint,
+            });
+        }
+        let mut loading = Loading {
+            queries: QueryRows::new(path, &reader, options.split.as_deref())?,
+            wanted_models: options.models.as_ref().map(|models| models.iter().cloned().collect()),
+            models_seen: HashSet::new(),
+            model_numbers: HashMap::new(),
+            entries: Vec::new(),
+            keys: HashSet::new(),
+            vector_column: options.vector_column.clone(),
+            vectors: Vec::new(),
+        };
+        for batch in reader {
+            loading.add(&batch?)?;
+        }
+        loading.finish(path)
+    }
+}
+
+/// A number of an optional column that must lie in `low..=high`; NaN when null or absent.
+fn number(
+    batch: &LogBatch,
+    column: Option<&NumberColumn>,
+    name: &str,
+    row: usize,
+    (low, high): (f64, f64),
+) -> Result<f32, LogError> {
+    let Some(value) = column.and_then(|c| c.get(row)) else { return Ok(f32::NAN) };
+    // NaN fails this test too: a missing cell is null, a NaN is a computation gone wrong.
+    if value.is_finite() && (low..=high).contains(&value) {
+        return Ok(value as f32);
+    }
+    let range =
+        if high == f64::INFINITY { "a finite number >= 0".to_owned() } else { format!("[{low}, {high}]") };
+    Err(batch.error(row, format!("{name} `{value}` is not valid; expected {range}, or null where unknown")))
+}
+
+impl Loading {
+    fn add(&mut self, batch: &LogBatch) -> Result<(), LogError> {
+        let query = QueryColumns::new(batch);
+        let model_column = batch.text("model");
+        let [score, soft, cost, latency] =
+            ["score", "soft_score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
+        let vectors = match &self.vector_column {
+            Some(name) => Some(vector_column(batch, name)?),
+            None => None,
+        };
+        for row in 0..batch.n_rows() {
+            let model = required(batch, model_column, "model", row)?;
+            if self.wanted_models.is_some() && !self.models_seen.contains(model) {
+                self.models_seen.insert(model.to_owned());
+            }
+            let keep = self.wanted_models.as_ref().is_none_or(|models| models.contains(model));
+            let Some(query_number) = self.queries.add(batch, &query, row, keep)? else { continue };
+            let model_number = self.model_number(model);
+            let key = (query_number as u32, model_number);
+            if !self.keys.insert(key) {
+                let id = &self.queries.queries[query_number].id;
+                let reason =
+                    format!("query `{id}` and model `{model}` have a row already; expected one row each");
+                return Err(batch.error(row, reason));
+            }
+            let entry = Entry {
+                query: key.0,
+                model: key.1,
+                score: number(batch, score.as_ref(), "score", row, (0.0, 1.0))?,
+                soft_score: number(batch, soft.as_ref(), "soft_score", row, (0.0, 1.0))?,
+                cost_usd: number(batch, cost.as_ref(), "cost_usd", row, (0.0, f64::INFINITY))?,
+                latency_ms: number(batch, latency.as_ref(), "latency_ms", row, (0.0, f64::INFINITY))?,
+            };
+            self.entries.push(entry);
+            if let Some(vectors) = vectors
+                && query_number == self.vectors.len()
+            {
+                self.add_vector(batch, &vectors, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn model_number(&mut self, model: &str) -> u32 {
+        if let Some(number) = self.model_numbers.get(model) {
+            return *number;
+        }
+        let number = self.model_numbers.len() as u32;
+        self.model_numbers.insert(model.to_owned(), number);
+        number
+    }
+
+    fn add_vector(
+        &mut self,
+        batch: &LogBatch,
+        column: &VectorColumn<'_>,
+        row: usize,
+    ) -> Result<(), LogError> {
+        let Some(vector) = column.get(row) else {
+            return Err(batch.error(row, "its vector is null, expected a list of numbers"));
+        };
+        let dim = self.vectors.first().map_or(vector.len(), Vec::len);
+        if vector.len() != dim || dim == 0 {
+            let reason = format!("its vector has width {}, expected {}", vector.len(), dim.max(1));
+            return Err(batch.error(row, reason));
+        }
+        if let Some(at) = vector.iter().position(|v| !v.is_finite()) {
+            return Err(batch.error(row, format!("its vector is not finite at position {at}")));
+        }
+        self.vectors.push(vector);
+        Ok(())
+    }
+
+    fn finish(self, path: &Path) -> Result<OutcomeTable, LogError> {
+        if let Some(wanted) = &self.wanted_models {
+            let mut unknown: Vec<&String> =
+                wanted.iter().filter(|m| !self.models_seen.contains(*m)).collect();
+            unknown.sort();
+            if let Some(model) = unknown.first() {
+                let mut known: Vec<&str> = self.models_seen.iter().map(String::as_str).collect();
+                known.sort_unstable();
+                let (path, hint) = (path.display().to_string(), near_names(model, known));
+                return Err(LogError::UnknownModel { path, model: (*model).clone(), hint });
+            }
+        }
+        let queries = self.queries.finish(path)?;
+        let wanted = self.wanted_models.into_iter().flatten();
+        // Sorted by name: column `i` of the matrices is the `i`-th model of this map.
+        let mut columns: BTreeMap<String, usize> =
+            wanted.chain(self.model_numbers.keys().cloned()).map(|model| (model, 0)).collect();
+        columns.values_mut().enumerate().for_each(|(col, value)| *value = col);
+        let mut col_of = vec![0; self.model_numbers.len()];
+        for (model, number) in &self.model_numbers {
+            col_of[*number as usize] = columns[model];
+        }
+        let cells = |value: fn(&Entry) -> f32| {
+            let mut cells = Cells::missing(queries.len(), columns.len());
+            for entry in &self.entries {
+                cells.set(entry.query as usize, col_of[entry.model as usize], value(entry));
+            }
+            cells
+        };
+        let some_present = |cells: Cells| (cells.n_present() > 0).then_some(cells);
+        let (score, cost_usd) = (cells(|e| e.score), cells(|e| e.cost_usd));
+        let (soft_score, latency_ms) = (cells(|e| e.soft_score), cells(|e| e.latency_ms));
+        let vectors = self.vector_column.map(|_| {
+            let dim = self.vectors.first().map_or(0, Vec::len);
+            FeatureMatrix::from_vec(self.vectors.len(), dim, self.vectors.into_iter().flatten().collect())
+        });
+        Ok(OutcomeTable {
+            queries,
+            models: columns.into_keys().collect(),
+            score,
+            soft_score: some_present(soft_score),
+            cost_usd,
+            latency_ms: some_present(latency_ms),
+            vectors,
+        })
+    }
+}
+
+fn vector_column<'a>(batch: &'a LogBatch, name: &str) -> Result<VectorColumn<'a>, LogError> {
+    let accepted = ColumnType::FloatList.accepted();
+    let path = batch.file.display().to_string();
+    let Some(array) = batch.batch.column_by_name(name) else {
+        let (column, hint) = (name.to_owned(), "another file of this log has it".to_owned());
+        return Err(LogError::MissingColumn { path, column, table: "file with vectors", hint });
+    };
+    let usable = ColumnType::FloatList.accepts(array.data_type());
+    VectorColumn::new(array).filter(|_| usable).ok_or_else(|| {
+        let found = schema::type_name(array.data_type());
+        LogError::WrongType { path, column: name.to_owned(), found, accepted }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Reads a log in record batches whose memory is bounded by bytes, not by rows.
+
+use super::{LogError, NumberColumn, TextColumn, TimeColumn, VectorColumn};
+use crate::files;
+use crate::schema::{Column, ColumnType, LogSchema, Need, is_text, type_name};
+use crate::suggest::near_names;
+use arrow_array::RecordBatch;
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows of a batch at most.
+const BATCH_ROWS_MAX: usize = 8192;
+/// Bytes a batch is sized for, from the average row of the file.
+const BATCH_BYTES: u64 = 16 << 20;
+
+/// A batch of rows, with where they came from.
+#[derive(Debug)]
+pub struct LogBatch {
+    /// The projected columns; texts are views.
+    pub batch: RecordBatch,
+    /// The file they stand in.
+    pub file: Arc<Path>,
+    /// Row of the first one within that file, from 1.
+    pub first_row: u64,
+}
+
+impl LogBatch {
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// A column of texts, `None` when the log has it not.
+    pub fn text(&self, name: &str) -> Option<TextColumn<'_>> {
+        self.batch.column_by_name(name).and_then(TextColumn::new)
+    }
+
+    /// A column of numbers, `None` when the log has it not.
+    pub fn number(&self, name: &str) -> Option<NumberColumn> {
+        self.batch.column_by_name(name).and_then(NumberColumn::new)
+    }
+
+    /// A column of times, `None` when the log has it not.
+    pub fn time(&self, name: &str) -> Option<TimeColumn> {
+        self.batch.column_by_name(name).and_then(TimeColumn::new)
+    }
+
+    /// A column of vectors, `None` when the log has it not.
+    pub fn vector(&self, name: &str) -> Option<VectorColumn<'_>> {
+        self.batch.column_by_name(name).and_then(VectorColumn::new)
+    }
+
+    /// The error `reason` at row `row` of this batch.
+    pub(crate) fn error(&self, row: usize, reason: impl Into<String>) -> LogError {
+        LogError::row(&self.file, self.first_row + row as u64, reason)
+    }
+}
+
+/// The Parquet files a log is made of: the file itself, or the `*.parquet` files of a directory by name.
+///
+/// # Errors
+/// If the path cannot be read or the directory holds no such file.
+pub fn parts(path: &Path) -> Result<Vec<PathBuf>, LogError> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let visible = |p: &PathBuf| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+    let mut found: Vec<PathBuf> = files::list_dir(path)?
+        .into_iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "parquet") && visible(p))
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        let path = path.display().to_string();
+        return Err(LogError::Empty { path, expected: "expected `*.parquet` files in it" });
+    }
+    Ok(found)
+}
+
+/// One opened file: its metadata with texts hinted to be read as views.
+#[derive(Debug)]
+struct Part {
+    path: Arc<Path>,
+    metadata: ArrowReaderMetadata,
+}
+
+/// A log being read: an iterator of [`LogBatch`].
+#[derive(Debug)]
+pub struct LogReader {
+    parts: std::vec::IntoIter<Part>,
+    columns: Vec<String>,
+    n_rows: u64,
+    present: Vec<String>,
+    current: Option<(Arc<Path>, ParquetRecordBatchReader, u64)>,
+}
+
+impl LogReader {
+    /// Opens a log and checks the columns of every file against `schema` before the first row is read.
+    ///
+    /// Only `columns` are decoded (those the files have); names that `schema` does not list are read as
+    /// they are.
+    ///
+    /// # Errors
+    /// If a file is not whole Parquet, lacks a required column among `columns`, or has one of a wrong type;
+    /// if there are no rows at all.
+    pub fn open(path: &Path, schema: &LogSchema, columns: &[&str]) -> Result<Self, LogError> {
+        let mut opened = Vec::new();
+        let (mut n_rows, mut present) = (0_u64, Vec::<String>::new());
+        for part in parts(path)? {
+            let part = open_part(&part, &|name| schema.column(name).map(|c| c.dtype))?;
+            let found = part.metadata.schema();
+            check_columns(&part.path, found, schema, columns)?;
+            n_rows += part.metadata.metadata().file_metadata().num_rows().max(0) as u64;
+            let names = found.fields().iter().map(|f| f.name().clone());
+            let new: Vec<String> = names.filter(|name| !present.contains(name)).collect();
+            present.extend(new);
+            opened.push(part);
+        }
+        if n_rows == 0 {
+            let path = path.display().to_string();
+            return Err(LogError::Empty { path, expected: "expected at least one row" });
+        }
+        let columns = columns.iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { parts: opened.into_iter(), columns, n_rows, present, current: None })
+    }
+
+    /// Rows of all files together.
+    pub fn n_rows(&self) -> u64 {
+        self.n_rows
+    }
+
+    /// Names of all columns of all files, projected or not.
+    pub fn columns_present(&self) -> &[String] {
+        &self.present
+    }
+
+    fn advance(&mut self) -> Result<Option<LogBatch>, LogError> {
+        loop {
+            if let Some((path, reader, next_row)) = &mut self.current {
+                if let Some(batch) = reader.next() {
+                    let batch = batch.map_err(|e| LogError::not_parquet(path, e))?;
+                    let first_row = *next_row;
+                    *next_row += batch.num_rows() as u64;
+                    return Ok(Some(LogBatch { batch, file: Arc::clone(path), first_row }));
+                }
+            }
+            let Some(part) = self.parts.next() else { return Ok(None) };
+            let reader = read_part(&part, Some(&self.columns))?;
+            self.current = Some((part.path, reader, 1));
+        }
+    }
+}
+
+impl Iterator for LogReader {
+    type Item = Result<LogBatch, LogError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.advance().transpose();
+        if matches!(item, Some(Err(_))) {
+            // After an error nothing more is said: the rows behind it could not be numbered.
+            self.current = None;
+            self.parts = Vec::new().into_iter();
+        }
+        item
+    }
+}
+
+fn open_part(path: &Path, dtype: &dyn Fn(&str) -> Option<ColumnType>) -> Result<Part, LogError> {
+    let file = files::open(path)?;
+    if file.metadata().is_ok_and(|m| m.len() == 0) {
+        let path = path.display().to_string();
+        return Err(LogError::Empty { path, expected: "expected a Parquet file" });
+    }
+    let fail = |e: parquet::errors::ParquetError| LogError::not_parquet(path, e);
+    let options = ArrowReaderOptions::new();
+    let plain = ArrowReaderMetadata::load(&file, options.clone()).map_err(fail)?;
+    let as_view = |field: &Arc<Field>| {
+        let text = match dtype(field.name()) {
+            Some(dtype) => dtype == ColumnType::Text && is_text(field.data_type()),
+            None => is_text(field.data_type()) && !is_binary(field.data_type()),
+        };
+        if text {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+        } else {
+            Arc::clone(field)
+        }
+    };
+    let fields: Vec<_> = plain.schema().fields().iter().map(as_view).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options.with_schema(schema))
+        .map_err(fail)?;
+    Ok(Part { path: Arc::from(path), metadata })
+}
+
+fn is_binary(found: &DataType) -> bool {
+    matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+fn read_part(part: &Part, columns: Option<&[String]>) -> Result<ParquetRecordBatchReader, LogError> {
+    let file = files::open(&part.path)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, part.metadata.clone());
+    let wanted = |name: &str| columns.is_none_or(|columns| columns.iter().any(|c| c == name));
+    let fields = part.metadata.schema().fields();
+    let roots = fields.iter().enumerate().filter(|(_, f)| wanted(f.name())).map(|(i, _)| i);
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
+    let rows = batch_rows(part, &wanted);
+    let builder = builder.with_projection(mask).with_batch_size(rows);
+    builder.build().map_err(|e| LogError::not_parquet(&part.path, e))
+}
+
+/// Rows of a batch such that the fattest row group's average row keeps a batch near [`BATCH_BYTES`].
+fn batch_rows(part: &Part, wanted: &dyn Fn(&str) -> bool) -> usize {
+    let mut row_bytes = 1_u64;
+    for group in part.metadata.metadata().row_groups() {
+        let columns = group.columns().iter();
+        let ours = columns.filter(|c| c.column_path().parts().first().is_some_and(|name| wanted(name)));
+        let bytes: u64 = ours.map(|c| c.uncompressed_size().max(0) as u64).sum();
+        row_bytes = row_bytes.max(bytes / (group.num_rows().max(1) as u64));
+    }
+    usize::try_from(BATCH_BYTES / row_bytes).unwrap_or(BATCH_ROWS_MAX).clamp(1, BATCH_ROWS_MAX)
+}
+
+fn check_columns(
+    path: &Path,
+    found: &SchemaRef,
+    schema: &LogSchema,
+    wanted: &[&str],
+) -> Result<(), LogError> {
+    for &name in wanted {
+        let Some(column) = schema.column(name) else { continue };
+        check_column(path, found, schema, column)?;
+    }
+    Ok(())
+}
+
+/// Checks that a file has a column as the schema says.
+pub(super) fn check_column(
+    path: &Path,
+    found: &SchemaRef,
+    schema: &LogSchema,
+    column: &Column,
+) -> Result<(), LogError> {
+    let path = path.display().to_string();
+    let Some((_, field)) = found.column_with_name(column.name) else {
+        if column.need == Need::Optional {
+            return Ok(());
+        }
+        let known = found.fields().iter().map(|f| f.name().as_str());
+        // A column of the schema is in its own place: it cannot be the misspelling of another one.
+        let hint = near_names(column.name, known.filter(|name| schema.column(name).is_none()));
+        return Err(LogError::MissingColumn {
+            path,
+            column: column.name.to_owned(),
+            table: schema.name,
+            hint,
+        });
+    };
+    if column.dtype.accepts(field.data_type()) {
+        return Ok(());
+    }
+    let (name, found) = (column.name.to_owned(), type_name(field.data_type()));
+    Err(LogError::WrongType { path, column: name, found, accepted: column.dtype.accepted() })
+}

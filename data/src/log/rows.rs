@@ -1,0 +1,184 @@
+//! Rows as plain structs, and the writer that turns them into record batches.
+
+use super::{LogError, LogWriter, WriteOptions};
+use crate::Winner;
+use crate::schema::{self, LogSchema};
+use arrow_array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Rows buffered before they are encoded.
+const BUFFER_ROWS: usize = 4096;
+/// Bytes of text buffered before they are encoded.
+const BUFFER_BYTES: usize = 8 << 20;
+
+/// One row of an outcome log; the fields are its columns (see [`schema::OUTCOME`]).
+#[derive(Debug, Clone, PartialEq, Default)]
+#[expect(missing_docs, reason = "each field is the column of the same name, documented in the schema")]
+pub struct OutcomeRow {
+    pub query_id: String,
+    pub split: Option<String>,
+    pub source: Option<String>,
+    pub prompt: String,
+    pub model: String,
+    pub score: Option<f32>,
+    pub soft_score: Option<f32>,
+    pub cost_usd: Option<f64>,
+    pub input_tokens: Option<i32>,
+    pub output_tokens: Option<i32>,
+    pub latency_ms: Option<f32>,
+    pub timestamp_ms: Option<i64>,
+    pub response: Option<String>,
+    pub reference: Option<String>,
+}
+
+/// One row of a pair log; the fields are its columns (see [`schema::PAIR`]).
+#[derive(Debug, Clone, PartialEq)]
+#[expect(missing_docs, reason = "each field is the column of the same name, documented in the schema")]
+pub struct PairRow {
+    pub query_id: String,
+    pub split: Option<String>,
+    pub source: Option<String>,
+    pub prompt: String,
+    pub model_a: String,
+    pub model_b: String,
+    pub winner: Winner,
+    pub judge: Option<String>,
+    pub timestamp_ms: Option<i64>,
+    pub response_a: Option<String>,
+    pub response_b: Option<String>,
+}
+
+/// A struct that is a row of a log.
+pub trait LogRow: Sized {
+    /// The log it is a row of.
+    fn schema() -> &'static LogSchema;
+
+    /// About how much memory its texts take.
+    fn n_bytes(&self) -> usize;
+
+    /// The columns of these rows, in the order of the schema.
+    fn columns(rows: &[Self]) -> Vec<ArrayRef>;
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
+
+fn some_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+    Arc::new(values.collect::<StringArray>())
+}
+
+fn len(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
+}
+
+impl LogRow for OutcomeRow {
+    fn schema() -> &'static LogSchema {
+        &schema::OUTCOME
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.prompt.len() + len(&self.response) + len(&self.reference)
+    }
+
+    fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+        vec![
+            texts(rows.iter().map(|r| r.query_id.as_str())),
+            some_texts(rows.iter().map(|r| r.split.as_deref())),
+            some_texts(rows.iter().map(|r| r.source.as_deref())),
+            texts(rows.iter().map(|r| r.prompt.as_str())),
+            texts(rows.iter().map(|r| r.model.as_str())),
+            Arc::new(rows.iter().map(|r| r.score).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|r| r.soft_score).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|r| r.cost_usd).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|r| r.input_tokens).collect::<Int32Array>()),
+            Arc::new(rows.iter().map(|r| r.output_tokens).collect::<Int32Array>()),
+            Arc::new(rows.iter().map(|r| r.latency_ms).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|r| r.timestamp_ms).collect::<Int64Array>()),
+            some_texts(rows.iter().map(|r| r.response.as_deref())),
+            some_texts(rows.iter().map(|r| r.reference.as_deref())),
+        ]
+    }
+}
+
+impl LogRow for PairRow {
+    fn schema() -> &'static LogSchema {
+        &schema::PAIR
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.prompt.len() + len(&self.response_a) + len(&self.response_b)
+    }
+
+    fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+        vec![
+            texts(rows.iter().map(|r| r.query_id.as_str())),
+            some_texts(rows.iter().map(|r| r.split.as_deref())),
+            some_texts(rows.iter().map(|r| r.source.as_deref())),
+            texts(rows.iter().map(|r| r.prompt.as_str())),
+            texts(rows.iter().map(|r| r.model_a.as_str())),
+            texts(rows.iter().map(|r| r.model_b.as_str())),
+            texts(rows.iter().map(|r| r.winner.word())),
+            some_texts(rows.iter().map(|r| r.judge.as_deref())),
+            Arc::new(rows.iter().map(|r| r.timestamp_ms).collect::<Int64Array>()),
+            some_texts(rows.iter().map(|r| r.response_a.as_deref())),
+            some_texts(rows.iter().map(|r| r.response_b.as_deref())),
+        ]
+    }
+}
+
+/// Writes rows one by one, encoding them in batches of bounded size.
+#[derive(Debug)]
+pub struct RowWriter<R> {
+    writer: LogWriter,
+    target: PathBuf,
+    rows: Vec<R>,
+    n_bytes: usize,
+}
+
+impl<R: LogRow> RowWriter<R> {
+    /// Prepares to write a log; nothing is made on disk before rows are encoded.
+    ///
+    /// # Errors
+    /// As [`LogWriter::create`].
+    pub fn create(target: &Path, options: WriteOptions) -> Result<Self, LogError> {
+        let writer = LogWriter::create(target, R::schema().arrow(), options)?;
+        Ok(Self { writer, target: target.to_path_buf(), rows: Vec::new(), n_bytes: 0 })
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// If the disk or the encoder refuses the batch it completes.
+    pub fn push(&mut self, row: R) -> Result<(), LogError> {
+        self.n_bytes += row.n_bytes();
+        self.rows.push(row);
+        if self.rows.len() >= BUFFER_ROWS || self.n_bytes >= BUFFER_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Rows appended so far.
+    pub fn n_rows(&self) -> u64 {
+        self.writer.n_rows() + self.rows.len() as u64
+    }
+
+    /// Publishes the log; returns the files written, none when there was no row.
+    ///
+    /// # Errors
+    /// As [`LogWriter::finish`].
+    pub fn finish(mut self) -> Result<Vec<PathBuf>, LogError> {
+        self.flush()?;
+        self.writer.finish()
+    }
+
+    fn flush(&mut self) -> Result<(), LogError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let batch = RecordBatch::try_new(R::schema().arrow(), R::columns(&self.rows))
+            .map_err(|e| LogError::write(&self.target, e))?;
+        self.rows.clear();
+        self.n_bytes = 0;
+        self.writer.write(&batch)
+    }
+}

@@ -1,0 +1,355 @@
+//! The columns of every log: one table of names, types and units, from which `docs/formats.md` is made.
+
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnType {
+    /// UTF-8 text; read from `utf8`, `large_utf8`, `utf8_view`, `binary` and dictionaries of those.
+    Text,
+    /// A number, written as `float32`.
+    Float32,
+    /// A number, written as `float64`.
+    Float64,
+    /// A whole number, written as `int32`.
+    Int32,
+    /// A whole number, written as `int64`.
+    Int64,
+    /// Milliseconds since 1970-01-01 UTC, written as `int64`; read from any `timestamp` too.
+    TimestampMs,
+    /// A vector of numbers, written as `list<float32>`.
+    FloatList,
+    /// A list of texts, written as `list<utf8>`.
+    TextList,
+}
+
+impl ColumnType {
+    /// The Arrow type it is written as.
+    pub fn arrow(self) -> DataType {
+        let list = |item: DataType| DataType::List(Arc::new(Field::new("item", item, true)));
+        match self {
+            Self::Text => DataType::Utf8,
+            Self::Float32 => DataType::Float32,
+            Self::Float64 => DataType::Float64,
+            Self::Int32 => DataType::Int32,
+            Self::Int64 | Self::TimestampMs => DataType::Int64,
+            Self::FloatList => list(DataType::Float32),
+            Self::TextList => list(DataType::Utf8),
+        }
+    }
+
+    /// Name of the type it is written as, for the documentation.
+    pub fn written(self) -> &'static str {
+        match self {
+            Self::Text => "utf8",
+            Self::Float32 => "float32",
+            Self::Float64 => "float64",
+            Self::Int32 => "int32",
+            Self::Int64 | Self::TimestampMs => "int64",
+            Self::FloatList => "list<float32>",
+            Self::TextList => "list<utf8>",
+        }
+    }
+
+    /// The types it is read from, for messages and the documentation.
+    pub fn accepted(self) -> &'static str {
+        match self {
+            Self::Text => "utf8, large_utf8, utf8_view, binary holding UTF-8, or a dictionary of these",
+            Self::Float32 | Self::Float64 => "any float or integer type",
+            Self::Int32 | Self::Int64 => "any integer type, or floats that are whole numbers",
+            Self::TimestampMs => "int64 (milliseconds) or timestamp of any unit",
+            Self::FloatList => "list, large_list or fixed_size_list of float32 or float64",
+            Self::TextList => "list of utf8",
+        }
+    }
+
+    /// Whether a column of the Arrow type `found` can be read as this.
+    pub fn accepts(self, found: &DataType) -> bool {
+        match self {
+            Self::Text => is_text(found),
+            Self::Float32 | Self::Float64 | Self::Int32 | Self::Int64 => is_number(found),
+            Self::TimestampMs => found.is_integer() || matches!(found, DataType::Timestamp(_, _)),
+            Self::FloatList => match found {
+                DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                    matches!(item.data_type(), DataType::Float32 | DataType::Float64)
+                }
+                _ => false,
+            },
+            Self::TextList => matches!(found, DataType::List(item) if is_text(item.data_type())),
+        }
+    }
+}
+
+/// Whether an Arrow type can be read as text.
+pub(crate) fn is_text(found: &DataType) -> bool {
+    match found {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
+}
+
+fn is_number(found: &DataType) -> bool {
+    found.is_integer() || matches!(found, DataType::Float16 | DataType::Float32 | DataType::Float64)
+}
+
+/// A short name of an Arrow type, for messages.
+pub(crate) fn type_name(found: &DataType) -> String {
+    match found {
+        DataType::Timestamp(unit, _) => match unit {
+            TimeUnit::Second => "timestamp[s]".to_owned(),
+            TimeUnit::Millisecond => "timestamp[ms]".to_owned(),
+            TimeUnit::Microsecond => "timestamp[us]".to_owned(),
+            TimeUnit::Nanosecond => "timestamp[ns]".to_owned(),
+        },
+        DataType::List(item) => format!("list<{}>", type_name(item.data_type())),
+        DataType::Dictionary(_, value) => format!("dictionary of {}", type_name(value)),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// Whether a column may be left out, and whether its cells may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The column must be there and no cell may be null.
+    Required,
+    /// The column must be there; a null cell means "not known".
+    Nullable,
+    /// The column may be left out; a null cell means "not known".
+    Optional,
+}
+
+impl Need {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Nullable => "required, null where unknown",
+            Self::Optional => "optional",
+        }
+    }
+}
+
+/// One column of a log.
+#[derive(Debug, Clone, Copy)]
+pub struct Column {
+    /// Name, exactly as in the file.
+    pub name: &'static str,
+    /// What it holds.
+    pub dtype: ColumnType,
+    /// Whether it may be missing.
+    pub need: Need,
+    /// Unit or range, e.g. `US dollars` or `[0, 1]`.
+    pub unit: &'static str,
+    /// Meaning, one sentence.
+    pub doc: &'static str,
+}
+
+/// The columns of one kind of log.
+#[derive(Debug)]
+pub struct LogSchema {
+    /// Name, e.g. `outcome log`.
+    pub name: &'static str,
+    /// What one row says.
+    pub doc: &'static str,
+    /// The columns, in the order they are written.
+    pub columns: &'static [Column],
+    /// The columns that together name a row; no two rows may agree on all of them.
+    pub key: &'static [&'static str],
+}
+
+impl LogSchema {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&'static Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The Arrow schema it is written with.
+    pub fn arrow(&self) -> SchemaRef {
+        let field = |c: &Column| Field::new(c.name, c.dtype.arrow(), c.need != Need::Required);
+        Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
+    }
+}
+
+use ColumnType::{Float32, Float64, FloatList, Int32, Int64, Text, TextList, TimestampMs};
+use Need::{Nullable, Optional, Required};
+
+const fn col(
+    name: &'static str,
+    dtype: ColumnType,
+    need: Need,
+    unit: &'static str,
+    doc: &'static str,
+) -> Column {
+    Column { name, dtype, need, unit, doc }
+}
+
+const QUERY_ID: Column =
+    col("query_id", Text, Required, "", "Key of the query; equal in all rows of one query.");
+const SPLIT: Column =
+    col("split", Text, Optional, "", "Split of the query, e.g. `train`, `valid`, `test`; one per query.");
+const SOURCE: Column = col("source", Text, Optional, "", "Task or origin of the query, e.g. `gsm8k`.");
+const PROMPT: Column =
+    col("prompt", Text, Required, "", "Literal text sent to the models; not empty; one per query.");
+
+/// How each model did on each query.
+pub static OUTCOME: LogSchema = LogSchema {
+    name: "outcome log",
+    doc: "One row says what one model did on one query. A model that was not tried on a query has no row there, \
+          or a row whose score is null: such missing cells are normal, and so are missing costs and prompts that \
+          repeat under different query ids.",
+    columns: &[
+        QUERY_ID,
+        SPLIT,
+        SOURCE,
+        PROMPT,
+        col("model", Text, Required, "", "Name of the model (the arm); not empty."),
+        col("score", Float32, Nullable, "[0, 1]", "What an evaluation counts, 1 is best."),
+        col("soft_score", Float32, Optional, "[0, 1]", "Graded training signal where the source has one."),
+        col("cost_usd", Float64, Optional, "US dollars, >= 0", "Price of the call."),
+        col("input_tokens", Int32, Optional, "tokens, >= 0", "Tokens of the request, as billed."),
+        col("output_tokens", Int32, Optional, "tokens, >= 0", "Tokens of the answer, as billed."),
+        col("latency_ms", Float32, Optional, "milliseconds, >= 0", "Time from request to last token."),
+        col("timestamp_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When the query was asked."),
+        col("response", Text, Optional, "", "Text of the answer."),
+        col("reference", Text, Optional, "", "Gold answer the score was made with."),
+    ],
+    key: &["query_id", "model"],
+};
+
+/// Which of two answers was preferred.
+pub static PAIR: LogSchema = LogSchema {
+    name: "pair log",
+    doc: "One row says which of two models' answers to one query a judge preferred.",
+    columns: &[
+        QUERY_ID,
+        SPLIT,
+        SOURCE,
+        PROMPT,
+        col("model_a", Text, Required, "", "Model of the first answer."),
+        col("model_b", Text, Required, "", "Model of the second answer; another than `model_a`."),
+        col("winner", Text, Required, "`a`, `b` or `tie`", "The preferred side."),
+        col("judge", Text, Optional, "", "Who judged, e.g. `human_1` or a model's name."),
+        col("timestamp_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When it was judged."),
+        col("response_a", Text, Optional, "", "Text of the first answer."),
+        col("response_b", Text, Optional, "", "Text of the second answer."),
+    ],
+    key: &["query_id", "model_a", "model_b", "judge"],
+};
+
+/// What a policy decided, with all that off-policy evaluation and replay need.
+pub static DECISION: LogSchema = LogSchema {
+    name: "decision log",
+    doc: "One row says what a policy decided on one request. The lists `candidates`, `propensities`, \
+          `predicted_score` and `predicted_cost_usd` have the same length and order. What became of a decision \
+          stands in the feedback log.",
+    columns: &[
+        col("decision_id", Text, Required, "", "Key of the decision, unique for ever."),
+        col("timestamp_ms", TimestampMs, Required, "ms since 1970-01-01 UTC", "When it was decided."),
+        col("policy", Text, Required, "", "Name of the policy."),
+        col("policy_version", Text, Required, "", "Version of the policy that decided."),
+        col("policy_digest", Text, Required, "64 hex digits", "Digest of the policy's artifact."),
+        col("featurizer_digest", Text, Optional, "64 hex digits", "Digest of the featurizer."),
+        col("candidates", TextList, Required, "", "Models left after constraints."),
+        col(
+            "propensities",
+            FloatList,
+            Required,
+            "[0, 1], sum 1",
+            "Probability of each candidate after filters.",
+        ),
+        col("model", Text, Required, "", "The chosen candidate."),
+        col("propensity", Float64, Required, "(0, 1]", "Probability with which it was chosen."),
+        col(
+            "pass_probability",
+            Float32,
+            Optional,
+            "(0, 1]",
+            "Probability that this row was kept when sampling.",
+        ),
+        col("seed", Int64, Required, "bits of a u64", "Seed of the draw: repeats the decision bit for bit."),
+        col("predicted_score", FloatList, Optional, "[0, 1]", "Predicted score of each candidate."),
+        col("predicted_cost_usd", FloatList, Optional, "US dollars", "Predicted cost of each candidate."),
+        col("prompt", Text, Optional, "", "Text of the query, where it may be kept."),
+        col("features", FloatList, Optional, "", "Features the policy saw."),
+    ],
+    key: &["decision_id"],
+};
+
+/// What became of decisions.
+pub static FEEDBACK: LogSchema = LogSchema {
+    name: "feedback log",
+    doc: "One row is one outcome of one decision. Rows with an `outcome_id` seen before are the same outcome \
+          delivered twice and count once.",
+    columns: &[
+        col("outcome_id", Text, Required, "", "Key of the outcome: makes delivery idempotent."),
+        col("decision_id", Text, Required, "", "The decision it belongs to."),
+        col("timestamp_ms", TimestampMs, Required, "ms since 1970-01-01 UTC", "When it was received."),
+        col("kind", Text, Required, "", "What was measured, e.g. `score`, `thumb`, `error`."),
+        col("value", Float64, Nullable, "[0, 1] for scores", "The measured value."),
+        col("cost_usd", Float64, Optional, "US dollars, >= 0", "What was billed."),
+        col("latency_ms", Float32, Optional, "milliseconds, >= 0", "Time from request to last token."),
+    ],
+    key: &["outcome_id"],
+};
+
+/// Every kind of log, in the order of the documentation.
+pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK];
+
+/// The text of `docs/formats.md`.
+pub fn render_markdown() -> String {
+    let mut out = String::from(
+        "# Formats\n\n\
+         Made from `data/src/schema.rs`; `ROUTEWRIGHT_REGENERATE=1 cargo test` writes it anew.\n\n\
+         Every log is a Parquet file, or a directory of such files read in the order of their names. Columns may \
+         stand in any order and more columns than these may be there. Parquet compression may be zstd, snappy or \
+         none.\n",
+    );
+    for schema in ALL {
+        let mut title = schema.name.to_owned();
+        title[..1].make_ascii_uppercase();
+        let key: Vec<String> = schema.key.iter().map(|name| format!("`{name}`")).collect();
+        let _ = write!(out, "\n## {title}\n\n{}\n\nKey: {}.\n\n", schema.doc, key.join(", "));
+        out.push_str("| column | type | need | unit or range | meaning |\n|---|---|---|---|---|\n");
+        for c in schema.columns {
+            let written = c.dtype.written();
+            let _ =
+                writeln!(out, "| `{}` | {written} | {} | {} | {} |", c.name, c.need.word(), c.unit, c.doc);
+        }
+    }
+    out.push_str("\n## Types that are read\n\n| written as | read from |\n|---|---|\n");
+    for dtype in [Text, Float32, Int32, TimestampMs, FloatList, TextList] {
+        let stamp = if dtype == TimestampMs { " (time)" } else { "" };
+        let _ = writeln!(out, "| {}{stamp} | {} |", dtype.written(), dtype.accepted());
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_is_made_from_the_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/formats.md");
+        let rendered = render_markdown();
+        if std::env::var_os("ROUTEWRIGHT_REGENERATE").is_some() {
+            crate::files::write_file(std::path::Path::new(path), rendered.as_bytes()).unwrap();
+        }
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(found == rendered, "docs/formats.md is stale: run the tests with ROUTEWRIGHT_REGENERATE=1");
+    }
+
+    #[test]
+    fn every_written_type_is_accepted_and_every_key_is_a_column() {
+        for schema in ALL {
+            for column in schema.columns {
+                assert!(column.dtype.accepts(&column.dtype.arrow()), "{}", column.name);
+            }
+            assert!(schema.key.iter().all(|name| schema.column(name).is_some()));
+        }
+        assert!(!ColumnType::Float32.accepts(&DataType::Utf8));
+    }
+}

@@ -1,0 +1,178 @@
+//! kNN router (*When simple kNN beats...*, arXiv 2505.12601): mean outcomes of the nearest queries.
+//!
+//! The number of neighbors and the exponent of the similarity weights are chosen by cross-validation on
+//! the train split, folds cut by prompt hash; see [`routewright_policy::forms::Neighbors`] for the formula.
+//! Cost: one exact search of every training query (of a seeded sample, on long logs) in the others.
+//!
+//! Deviations from the paper: (1) k and weighting are cross-validated, the paper reports k = 10 and 100
+//! unweighted; (2) neighbor means are shrunk to the overall mean by `prior`; (3) missing cells are skipped.
+
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::validation;
+use rand::seq::index;
+use routewright_data::{OutcomeTable, rng};
+use routewright_policy::forms::{Memory, Neighbors, Weighting};
+use routewright_policy::search::{ExactIndex, Neighbor};
+use serde::{Deserialize, Serialize};
+
+pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Knn>(
+    "mean outcomes of the nearest training queries",
+    Some("2505.12601"),
+    Family::Before,
+    &[Need::Features],
+);
+
+/// The method of this file.
+#[derive(Debug)]
+pub(in crate::methods) struct Knn;
+
+/// Parameters; a list is a grid of which cross-validation picks one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::methods) struct Params {
+    /// Numbers of neighbors to try, each at least 1.
+    k: Vec<usize>,
+    /// Exponents of the cosine to try, each at least 0; 0 weighs neighbors alike.
+    power: Vec<f32>,
+    /// Weight of the overall mean, in neighbors of cosine 1; at least 0.
+    prior: f32,
+    /// Cosine of the nearest neighbor below which a query gets the overall means; in [-1, 1].
+    gate: f32,
+    /// Folds of the cross-validation, at least 2.
+    folds: usize,
+    /// Training queries that cross-validation predicts, at most.
+    validation_queries_max: usize,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            k: vec![400, 200, 100, 40],
+            power: vec![5.0, 0.0, 10.0],
+            prior: 1.0,
+            gate: 0.0,
+            folds: 5,
+            validation_queries_max: 10_000,
+        }
+    }
+}
+
+impl Params {
+    fn check(&self) -> Result<(), FitError> {
+        let error = |reason: &str| Err(FitError::Params { method: Knn::NAME, reason: reason.to_owned() });
+        if self.k.is_empty() || self.k.contains(&0) {
+            return error("`k` needs at least one number of neighbors, each at least 1");
+        }
+        if self.power.is_empty() || !self.power.iter().all(|p| p.is_finite() && *p >= 0.0) {
+            return error("`power` needs at least one exponent, each at least 0");
+        }
+        if !(self.prior >= 0.0 && self.prior.is_finite()) {
+            return error("`prior` must be a finite number of at least 0");
+        }
+        if !(-1.0..=1.0).contains(&self.gate) {
+            return error("`gate` must be a cosine in [-1, 1]");
+        }
+        if self.folds < 2 {
+            return error("`folds` must be at least 2");
+        }
+        Ok(())
+    }
+}
+
+impl Method for Knn {
+    const NAME: &'static str = "knn";
+    type Params = Params;
+
+    fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+        params.check()?;
+        let numeric = |reason: String| FitError::Numeric { method: Self::NAME, reason };
+        let (k, power, criterion) = choose(params, context).map_err(numeric)?;
+        let weighting = Weighting { k, power, prior: params.prior, gate: params.gate };
+        let train = context.train;
+        let memory = Memory {
+            query_ids: train.queries.iter().map(|q| q.id.clone()).collect(),
+            score: train.score.clone(),
+            cost_usd: train.cost_usd.clone(),
+        };
+        let form = Neighbors::new(weighting, context.features.clone(), memory)
+            .map_err(|e| numeric(e.to_string()))?;
+        let chosen = Params { k: vec![k], power: vec![power], ..params.clone() };
+        let mut fitted = Fitted::new(Box::new(form), &chosen);
+        if let Some(criterion) = criterion {
+            fitted.metrics.insert("cross_validated_score".to_owned(), criterion);
+        }
+        Ok(fitted)
+    }
+}
+
+/// The number of neighbors and exponent that cross-validation likes best, and its score.
+fn choose(params: &Params, context: &FitContext<'_>) -> Result<(usize, f32, Option<f64>), String> {
+    let n = context.train.n_queries();
+    let mut ks: Vec<usize> = params.k.iter().map(|k| (*k).min(n)).collect();
+    ks.dedup();
+    if ks.len() == 1 && params.power.len() == 1 {
+        return Ok((ks[0], params.power[0], None));
+    }
+    let rows = sample(n, params.validation_queries_max, context.seed);
+    let found = search(params, context, &rows, ks.iter().copied().max().unwrap_or(1))?;
+    let judged = context.train.select_rows(&rows);
+    let mut candidates = Vec::new();
+    context.progress.start("cross-validation", (ks.len() * params.power.len()) as u64);
+    for &power in &params.power {
+        for &k in &ks {
+            let scores = found
+                .iter()
+                .flat_map(|near| weigh(&near[..near.len().min(k)], power, params.prior, context.train));
+            let criterion = validation::chosen_score(scores.collect(), &judged, context.average);
+            candidates.push(((k, power), criterion));
+            context.progress.step(candidates.len() as u64, &format!("k {k}, power {power}: {criterion:.4}"));
+        }
+    }
+    let best = validation::best(&candidates).ok_or("no candidate")?;
+    Ok((best.0.0, best.0.1, Some(best.1)))
+}
+
+fn sample(n: usize, limit: usize, seed: u64) -> Vec<usize> {
+    if n <= limit {
+        return (0..n).collect();
+    }
+    let mut rows = index::sample(&mut rng::stream(seed, "knn-validation"), n, limit).into_vec();
+    rows.sort_unstable();
+    rows
+}
+
+/// The nearest queries of other folds, for each of `rows`.
+fn search(
+    params: &Params,
+    context: &FitContext<'_>,
+    rows: &[usize],
+    k: usize,
+) -> Result<Vec<Vec<Neighbor>>, String> {
+    let folds = validation::folds(context.train, context.seed, params.folds);
+    let features = context.features;
+    let index = ExactIndex::new(features.values().to_vec(), features.dim()).map_err(|e| e.to_string())?;
+    let queries = features.select_rows(rows);
+    let other_fold = |query: usize, row: u32| folds[rows[query]] != folds[row as usize];
+    index.search_where(queries.values(), k, other_fold).map_err(|e| e.to_string())
+}
+
+/// Predicted scores of one query, one an arm (the formula of the form, without its gate).
+fn weigh(neighbors: &[Neighbor], power: f32, prior: f32, train: &OutcomeTable) -> Vec<f32> {
+    let n_arms = train.n_arms();
+    let (mut weights, mut sums) = (vec![0.0_f32; n_arms], vec![0.0_f32; n_arms]);
+    for neighbor in neighbors {
+        let weight = neighbor.similarity.max(0.0).powf(power);
+        for (arm, score) in
+            train.score.row(neighbor.row as usize).iter().enumerate().filter(|(_, s)| !s.is_nan())
+        {
+            weights[arm] += weight;
+            sums[arm] += weight * score;
+        }
+    }
+    let overall = crate::methods::baselines::means::mean_scores(train);
+    let shrink = |arm: usize| {
+        let weight = weights[arm] + prior;
+        if weight > 0.0 { (sums[arm] + prior * overall[arm]) / weight } else { overall[arm] }
+    };
+    (0..n_arms).map(shrink).collect()
+}

@@ -1,0 +1,181 @@
+//! From a log to an artifact draft: features once, then one fit a method.
+
+use crate::evaluate::Average;
+use crate::method::{Device, FitContext, FitError, Fitted, MethodRow};
+use crate::progress::Progress;
+use routewright_data::features::{Column, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings};
+use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_policy::artifact::{DataRecord, Draft};
+use routewright_policy::{Arm, Batch, PredictError, Prediction, Price};
+use std::path::Path;
+use std::sync::Arc;
+
+/// How features are made.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FeatureChoice {
+    /// Fit the lexical featurizer on the train rows.
+    Lexical(LexicalSettings),
+    /// Take the vectors that came with the log, from the column named.
+    Column(String),
+}
+
+impl Default for FeatureChoice {
+    fn default() -> Self {
+        Self::Lexical(LexicalSettings::default())
+    }
+}
+
+/// Why a policy could not be trained.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// Features could not be made.
+    #[error(transparent)]
+    Feature(#[from] FeatureError),
+    /// The method refused.
+    #[error(transparent)]
+    Fit(#[from] FitError),
+    /// A fitted policy could not predict.
+    #[error(transparent)]
+    Predict(#[from] PredictError),
+}
+
+/// A log with its features, shared by every method that is fitted on it.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Rows to learn from.
+    pub train: OutcomeTable,
+    /// Their features, shape `(n_queries, dim)`.
+    pub features: FeatureMatrix,
+    /// What made them.
+    pub featurizer: Arc<dyn Featurizer>,
+}
+
+/// How a fit is run.
+#[derive(Debug, Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// The average hyper-parameters are chosen by.
+    pub average: Average,
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Where tensors are computed.
+    pub device: Device,
+    /// Told how far it is.
+    pub progress: &'a dyn Progress,
+    /// Folder for checkpoints, where resuming is wanted.
+    pub checkpoint: Option<&'a Path>,
+}
+
+/// What a featurizer reads of each query of a table.
+pub fn feature_inputs(table: &OutcomeTable) -> Vec<FeatureInput<'_>> {
+    (0..table.n_queries())
+        .map(|row| FeatureInput {
+            text: table.queries[row].prompt.as_str(),
+            vector: table.vectors.as_ref().map(|vectors| vectors.row(row)),
+        })
+        .collect()
+}
+
+impl Prepared {
+    /// Fits the featurizer on `train` and makes its features.
+    ///
+    /// # Errors
+    /// If the featurizer cannot be fitted or a query lacks what it reads.
+    pub fn new(train: OutcomeTable, choice: &FeatureChoice, seed: u64) -> Result<Self, TrainError> {
+        let featurizer: Arc<dyn Featurizer> = match choice {
+            FeatureChoice::Lexical(settings) => Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?),
+            FeatureChoice::Column(name) => {
+                let dim = train.vectors.as_ref().map_or(0, FeatureMatrix::dim);
+                Arc::new(Column::new(name, dim))
+            }
+        };
+        let features = featurizer.featurize(&feature_inputs(&train))?;
+        Ok(Self { train, features, featurizer })
+    }
+
+    /// The same featurizer on some of the rows.
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        Self {
+            train: self.train.select_rows(rows),
+            features: self.features.select_rows(rows),
+            featurizer: Arc::clone(&self.featurizer),
+        }
+    }
+
+    /// Fits one method.
+    ///
+    /// # Errors
+    /// If a parameter is not valid or the log cannot carry the method.
+    pub fn fit(
+        &self,
+        method: &MethodRow,
+        params: &serde_json::Value,
+        run: &RunOptions<'_>,
+    ) -> Result<Fitted, FitError> {
+        let context = FitContext {
+            train: &self.train,
+            features: &self.features,
+            featurizer: &self.featurizer,
+            average: run.average,
+            seed: run.seed,
+            device: run.device,
+            progress: run.progress,
+            checkpoint: run.checkpoint,
+        };
+        (method.fit)(params, &context)
+    }
+
+    /// Predicts the rows of another table with what was fitted; `features` are that table's own, where the
+    /// method did not bring its own featurizer.
+    ///
+    /// # Errors
+    /// If features cannot be made or are refused.
+    pub fn predict(
+        &self,
+        fitted: &Fitted,
+        table: &OutcomeTable,
+        features: &FeatureMatrix,
+    ) -> Result<Prediction, TrainError> {
+        let sources = table.sources();
+        let own = match &fitted.featurizer {
+            Some(featurizer) => Some(featurizer.featurize(&feature_inputs(table))?),
+            None => None,
+        };
+        let features = own.as_ref().unwrap_or(features);
+        Ok(fitted.predictor.predict(&Batch { features, sources: &sources })?)
+    }
+
+    /// The draft of an artifact from what was fitted.
+    pub fn draft(&self, name: &str, method: &MethodRow, fitted: Fitted, split: &str, seed: u64) -> Draft {
+        Draft {
+            name: name.to_owned(),
+            method: method.name.to_owned(),
+            seed,
+            arms: arms(&self.train),
+            featurizer: fitted.featurizer.unwrap_or_else(|| Arc::clone(&self.featurizer)),
+            predictor: fitted.predictor,
+            selector: fitted.selector,
+            params: fitted.params,
+            data: DataRecord {
+                digest: self.train.digest(),
+                split: split.to_owned(),
+                n_queries: self.train.n_queries(),
+                n_cells: self.train.score.n_present(),
+            },
+            metrics: fitted.metrics,
+        }
+    }
+}
+
+/// The arms of a log with the prices and latencies it shows.
+pub fn arms(table: &OutcomeTable) -> Vec<Arm> {
+    let latency = |arm| table.latency_ms.as_ref().and_then(|cells| cells.column_mean(arm));
+    let arm = |(at, model): (usize, &String)| Arm {
+        model: model.clone(),
+        price: Price { mean_cost_usd: table.cost_usd.column_mean(at), ..Price::default() },
+        mean_latency_ms: latency(at),
+        tags: Vec::new(),
+    };
+    table.models.iter().enumerate().map(arm).collect()
+}
