@@ -1,1 +1,56 @@
-//! Placeholder until the first commit of this crate.
+//! Decisions over HTTP.
+//!
+//! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
+//! model to call, the probability it was drawn with, and why. It never calls a model.
+//!
+//! Life of a request: `connections` accepts it, `guard` checks its key and watches its time, a handler
+//! of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
+//! `state`, and decides: at once where the predictor is cheap, through `batcher` where it is not, by the
+//! default arm (`deadline`) where it is late. The reply carries the whole distribution, so that every
+//! decision can be evaluated off-policy later.
+//!
+//! Invariants: one request sees one version of a policy (`reload` swaps whole states); only `wire` derives
+//! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; the data
+//! listener has no route that changes anything.
+//!
+//! ```no_run
+//! # async fn serve() -> Result<(), routewright_policy_server::ServeError> {
+//! use routewright_policy_server::{ServerConfig, run};
+//!
+//! let config = ServerConfig::for_policies(["policies/knn".into()]);
+//! let listener = tokio::net::TcpListener::bind(config.listen).await.map_err(|source| {
+//!     routewright_policy_server::ServeError::Listen { address: config.listen.to_string(), source }
+//! })?;
+//! let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+//! run(listener, None, config, shutdown).await
+//! # }
+//! ```
+
+mod batcher;
+mod config;
+mod connections;
+mod deadline;
+mod error;
+mod extract;
+mod guard;
+mod handlers;
+pub mod keys;
+mod limits;
+mod log;
+mod metrics;
+mod openapi;
+mod query;
+mod reload;
+mod routes;
+mod server;
+mod stages;
+mod state;
+#[cfg(test)]
+mod testing;
+mod wire;
+
+pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
+pub use limits::Limits;
+pub use log::{Sink, Stderr};
+pub use openapi::document as openapi_document;
+pub use server::{ServeError, Server, run};

@@ -218,10 +218,20 @@ impl Policy {
     ) -> Result<Vec<Result<Decision, DecideError>>, DecideError> {
         let inputs: Vec<FeatureInput<'_>> = requests.iter().map(|r| r.input).collect();
         let sources: Vec<Option<&str>> = requests.iter().map(|r| r.source).collect();
-        let mut prediction = self.predict(&inputs, &sources)?;
+        Ok(self.select(self.predict(&inputs, &sources)?, requests))
+    }
+
+    /// Decides queries whose outcomes are predicted already: `prediction` has one row a request.
+    ///
+    /// [`Policy::decide_batch`] is [`Policy::predict`] and this; a host that times the stages calls both.
+    pub fn select(
+        &self,
+        mut prediction: Prediction,
+        requests: &[Request<'_>],
+    ) -> Vec<Result<Decision, DecideError>> {
         let mut neighborhoods = prediction.neighborhoods.take().unwrap_or_default().into_iter();
         let decide = |(row, request)| self.decide_row(&prediction.row(row), neighborhoods.next(), request);
-        Ok(requests.iter().enumerate().map(decide).collect())
+        requests.iter().enumerate().map(decide).collect()
     }
 
     fn decide_row(

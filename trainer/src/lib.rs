@@ -6,11 +6,13 @@
 
 mod calibration;
 pub mod clustering;
+pub mod compare;
 pub mod evaluate;
 pub mod method;
 pub mod methods;
 pub mod neural;
 pub mod progress;
+pub mod report;
 pub mod train;
 pub mod validation;
 

@@ -1,8 +1,8 @@
 //! One policy, every metric.
 
 use super::{
-    Apgr, ArmShare, Average, Decisions, Deferral, JudgeError, JudgeOptions, OperatingPoint, SingleModel,
-    Sources, aiq, apgr, arm_shares, deferral, query_costs, query_scores, ratio_to_best_single,
+    Apgr, ArmShare, Average, Decisions, Deferral, JudgeError, JudgeOptions, OperatingPoint, PairedDifference,
+    SingleModel, Sources, aiq, apgr, arm_shares, deferral, query_costs, query_scores, ratio_to_best_single,
     score_entropy_bits, single_models, standard_error, sweep, thin,
 };
 use routewright_data::OutcomeTable;
@@ -59,6 +59,9 @@ pub struct Evaluation {
     pub score_entropy_bits: Option<f64>,
     /// `V_B`, score over that of the best single model on the rows judged.
     pub ratio_to_best_single: Option<f64>,
+    /// Score minus that of the best single model on the same queries; [`super::Judged::add`] fills it in.
+    #[serde(default)]
+    pub vs_best_single: Option<PairedDifference>,
     /// Operating points as the price of money sweeps, thinned; one point for a selector that reads no score.
     pub curve: Vec<OperatingPoint>,
     /// Score of each query, `NaN` where uncovered; for paired comparison, not stored.
@@ -125,6 +128,7 @@ pub fn judge(
         deferral: deferral(&points, &singles),
         score_entropy_bits: score_entropy_bits(prediction),
         ratio_to_best_single: ratio_to_best_single(score, &singles),
+        vs_best_single: None,
         curve: thin(&points, CURVE_POINTS_MAX),
         query_scores: scores,
     })

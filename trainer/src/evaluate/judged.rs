@@ -3,7 +3,7 @@
 use super::judge::aiq_of;
 use super::{
     Average, Baselines, Evaluation, JudgeError, JudgeOptions, OperatingPoint, SingleModel, Sources,
-    baselines, oracle_prediction, single_models, sweep, thin,
+    baselines, oracle_prediction, paired_difference, single_models, sweep, thin,
 };
 use routewright_data::OutcomeTable;
 use serde::{Deserialize, Serialize};
@@ -43,10 +43,13 @@ pub struct Judged {
     pub seed: u64,
     /// Resamples of the bootstrap.
     pub bootstrap_rounds: usize,
+    /// Source of each query; not stored, so a document that was read back compares nothing.
+    #[serde(skip)]
+    query_sources: Option<Sources>,
 }
 
 impl Judged {
-    /// Everything but the policies, which are pushed afterwards. `test` are the rows to judge on.
+    /// Everything but the policies, which are added afterwards. `test` are the rows to judge on.
     ///
     /// # Errors
     /// If `test` has no score or `train` has other models.
@@ -78,7 +81,19 @@ impl Judged {
             digest: test.digest(),
             seed: options.seed,
             bootstrap_rounds: options.bootstrap_rounds,
+            query_sources: Some(sources),
         })
+    }
+
+    /// Adds a policy judged on the same rows, compared with the best single model query by query.
+    pub fn add(&mut self, mut evaluation: Evaluation) {
+        let options =
+            JudgeOptions { average: self.average, seed: self.seed, bootstrap_rounds: self.bootstrap_rounds };
+        if let (Some(best), Some(sources)) = (&self.baselines.best_single, &self.query_sources) {
+            evaluation.vs_best_single =
+                paired_difference(&evaluation.query_scores, &best.query_scores, sources, &options);
+        }
+        self.policies.push(evaluation);
     }
 }
 
@@ -96,7 +111,9 @@ mod tests {
             JudgeOptions { average: Average::Macro, bootstrap_rounds: 20, ..JudgeOptions::default() };
         let mut judged = Judged::new("log.parquet", "test", Some(&test), &test, &options).unwrap();
         let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2], &[0.001, 0.02, 0.001, 0.02]);
-        judged.policies.push(judge("knn", &test, Some(&test), &guess, &Argmax, &options).unwrap());
+        judged.add(judge("knn", &test, Some(&test), &guess, &Argmax, &options).unwrap());
+        // The policy chose y, x: scores 0, 0.5; the best single model is x: scores 1, 0.5.
+        assert_eq!(judged.policies[0].vs_best_single.unwrap().difference, -0.5);
         let text = serde_json::to_string(&judged).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(
@@ -118,6 +135,7 @@ mod tests {
         // Everything but the values that are not stored.
         back.policies[0].query_scores.clone_from(&judged.policies[0].query_scores);
         back.baselines = judged.baselines.clone();
+        back.query_sources.clone_from(&judged.query_sources);
         assert_eq!(back, judged);
     }
 }

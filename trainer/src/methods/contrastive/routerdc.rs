@@ -27,13 +27,15 @@ use crate::clustering::kmeans;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    AdamW, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, Targets,
-    Variant, fit,
+    AdamW, BagRecipe, BagRows, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe,
+    Schedule, Targets, Variant, fit,
 };
 use routewright_data::dense::Activation;
+use routewright_data::features::{BITS_MAX, BagVocabulary, HashedBag};
 use routewright_data::{Cells, FeatureMatrix};
 use routewright_policy::forms::CostModel;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouterDc>(
     "query encoder and arm vectors by dual contrastive learning",
@@ -67,6 +69,8 @@ enum Labels {
 enum Encoder {
     /// Dense layers on the features.
     Head,
+    /// A bag of hashed n-grams trained end to end, dense layers on top.
+    Bag,
 }
 
 /// Hyper-parameters.
@@ -75,9 +79,16 @@ enum Encoder {
 pub(in crate::methods) struct Params {
     /// `paper` or `released`.
     variant: Variant,
-    /// `head`.
+    /// `head` or `bag`.
     encoder: Encoder,
-    /// Widths of the dense layers, GELU between them; the last is the width of the arm vectors.
+    /// Number of buckets of the bag is `2^bag_bits`.
+    bag_bits: u32,
+    /// Width of the rows of the bag.
+    bag_width: usize,
+    /// Standard deviation of the rows of the bag at the start; small rows turn fast.
+    bag_sd: f32,
+    /// Widths of the dense layers, GELU between them; the last is the width of the arm vectors. None leaves
+    /// the features (or the bag) as they are.
     hidden: Vec<usize>,
     /// `K+`.
     positives: usize,
@@ -120,6 +131,9 @@ impl Default for Params {
         Self {
             variant: Variant::Paper,
             encoder: Encoder::Head,
+            bag_bits: 15,
+            bag_width: 64,
+            bag_sd: 0.1,
             hidden: vec![128],
             positives: 3,
             negatives: 3,
@@ -156,11 +170,20 @@ impl Method for RouterDc {
         let (_, clusters) =
             kmeans(&unit_rows(context.features), params.n_clusters, CLUSTER_ITERATIONS, context.seed);
         let contrast = contrast(params);
+        let vocabulary = bag_vocabulary(params, context);
+        let grams = vocabulary.as_ref().map(|vocabulary| bag_rows(vocabulary, context));
+        let optimizer = AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() };
+        let bag = vocabulary.as_ref().zip(grams.as_ref()).map(|(vocabulary, rows)| BagRecipe {
+            rows,
+            n_buckets: vocabulary.n_buckets(),
+            sd: params.bag_sd,
+            optimizer,
+        });
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            optimizer: AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() },
-            bag: None,
+            optimizer,
+            bag,
             schedule: Schedule { steps: params.steps, every: params.every, judged: true, patience: 0 },
             batch: params.batch,
             per_source: params.per_source,
@@ -176,6 +199,9 @@ impl Method for RouterDc {
         let cost = CostModel::constant(means::mean_costs(context.train));
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
+        if let (Some(vocabulary), Some(table)) = (vocabulary, &trained.bag) {
+            fitted.featurizer = Some(Arc::new(HashedBag::new(vocabulary, table)));
+        }
         trained.record(&mut fitted, "validation_score", trained.validation);
         Ok(fitted)
     }
@@ -188,8 +214,12 @@ fn network(params: &Params, context: &FitContext<'_>) -> Network {
         activation: if i == last { Activation::Identity } else { Activation::Gelu },
         bias: true,
     };
+    let dim = match params.encoder {
+        Encoder::Head => context.features.dim(),
+        Encoder::Bag => params.bag_width,
+    };
     Network {
-        dim: context.features.dim(),
+        dim,
         layers: params.hidden.iter().enumerate().map(layer).collect(),
         head: HeadShape::Cosine,
         n_arms: context.train.n_arms(),
@@ -222,6 +252,14 @@ fn check(params: &Params) -> Result<(), FitError> {
             "`n_clusters` and `outsiders` must be at least 1 with `cluster_weight` above 0".to_owned(),
         );
     }
+    if params.encoder == Encoder::Bag {
+        if !(1..=BITS_MAX).contains(&params.bag_bits) {
+            return error(format!("`bag_bits` is `{}`, expected 1 to {BITS_MAX}", params.bag_bits));
+        }
+        if params.bag_width == 0 || !(params.bag_sd > 0.0 && params.bag_sd.is_finite()) {
+            return error("`bag_width` must be at least 1 and `bag_sd` positive".to_owned());
+        }
+    }
     if !(params.cost_rate >= 0.0 && params.cost_rate.is_finite()) {
         return error(format!("`cost_rate` is `{}`, expected 0 or a positive number", params.cost_rate));
     }
@@ -247,4 +285,15 @@ fn unit_rows(features: &FeatureMatrix) -> FeatureMatrix {
         }
     }
     units
+}
+
+fn bag_vocabulary(params: &Params, context: &FitContext<'_>) -> Option<BagVocabulary> {
+    let texts = || context.train.prompts();
+    (params.encoder == Encoder::Bag).then(|| BagVocabulary::fit(&texts(), params.bag_bits))
+}
+
+fn bag_rows(vocabulary: &BagVocabulary, context: &FitContext<'_>) -> BagRows {
+    let mut rows = BagRows::default();
+    context.train.queries.iter().for_each(|query| rows.push(vocabulary.grams(&query.prompt)));
+    rows
 }

@@ -1,0 +1,349 @@
+//! `server.toml`, read once and checked; the environment is asked only for secrets named `env::NAME`.
+
+use crate::limits::Limits;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error(transparent)]
+    File(#[from] routewright_data::files::FileError),
+    /// The file is not what `server.toml` may hold.
+    #[error("cannot read configuration `{path}`: {reason}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What the reader said, with line and column.
+        reason: String,
+    },
+    /// A value is not accepted.
+    #[error("`{key}` is `{value}`, expected {expected}")]
+    Value {
+        /// Dotted key.
+        key: String,
+        /// Value given.
+        value: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// An environment variable that holds a secret is missing.
+    #[error("`{key}` names environment variable `{name}`, which is not set")]
+    Environment {
+        /// Dotted key.
+        key: String,
+        /// Variable asked for.
+        name: String,
+    },
+}
+
+/// A secret from the environment; never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Where decisions of a policy are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Execution {
+    /// Measured when the policy is loaded: inline where a decision is cheap, else on the workers.
+    #[default]
+    Auto,
+    /// In the task of the request.
+    Inline,
+    /// On the worker threads, with concurrent requests in one batch.
+    Worker,
+}
+
+/// One policy to serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyEntry {
+    /// Name it is served under; `None` takes the one of its manifest.
+    pub name: Option<String>,
+    /// Directory of the artifact.
+    pub path: PathBuf,
+    /// Arm that answers when the deadline passes; `None` means the cheapest by mean price.
+    pub default_arm: Option<String>,
+    /// Where its decisions are computed.
+    pub execution: Execution,
+}
+
+impl PolicyEntry {
+    /// Serves the artifact in `path` under the name in its manifest.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { name: None, path: path.into(), default_arm: None, execution: Execution::Auto }
+    }
+}
+
+/// How the server runs.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Address of the data listener.
+    pub listen: SocketAddr,
+    /// Address of the admin listener; always loopback.
+    pub admin_listen: Option<SocketAddr>,
+    /// File of hashed API keys; where it is set, every route but the probes asks for a key.
+    pub keys_file: Option<PathBuf>,
+    /// Further API keys, from the environment.
+    pub api_keys: Vec<Secret>,
+    /// Key the admin listener asks for, where set.
+    pub admin_key: Option<Secret>,
+    /// Whether `/metrics` is open although keys are set.
+    pub metrics_open: bool,
+    /// How often artifacts and the keys file are looked at, milliseconds; 0 turns the watch off.
+    pub reload_poll_ms: u64,
+    /// Whether every request is logged.
+    pub log_requests: bool,
+    /// Policy of requests that name none; needed only where several are served.
+    pub default_policy: Option<String>,
+    /// Policies to serve.
+    pub policies: Vec<PolicyEntry>,
+    /// Caps.
+    pub limits: Limits,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            admin_listen: None,
+            keys_file: None,
+            api_keys: Vec::new(),
+            admin_key: None,
+            metrics_open: false,
+            reload_poll_ms: 1000,
+            log_requests: false,
+            default_policy: None,
+            policies: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    server: ServerSection,
+    #[serde(default)]
+    limits: Limits,
+    policies: BTreeMap<String, PolicySection>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ServerSection {
+    listen: Option<String>,
+    admin_listen: Option<String>,
+    keys_file: Option<PathBuf>,
+    api_keys: Vec<String>,
+    admin_key: Option<String>,
+    metrics_open: bool,
+    reload_poll_ms: Option<u64>,
+    log_requests: bool,
+    default_policy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicySection {
+    path: PathBuf,
+    default_arm: Option<String>,
+    #[serde(default)]
+    execution: Execution,
+}
+
+/// A configuration is a page; anything longer is not one.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+impl ServerConfig {
+    /// Serves the given artifacts with every setting at its default.
+    pub fn for_policies(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { policies: paths.into_iter().map(PolicyEntry::at).collect(), ..Self::default() }
+    }
+
+    /// Reads `server.toml`; relative paths are relative to its folder.
+    ///
+    /// # Errors
+    /// If the file cannot be read, has an unknown key, or a value is not accepted.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = routewright_data::files::read_up_to(path, CONFIG_BYTES_MAX)?;
+        let shown = path.display().to_string();
+        let syntax = |reason: String| ConfigError::Syntax { path: shown.clone(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| syntax(error.to_string()))?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        let environment = |name: &str| std::env::var(name).ok();
+        Self::parse(&text, &shown, base, &environment)
+    }
+
+    /// Reads the text of a `server.toml`; `environment` answers `env::NAME`.
+    ///
+    /// # Errors
+    /// As [`ServerConfig::load`].
+    pub fn parse(
+        text: &str,
+        path: &str,
+        base: &Path,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let file: File = toml::from_str(text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), reason: error.to_string() })?;
+        let server = file.server;
+        let secret = |key: &str, value: &String| secret(key, value, environment);
+        let defaults = Self::default();
+        let policies = file.policies.into_iter().map(|(name, section)| PolicyEntry {
+            name: Some(name),
+            path: base.join(section.path),
+            default_arm: section.default_arm,
+            execution: section.execution,
+        });
+        let config = Self {
+            listen: address("server.listen", server.listen.as_deref())?.unwrap_or(defaults.listen),
+            admin_listen: address("server.admin_listen", server.admin_listen.as_deref())?,
+            keys_file: server.keys_file.map(|path| base.join(path)),
+            api_keys: server
+                .api_keys
+                .iter()
+                .map(|key| secret("server.api_keys", key))
+                .collect::<Result<_, _>>()?,
+            admin_key: server.admin_key.as_ref().map(|key| secret("server.admin_key", key)).transpose()?,
+            metrics_open: server.metrics_open,
+            reload_poll_ms: server.reload_poll_ms.unwrap_or(defaults.reload_poll_ms),
+            log_requests: server.log_requests,
+            default_policy: server.default_policy,
+            policies: policies.collect(),
+            limits: file.limits,
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks what no type can: the loopback rule, names, caps.
+    ///
+    /// # Errors
+    /// If a value is not accepted; the key is named.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let value = |key: &str, value: String, expected: &str| {
+            Err(ConfigError::Value { key: key.to_owned(), value, expected: expected.to_owned() })
+        };
+        if let Some(admin) = self.admin_listen.filter(|admin| !admin.ip().is_loopback()) {
+            return value(
+                "server.admin_listen",
+                admin.to_string(),
+                "a loopback address such as 127.0.0.1:8081",
+            );
+        }
+        if let Some(name) = self.policies.iter().filter_map(|p| p.name.as_deref()).find(|n| !is_name(n)) {
+            return value("policies", name.to_owned(), NAME_RULE);
+        }
+        if self.policies.is_empty() {
+            return value("policies", String::new(), "at least one section [policies.NAME] with a path");
+        }
+        self.limits.check()
+    }
+}
+
+/// What a policy may be called: it stands in URLs, headers and labels.
+pub(crate) const NAME_RULE: &str = "1 to 64 letters, digits, `.`, `_` or `-`";
+
+/// Whether a policy may be called so.
+pub(crate) fn is_name(name: &str) -> bool {
+    let accepted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !name.is_empty() && name.len() <= 64 && name.chars().all(accepted)
+}
+
+fn address(key: &str, value: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
+    let refuse = |value: &str| ConfigError::Value {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        expected: "an address such as 127.0.0.1:8080".to_owned(),
+    };
+    value.map(|value| value.parse().map_err(|_| refuse(value))).transpose()
+}
+
+fn secret(
+    key: &str,
+    value: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, ConfigError> {
+    // The value itself is not repeated: it may be a secret in the wrong place.
+    let Some(name) = value.strip_prefix("env::") else {
+        return Err(ConfigError::Value {
+            key: key.to_owned(),
+            value: "(hidden)".to_owned(),
+            expected: "the name of an environment variable, as `env::NAME`".to_owned(),
+        });
+    };
+    match environment(name).filter(|secret| !secret.is_empty()) {
+        Some(secret) => Ok(Secret(secret)),
+        None => Err(ConfigError::Environment { key: key.to_owned(), name: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<ServerConfig, ConfigError> {
+        let environment = |name: &str| (name == "RW_KEY").then(|| "s3cret".to_owned());
+        ServerConfig::parse(text, "server.toml", Path::new("/base"), &environment)
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file_and_secrets_come_from_the_environment() {
+        let config = parse(
+            "[server]\nlisten = '0.0.0.0:9000'\nadmin_listen = '127.0.0.1:9001'\nadmin_key = 'env::RW_KEY'\n\
+             [limits]\nbatch_max = 7\n[policies.main]\npath = 'p'\nexecution = 'worker'",
+        )
+        .unwrap();
+        assert_eq!(config.policies[0].path, Path::new("/base/p"));
+        assert_eq!(config.policies[0].execution, Execution::Worker);
+        assert_eq!(config.limits.batch_max, 7);
+        assert_eq!(config.limits.body_bytes_max, Limits::default().body_bytes_max);
+        assert_eq!(config.admin_key.as_ref().unwrap().reveal(), "s3cret");
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn every_refusal_names_the_key_and_what_is_accepted() {
+        let policies = "[policies.a]\npath = 'p'\n";
+        for (text, expected) in [
+            (format!("{policies}[server]\nadmin_listen = '0.0.0.0:1'"), "loopback"),
+            (format!("{policies}[server]\nlisten = 'here'"), "server.listen"),
+            (format!("{policies}[server]\nlisten_address = 'x'"), "unknown field `listen_address`"),
+            (format!("{policies}[server]\nadmin_key = 'plain'"), "env::NAME"),
+            (format!("{policies}[server]\nadmin_key = 'env::NOPE'"), "`NOPE`, which is not set"),
+            (format!("{policies}[limits]\nbatch_max = 0"), "`limits.batch_max` is `0`"),
+            ("[policies.'a b']\npath = 'p'".to_owned(), "letters, digits"),
+            ("[server]\n".to_owned(), "policies"),
+            ("[policies]\n".to_owned(), "at least one section"),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert!(!error.contains("plain"), "a secret in the wrong place must not be repeated: {error}");
+        }
+    }
+}

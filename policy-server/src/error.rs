@@ -1,0 +1,145 @@
+//! One error type of the HTTP surface: a stable code, a message for the caller, a note for the log.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use routewright_policy::DecideError;
+use serde_json::json;
+
+/// What went wrong, as callers may rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Code {
+    InvalidJson,
+    InvalidRequest,
+    UnknownCandidate,
+    InvalidApiKey,
+    ModelNotFound,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    BodyTooLarge,
+    BatchTooLarge,
+    NoEligibleCandidate,
+    ReloadFailed,
+    Overloaded,
+    ShuttingDown,
+    Internal,
+}
+
+impl Code {
+    /// Every code, in the order of the documentation.
+    pub(crate) const ALL: [Self; 15] = [
+        Self::InvalidJson,
+        Self::InvalidRequest,
+        Self::UnknownCandidate,
+        Self::InvalidApiKey,
+        Self::ModelNotFound,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::BodyTooLarge,
+        Self::BatchTooLarge,
+        Self::NoEligibleCandidate,
+        Self::ReloadFailed,
+        Self::Overloaded,
+        Self::ShuttingDown,
+        Self::Internal,
+    ];
+
+    /// Status, `error.type` and `error.code`.
+    pub(crate) fn row(self) -> (StatusCode, &'static str, &'static str) {
+        const REQUEST: &str = "invalid_request_error";
+        const SERVER: &str = "server_error";
+        match self {
+            Self::InvalidJson => (StatusCode::BAD_REQUEST, REQUEST, "invalid_json"),
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, REQUEST, "invalid_request"),
+            Self::UnknownCandidate => (StatusCode::BAD_REQUEST, REQUEST, "unknown_candidate"),
+            Self::InvalidApiKey => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
+            Self::ModelNotFound => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
+            Self::NotFound => (StatusCode::NOT_FOUND, REQUEST, "not_found"),
+            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
+            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "body_too_large"),
+            Self::BatchTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "batch_too_large"),
+            Self::NoEligibleCandidate => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate"),
+            Self::ReloadFailed => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "reload_failed"),
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
+            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+        }
+    }
+
+    /// `error.code`, also the `outcome` label of the request counter.
+    pub(crate) fn label(self) -> &'static str {
+        self.row().2
+    }
+}
+
+/// An error on its way to the caller.
+#[derive(Debug, Clone)]
+pub(crate) struct ApiError {
+    /// Stable code.
+    pub(crate) code: Code,
+    /// What the caller is told.
+    pub(crate) message: String,
+    /// Field at fault, where there is one.
+    pub(crate) param: Option<String>,
+    /// What only the log is told.
+    pub(crate) inside: Option<String>,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), param: None, inside: None }
+    }
+
+    #[must_use]
+    pub(crate) fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// A fault of ours: the caller learns that, the log learns what.
+    pub(crate) fn internal(inside: impl Into<String>) -> Self {
+        let message = "the server failed to answer this request; its log says why";
+        Self { inside: Some(inside.into()), ..Self::new(Code::Internal, message) }
+    }
+
+    /// The OpenAI error object.
+    pub(crate) fn body(&self) -> serde_json::Value {
+        let (_, kind, code) = self.code.row();
+        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": code } })
+    }
+}
+
+impl From<DecideError> for ApiError {
+    fn from(error: DecideError) -> Self {
+        let message = error.to_string();
+        match error {
+            DecideError::Feature(_) => Self::new(Code::InvalidRequest, message),
+            DecideError::UnknownCandidate { .. } => {
+                Self::new(Code::UnknownCandidate, message).param("candidates")
+            }
+            DecideError::Number { field, .. } => Self::new(Code::InvalidRequest, message).param(field),
+            DecideError::NoEligible { .. } => Self::new(Code::NoEligibleCandidate, message),
+            _ => Self::internal(message),
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let (status, _, _) = self.code.row();
+        let body = self.body().to_string();
+        let json = HeaderValue::from_static("application/json");
+        let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
+        let headers = response.headers_mut();
+        if self.code == Code::InvalidApiKey {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,51 @@
+//! `GET /v1/models`: policies and the arms they choose among, as a list of models.
+
+use super::{ApiError, json};
+use crate::state::App;
+use axum::extract::State;
+use axum::response::Response;
+use routewright_policy::Arm;
+use serde_json::{Value, json as object};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    let live = app.live.load();
+    let mut data: Vec<Value> = Vec::new();
+    let mut arms: BTreeMap<&str, (&Arm, u64, Vec<&str>)> = BTreeMap::new();
+    for served in live.policies.values() {
+        let created = served.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        data.push(object!({
+            "id": format!("routewright/{}", served.name),
+            "object": "model",
+            "created": created,
+            "owned_by": "routewright",
+            "kind": "policy",
+            "version": served.version,
+            "method": served.policy.manifest.method,
+            "default": live.default.as_deref() == Some(served.name.as_str()),
+            "arms": served.policy.arms.iter().map(|arm| &arm.model).collect::<Vec<_>>(),
+        }));
+        for arm in &served.policy.arms {
+            arms.entry(&arm.model).or_insert((arm, created, Vec::new())).2.push(&served.name);
+        }
+    }
+    // Arms of one name are one model; its facts are those of the first policy that has it.
+    data.extend(arms.into_iter().map(|(model, (arm, created, policies))| {
+        object!({
+            "id": model,
+            "object": "model",
+            "created": created,
+            "owned_by": model.split_once('/').map_or("unknown", |(owner, _)| owner),
+            "kind": "arm",
+            "policies": policies,
+            "mean_cost_usd": arm.price.mean_cost_usd,
+            "input_usd_per_mtok": arm.price.input_usd_per_mtok,
+            "output_usd_per_mtok": arm.price.output_usd_per_mtok,
+            "mean_latency_ms": arm.mean_latency_ms,
+            "tags": arm.tags,
+        })
+    }));
+    json(&object!({ "object": "list", "data": data }))
+}

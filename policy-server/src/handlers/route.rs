@@ -1,0 +1,61 @@
+//! `POST /v1/route`: one query, one decision.
+
+use super::answer::{self, Ticket};
+use super::{ApiError, Bytes, BytesRejection, json};
+use crate::guard::Began;
+use crate::query::Query;
+use crate::state::{App, Served};
+use crate::wire::{self, RouteRequest};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
+
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(began): Extension<Began>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = super::body(&app, body)?;
+    let mut request: RouteRequest = wire::parse(&body)?;
+    let wanted = request.policy.take();
+    let ticket = Ticket::draw();
+    let seed = ticket.seed;
+    reply(&app, wanted.as_deref(), request.into_query(seed), ticket, began).await
+}
+
+/// Decides one query for whichever route it came by; what fails is booked on the policy it was meant for.
+pub(super) async fn reply(
+    app: &App,
+    wanted: Option<&str>,
+    query: Result<Query, ApiError>,
+    ticket: Ticket,
+    began: Began,
+) -> Result<Response, ApiError> {
+    // The version this request sees from here on, whatever is reloaded meanwhile.
+    let served = Arc::clone(app.live.load().find(wanted)?);
+    match decide(app, &served, query, ticket, began).await {
+        Ok(response) => Ok(response),
+        Err(error) => {
+            let mut response = error.into_response();
+            answer::belongs_to(&mut response, &served);
+            Ok(response)
+        }
+    }
+}
+
+async fn decide(
+    app: &App,
+    served: &Arc<Served>,
+    query: Result<Query, ApiError>,
+    ticket: Ticket,
+    began: Began,
+) -> Result<Response, ApiError> {
+    let query = Arc::new(query?);
+    let pending = answer::begin(app, served, &query, true);
+    let staged = answer::finish(app, served, &query, pending, began.0).await?;
+    answer::count(served, &query, &staged);
+    let mut response = json(&answer::describe(served, &query, &staged, &ticket.id))?;
+    answer::mark(&mut response, served, &staged, &ticket.id);
+    Ok(response)
+}

@@ -1,0 +1,74 @@
+//! `POST /v1/route/batch`: many queries, each with its own result, in the order asked.
+
+use super::answer::{self, Pending, Ticket};
+use super::{ApiError, Bytes, BytesRejection, json};
+use crate::error::Code;
+use crate::guard::Began;
+use crate::query::Query;
+use crate::state::{App, Live, Served};
+use crate::wire::{self, BatchRequest, RouteRequest};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use serde_json::{Value, json as object};
+use std::sync::Arc;
+
+/// An entry that is with its policy.
+struct Entry {
+    served: Arc<Served>,
+    query: Arc<Query>,
+    ticket: Ticket,
+    pending: Pending,
+}
+
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(began): Extension<Began>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = super::body(&app, body)?;
+    let batch: BatchRequest = wire::parse(&body)?;
+    let (found, max) = (batch.requests.len(), app.config.limits.batch_max);
+    if found > max {
+        let message = format!("`requests` has {found} entries, expected at most {max}");
+        return Err(ApiError::new(Code::BatchTooLarge, message).param("requests"));
+    }
+    // One look at the live policies: the whole batch sees one version of each.
+    let live = app.live.load_full();
+    // Everything is queued before anything is waited for, so that it is decided together.
+    let entries: Vec<_> = batch.requests.into_iter().map(|entry| begin(&app, &live, entry)).collect();
+    let mut data = Vec::with_capacity(entries.len());
+    let mut policy = None;
+    for entry in entries {
+        let result = match entry {
+            Ok(entry) => {
+                policy.get_or_insert_with(|| Arc::clone(&entry.served));
+                finish(&app, entry, began).await
+            }
+            Err(error) => Err(error),
+        };
+        data.push(result.unwrap_or_else(|error| error.body()));
+    }
+    let mut response = json(&object!({ "object": "list", "data": data }))?;
+    if let Some(served) = policy {
+        answer::belongs_to(&mut response, &served);
+    }
+    Ok(response)
+}
+
+fn begin(app: &App, live: &Live, entry: Value) -> Result<Entry, ApiError> {
+    let mut request: RouteRequest = wire::parse_value(entry)?;
+    let served = Arc::clone(live.find(request.policy.take().as_deref())?);
+    let ticket = Ticket::draw();
+    let query = Arc::new(request.into_query(ticket.seed)?);
+    let pending = answer::begin(app, &served, &query, false);
+    Ok(Entry { served, query, ticket, pending })
+}
+
+async fn finish(app: &App, entry: Entry, began: Began) -> Result<Value, ApiError> {
+    let Entry { served, query, ticket, pending } = entry;
+    let staged = answer::finish(app, &served, &query, pending, began.0).await?;
+    answer::count(&served, &query, &staged);
+    serde_json::to_value(answer::describe(&served, &query, &staged, &ticket.id))
+        .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))
+}

@@ -1,0 +1,71 @@
+//! `POST /route/v1/...`: the plain body of another API, so that an SDK with a changed base URL works.
+//!
+//! `model` picks the policy: `routewright/<policy>[@version]` or `router-<policy>`; any other name, such as
+//! `auto` or the model the client would have called, means the default policy.
+
+use super::answer::Ticket;
+use super::{ApiError, Bytes, BytesRejection, route};
+use crate::extract::{self, InputFormat};
+use crate::guard::Began;
+use crate::query::Query;
+use crate::state::App;
+use crate::wire::{self, Explain};
+use axum::Extension;
+use axum::extract::State;
+use axum::response::Response;
+use routewright_policy::Constraints;
+use serde_json::Value;
+use std::sync::Arc;
+
+type Body = Result<Bytes, BytesRejection>;
+
+pub(crate) async fn chat(
+    State(app): State<Arc<App>>,
+    Extension(began): Extension<Began>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    decide(&app, InputFormat::OpenaiChat, body, began).await
+}
+
+pub(crate) async fn responses(
+    State(app): State<Arc<App>>,
+    Extension(began): Extension<Began>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    decide(&app, InputFormat::OpenaiResponses, body, began).await
+}
+
+pub(crate) async fn messages(
+    State(app): State<Arc<App>>,
+    Extension(began): Extension<Began>,
+    body: Body,
+) -> Result<Response, ApiError> {
+    decide(&app, InputFormat::AnthropicMessages, body, began).await
+}
+
+async fn decide(app: &App, format: InputFormat, body: Body, began: Began) -> Result<Response, ApiError> {
+    let body: Value = wire::parse(&super::body(app, body)?)?;
+    let model = body["model"].as_str().unwrap_or_default();
+    let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
+    let ticket = Ticket::draw();
+    let query = extract::text(format, &body).map_err(plain_param).map(|text| Query {
+        text,
+        vector: None,
+        source: None,
+        candidates: None,
+        objective: None,
+        constraints: Constraints::default(),
+        seed: ticket.seed,
+        session_id: None,
+        explain: Explain::Summary,
+        dry_run: false,
+    });
+    route::reply(app, policy, query, ticket, began).await
+}
+
+/// Here the body is the request itself.
+fn plain_param(mut error: ApiError) -> ApiError {
+    error.message = error.message.replace("`request.", "`").replace("`request`", "the body");
+    error.param = error.param.and_then(|param| param.strip_prefix("request.").map(str::to_owned));
+    error
+}

@@ -1,0 +1,347 @@
+//! Prometheus text exposition from plain atomics; no lock on the path of a request.
+//!
+//! Labels are bounded: endpoints come from the route table, policies from the configuration, models from
+//! the artifacts (beyond [`MODELS_MAX`] they clamp to `other`), outcomes and reasons from closed lists.
+
+use crate::error::Code;
+use crate::routes::Endpoint;
+use routewright_policy::Reason;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Models of a policy that get a label of their own.
+const MODELS_MAX: usize = 256;
+/// Upper bounds of the duration buckets, nanoseconds.
+const BUCKETS_NS: [u64; 13] = [
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+];
+const REASONS: [(Reason, &str); 4] = [
+    (Reason::Selected, "selected"),
+    (Reason::Objective, "objective"),
+    (Reason::OnlyEligible, "only_eligible"),
+    (Reason::DeadlineDefault, "deadline_default"),
+];
+const N_OUTCOMES: usize = Code::ALL.len() + 1;
+const N_ENDPOINTS: usize = Endpoint::ALL.len();
+
+/// Name of a reason in labels, headers and replies.
+pub(crate) fn reason_name(reason: Reason) -> &'static str {
+    REASONS.iter().find(|(r, _)| *r == reason).map_or("selected", |(_, name)| name)
+}
+
+/// Part of a decision whose time is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waiting for a worker.
+    Queue,
+    /// Text to features.
+    Features,
+    /// Features to predicted outcomes.
+    Score,
+    /// Constraints, selector, draw.
+    Constraints,
+    /// The request as a whole, reading and writing included.
+    Total,
+}
+
+const STAGES: [(Stage, &str); 5] = [
+    (Stage::Queue, "queue"),
+    (Stage::Features, "features"),
+    (Stage::Score, "score"),
+    (Stage::Constraints, "constraints"),
+    (Stage::Total, "total"),
+];
+
+#[derive(Debug, Default)]
+struct Histogram {
+    /// One count a bucket, the last one is `+Inf`.
+    counts: [AtomicU64; BUCKETS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Histogram {
+    fn observe(&self, duration: Duration) {
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BUCKETS_NS.partition_point(|bound| *bound < ns);
+        self.counts[bucket].fetch_add(1, Relaxed);
+        self.sum_ns.fetch_add(ns, Relaxed);
+    }
+
+    fn write(&self, out: &mut String, name: &str, labels: &str) {
+        let mut cumulative = 0;
+        for (count, bound) in self.counts.iter().zip(BUCKETS_NS.iter().map(Some).chain([None])) {
+            cumulative += count.load(Relaxed);
+            let bound = bound.map_or("+Inf".to_owned(), |ns| (*ns as f64 / 1e9).to_string());
+            line(out, &format!("{name}_bucket{{{labels},le=\"{bound}\"}}"), cumulative);
+        }
+        let sum = self.sum_ns.load(Relaxed) as f64 / 1e9;
+        line(out, &format!("{name}_sum{{{labels}}}"), sum);
+        line(out, &format!("{name}_count{{{labels}}}"), cumulative);
+    }
+}
+
+/// Decisions for one model, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct ModelCounter([AtomicU64; REASONS.len()]);
+
+impl ModelCounter {
+    /// Counts a decision.
+    pub(crate) fn decided(&self, reason: Reason) {
+        if let Some(at) = REASONS.iter().position(|(r, _)| *r == reason) {
+            self.0[at].fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// Requests by endpoint and outcome.
+#[derive(Debug, Default)]
+struct Requests([[AtomicU64; N_OUTCOMES]; N_ENDPOINTS]);
+
+impl Requests {
+    fn count(&self, endpoint: Endpoint, outcome: Option<Code>) {
+        let at = outcome.and_then(|code| Code::ALL.iter().position(|c| *c == code)).map_or(0, |i| i + 1);
+        self.0[endpoint.index()][at].fetch_add(1, Relaxed);
+    }
+
+    fn write(&self, out: &mut String, policy: &str, seeded: impl Fn(Endpoint) -> bool) {
+        for (endpoint, counts) in Endpoint::ALL.into_iter().zip(&self.0) {
+            for (at, count) in counts.iter().enumerate() {
+                let count = count.load(Relaxed);
+                if count == 0 && (at > 0 || !seeded(endpoint)) {
+                    continue;
+                }
+                let outcome = if at == 0 { "ok" } else { Code::ALL[at - 1].label() };
+                let endpoint = endpoint.label();
+                let labels = format!("endpoint=\"{endpoint}\",policy=\"{policy}\",outcome=\"{outcome}\"");
+                line(out, &format!("routewright_requests_total{{{labels}}}"), count);
+            }
+        }
+    }
+}
+
+/// Everything measured of one policy; survives reloads.
+#[derive(Debug)]
+pub(crate) struct PolicyMetrics {
+    name: String,
+    requests: Requests,
+    stages: [Histogram; STAGES.len()],
+    timeouts: AtomicU64,
+    reloads: AtomicU64,
+    reload_failures: AtomicU64,
+    models: Mutex<BTreeMap<String, Arc<ModelCounter>>>,
+    /// `(version, digest)` served now.
+    info: Mutex<(String, String)>,
+}
+
+impl PolicyMetrics {
+    fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            requests: Requests::default(),
+            stages: Default::default(),
+            timeouts: AtomicU64::new(0),
+            reloads: AtomicU64::new(0),
+            reload_failures: AtomicU64::new(0),
+            models: Mutex::default(),
+            info: Mutex::default(),
+        }
+    }
+
+    /// Name of the policy, as in labels.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The counters of the given models, made where they are new; for the loader, not for requests.
+    pub(crate) fn counters<'a>(&self, models: impl Iterator<Item = &'a str>) -> Vec<Arc<ModelCounter>> {
+        let mut known = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        models
+            .map(|model| {
+                let full = known.len() >= MODELS_MAX && !known.contains_key(model);
+                Arc::clone(known.entry(if full { "other" } else { model }.to_owned()).or_default())
+            })
+            .collect()
+    }
+
+    pub(crate) fn serving(&self, version: &str, digest: &str) {
+        let mut info = self.info.lock().unwrap_or_else(PoisonError::into_inner);
+        *info = (version.to_owned(), digest.to_owned());
+    }
+
+    pub(crate) fn stage(&self, stage: Stage, duration: Duration) {
+        if let Some(at) = STAGES.iter().position(|(s, _)| *s == stage) {
+            self.stages[at].observe(duration);
+        }
+    }
+
+    pub(crate) fn timed_out(&self) {
+        self.timeouts.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn reloaded(&self, ok: bool) {
+        if ok { &self.reloads } else { &self.reload_failures }.fetch_add(1, Relaxed);
+    }
+
+    /// Reloads that succeeded and that failed.
+    pub(crate) fn reload_counts(&self) -> (u64, u64) {
+        (self.reloads.load(Relaxed), self.reload_failures.load(Relaxed))
+    }
+
+    fn write_decisions(&self, out: &mut String) {
+        let models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        for (model, counter) in models.iter() {
+            for ((_, reason), count) in REASONS.iter().zip(&counter.0) {
+                let (policy, model) = (&self.name, escape(model));
+                let labels = format!("policy=\"{policy}\",model=\"{model}\",reason=\"{reason}\"");
+                line(out, &format!("routewright_decisions_total{{{labels}}}"), count.load(Relaxed));
+            }
+        }
+    }
+}
+
+/// Everything measured.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    /// Requests that reached no policy.
+    unrouted: Requests,
+    policies: Mutex<BTreeMap<String, Arc<PolicyMetrics>>>,
+}
+
+impl Metrics {
+    /// What is measured of a policy, made where it is new.
+    pub(crate) fn policy(&self, name: &str) -> Arc<PolicyMetrics> {
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(PolicyMetrics::new(name));
+        Arc::clone(policies.entry(name.to_owned()).or_insert_with(make))
+    }
+
+    /// Counts a request; `policy` where it reached one.
+    pub(crate) fn request(&self, endpoint: Endpoint, policy: Option<&PolicyMetrics>, outcome: Option<Code>) {
+        policy.map_or(&self.unrouted, |policy| &policy.requests).count(endpoint, outcome);
+    }
+
+    /// The exposition, in the order of the documentation.
+    pub(crate) fn render(&self) -> String {
+        let policies: Vec<_> = {
+            let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+            policies.values().cloned().collect()
+        };
+        let mut out = String::with_capacity(4096);
+        family(&mut out, "build_info", "gauge", "Version of the server; always 1.");
+        let version = env!("CARGO_PKG_VERSION");
+        line(&mut out, &format!("routewright_build_info{{version=\"{version}\"}}"), 1);
+        family(&mut out, "requests_total", "counter", "Requests by endpoint, policy and outcome.");
+        self.unrouted.write(&mut out, "none", |endpoint| !endpoint.decides());
+        for policy in &policies {
+            policy.requests.write(&mut out, &policy.name, Endpoint::decides);
+        }
+        family(&mut out, "decisions_total", "counter", "Decisions by policy, chosen model and reason.");
+        policies.iter().for_each(|policy| policy.write_decisions(&mut out));
+        family(&mut out, "decision_duration_seconds", "histogram", "Time of a decision by stage.");
+        for policy in &policies {
+            for ((_, stage), histogram) in STAGES.iter().zip(&policy.stages) {
+                let labels = format!("policy=\"{}\",stage=\"{stage}\"", policy.name);
+                histogram.write(&mut out, "routewright_decision_duration_seconds", &labels);
+            }
+        }
+        family(&mut out, "decision_timeouts_total", "counter", "Decisions the default arm answered.");
+        for policy in &policies {
+            let labels = format!("{{policy=\"{}\"}}", policy.name);
+            let count = policy.timeouts.load(Relaxed);
+            line(&mut out, &format!("routewright_decision_timeouts_total{labels}"), count);
+        }
+        write_policies(&mut out, &policies);
+        out
+    }
+}
+
+fn write_policies(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
+    family(out, "policy_info", "gauge", "Policy version served; always 1.");
+    for policy in policies {
+        let info = policy.info.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, digest) = &*info;
+        let labels = format!("policy=\"{}\",version=\"{version}\",digest=\"{digest}\"", policy.name);
+        line(out, &format!("routewright_policy_info{{{labels}}}"), 1);
+    }
+    family(out, "policy_reload_total", "counter", "New artifacts taken into service or refused.");
+    for policy in policies {
+        let (ok, failed) = policy.reload_counts();
+        for (result, count) in [("ok", ok), ("failed", failed)] {
+            let labels = format!("policy=\"{}\",result=\"{result}\"", policy.name);
+            line(out, &format!("routewright_policy_reload_total{{{labels}}}"), count);
+        }
+    }
+}
+
+fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+    out.push_str(&format!("# HELP routewright_{name} {help}\n# TYPE routewright_{name} {kind}\n"));
+}
+
+fn line(out: &mut String, series: &str, value: impl std::fmt::Display) {
+    // Writing to a `String` cannot fail.
+    let _written = writeln!(out, "{series} {value}");
+}
+
+fn escape(label: &str) -> String {
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_a_bound_belongs_to_its_bucket() {
+        let histogram = Histogram::default();
+        for us in [25, 26, 300_000] {
+            histogram.observe(Duration::from_micros(us));
+        }
+        let mut out = String::new();
+        histogram.write(&mut out, "h", "a=\"b\"");
+        for expected in [
+            "h_bucket{a=\"b\",le=\"0.000025\"} 1\n",
+            "h_bucket{a=\"b\",le=\"0.00005\"} 2\n",
+            "h_bucket{a=\"b\",le=\"0.25\"} 2\n",
+            "h_bucket{a=\"b\",le=\"+Inf\"} 3\n",
+            "h_sum{a=\"b\"} 0.300051\n",
+            "h_count{a=\"b\"} 3\n",
+        ] {
+            assert!(out.contains(expected), "{expected} not in {out}");
+        }
+    }
+
+    #[test]
+    fn models_beyond_the_cap_clamp_to_other() {
+        let metrics = PolicyMetrics::new("p");
+        let names: Vec<String> = (0..MODELS_MAX + 5).map(|i| format!("m{i}")).collect();
+        let counters = metrics.counters(names.iter().map(String::as_str));
+        counters[MODELS_MAX + 1].decided(Reason::Selected);
+        counters[MODELS_MAX + 4].decided(Reason::Selected);
+        let mut out = String::new();
+        metrics.write_decisions(&mut out);
+        assert!(out.contains("model=\"other\",reason=\"selected\"} 2"), "{out}");
+        assert_eq!(out.matches("reason=\"selected\"").count(), MODELS_MAX + 1);
+    }
+
+    #[test]
+    fn every_reason_has_the_name_it_is_stored_under() {
+        for (reason, name) in REASONS {
+            assert_eq!(serde_json::to_value(reason).unwrap(), name);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! `/openapi.json`: paths from the route table, schemas from `openapi_schemas.json` beside this file.
+
+use crate::error::Code;
+use crate::routes::{Access, Row, TABLE};
+use serde_json::{Map, Value, json};
+
+/// Schemas, maintained by hand; tests hold them against what the server reads and writes.
+const SCHEMAS: &str = include_str!("openapi_schemas.json");
+
+/// The document of both listeners.
+///
+/// # Errors
+/// If the schemas are not JSON, which a test excludes.
+pub fn document() -> Result<Value, serde_json::Error> {
+    let schemas: Value = serde_json::from_str(SCHEMAS)?;
+    let mut paths = Map::new();
+    for row in &TABLE {
+        paths.insert(row.path.to_owned(), json!({ (row.method): operation(row) }));
+    }
+    Ok(json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "routewright policy server",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Which language model answers a query. Paths under /admin/ are on the second, \
+                            loopback-only listener.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": { "type": "http", "scheme": "bearer" },
+                "header": { "type": "apiKey", "in": "header", "name": "x-api-key" },
+            },
+        },
+    }))
+}
+
+fn operation(row: &Row) -> Value {
+    let mut operation = Map::new();
+    operation.insert("summary".to_owned(), json!(row.title));
+    operation.insert("operationId".to_owned(), json!(operation_id(row)));
+    if let Some(name) = row.request {
+        let required = row.access != Access::Admin;
+        operation.insert("requestBody".to_owned(), json!({ "required": required, "content": content(name) }));
+    }
+    let reply = match row.reply {
+        Some(name) => json!({ "description": "answered", "content": content(name) }),
+        None => json!({ "description": "answered", "content": { "text/plain": {} } }),
+    };
+    let mut replies = Map::from_iter([("200".to_owned(), reply)]);
+    for (status, description) in errors(row) {
+        replies.insert(status, json!({ "description": description, "content": content("Error") }));
+    }
+    operation.insert("responses".to_owned(), Value::Object(replies));
+    let security =
+        if row.access == Access::Open { json!([]) } else { json!([{ "bearer": [] }, { "header": [] }]) };
+    operation.insert("security".to_owned(), security);
+    Value::Object(operation)
+}
+
+/// Status and codes of the errors a route answers.
+fn errors(row: &Row) -> Vec<(String, String)> {
+    let applies = |code: &Code| match code {
+        Code::NotFound => false,
+        Code::InvalidApiKey => row.access != Access::Open,
+        Code::ShuttingDown => row.path.contains("read"),
+        Code::ReloadFailed => row.path.ends_with("/reload"),
+        Code::BatchTooLarge => row.path.ends_with("/batch"),
+        Code::InvalidJson | Code::InvalidRequest | Code::BodyTooLarge | Code::ModelNotFound => {
+            row.request.is_some()
+        }
+        Code::UnknownCandidate | Code::NoEligibleCandidate => row.path == "/v1/route",
+        Code::Overloaded => row.endpoint.decides(),
+        Code::MethodNotAllowed | Code::RequestTimeout | Code::Internal => true,
+    };
+    let mut by_status: Vec<(String, String)> = Vec::new();
+    for code in Code::ALL.iter().filter(|code| applies(code)) {
+        let (status, _, name) = code.row();
+        match by_status.iter_mut().find(|(known, _)| known == status.as_str()) {
+            Some((_, names)) => names.push_str(&format!(", {name}")),
+            None => by_status.push((status.as_str().to_owned(), name.to_owned())),
+        }
+    }
+    by_status
+}
+
+fn operation_id(row: &Row) -> String {
+    let words = row.path.split(['/', '.']).filter(|word| !word.is_empty());
+    format!("{}_{}", row.method, words.collect::<Vec<_>>().join("_"))
+}
+
+fn content(schema: &str) -> Value {
+    json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } })
+}

@@ -1,0 +1,250 @@
+//! The route table, and nothing else: path, method, listener, who may call, handler.
+//!
+//! The routers, the labels of the metrics, the list of open paths and `/openapi.json` all come from it.
+
+use crate::handlers;
+use crate::state::App;
+use axum::Router;
+use axum::routing::{MethodRouter, get, post};
+use std::sync::Arc;
+
+/// A row's name in code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    Route,
+    RouteBatch,
+    RouteChat,
+    RouteResponses,
+    RouteMessages,
+    Models,
+    Health,
+    Ready,
+    Metrics,
+    Openapi,
+    AdminPolicies,
+    AdminReload,
+    /// Any path that is not in the table.
+    Unknown,
+}
+
+/// Who may call a route where keys are set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Everybody.
+    Open,
+    /// Holders of a key.
+    Key,
+    /// Holders of a key, or everybody where the configuration says so.
+    KeyUnlessOpened,
+    /// The admin listener's own rule.
+    Admin,
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Row {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    pub(crate) title: &'static str,
+    /// Names of the schemas of request and reply, where they are JSON.
+    pub(crate) request: Option<&'static str>,
+    pub(crate) reply: Option<&'static str>,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+const ROUTE: Row = Row {
+    endpoint: Endpoint::Route,
+    method: "post",
+    path: "/v1/route",
+    access: Access::Key,
+    title: "Decide which model answers one query",
+    request: Some("RouteRequest"),
+    reply: Some("Decision"),
+    handler: || post(handlers::route::handle),
+};
+
+const PROBE: Row = Row {
+    endpoint: Endpoint::Health,
+    method: "get",
+    path: "/health",
+    access: Access::Open,
+    title: "Whether the process lives",
+    request: None,
+    reply: Some("Status"),
+    handler: || get(handlers::health::handle),
+};
+
+/// Every route, in the order of the documentation.
+pub(crate) const TABLE: [Row; 14] = [
+    ROUTE,
+    Row {
+        endpoint: Endpoint::RouteBatch,
+        path: "/v1/route/batch",
+        title: "Decide many queries; each has its own result",
+        request: Some("BatchRequest"),
+        reply: Some("BatchReply"),
+        handler: || post(handlers::route_batch::handle),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::RouteChat,
+        path: "/route/v1/chat/completions",
+        title: "Decide on a plain OpenAI chat body",
+        request: Some("PlainBody"),
+        handler: || post(handlers::route_plain::chat),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::RouteResponses,
+        path: "/route/v1/responses",
+        title: "Decide on a plain OpenAI responses body",
+        request: Some("PlainBody"),
+        handler: || post(handlers::route_plain::responses),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::RouteMessages,
+        path: "/route/v1/messages",
+        title: "Decide on a plain Anthropic messages body",
+        request: Some("PlainBody"),
+        handler: || post(handlers::route_plain::messages),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::Models,
+        method: "get",
+        path: "/v1/models",
+        access: Access::Key,
+        title: "Policies and arms, as models",
+        request: None,
+        reply: Some("ModelList"),
+        handler: || get(handlers::models::handle),
+    },
+    PROBE,
+    Row { path: "/health/liveliness", ..PROBE },
+    Row {
+        endpoint: Endpoint::Ready,
+        path: "/ready",
+        title: "Whether requests are taken",
+        handler: || get(handlers::ready::handle),
+        ..PROBE
+    },
+    Row {
+        endpoint: Endpoint::Ready,
+        path: "/health/readiness",
+        title: "Whether requests are taken",
+        handler: || get(handlers::ready::handle),
+        ..PROBE
+    },
+    Row {
+        endpoint: Endpoint::Metrics,
+        method: "get",
+        path: "/metrics",
+        access: Access::KeyUnlessOpened,
+        title: "Prometheus text exposition",
+        request: None,
+        reply: None,
+        handler: || get(handlers::metrics::handle),
+    },
+    Row {
+        endpoint: Endpoint::Openapi,
+        method: "get",
+        path: "/openapi.json",
+        access: Access::Key,
+        title: "This document",
+        request: None,
+        reply: Some("Document"),
+        handler: || get(handlers::openapi::handle),
+    },
+    Row {
+        endpoint: Endpoint::AdminPolicies,
+        method: "get",
+        path: "/admin/v1/policies",
+        access: Access::Admin,
+        title: "Policies in service, with their versions and refusals",
+        request: None,
+        reply: Some("PolicyList"),
+        handler: || get(handlers::admin_policies::handle),
+    },
+    Row {
+        endpoint: Endpoint::AdminReload,
+        method: "post",
+        path: "/admin/v1/policies/reload",
+        access: Access::Admin,
+        title: "Take what is on disk into service",
+        request: Some("ReloadRequest"),
+        reply: Some("ReloadReply"),
+        handler: || post(handlers::admin_reload::handle),
+    },
+];
+
+impl Endpoint {
+    /// Every endpoint, in the order of the table.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Route,
+        Self::RouteBatch,
+        Self::RouteChat,
+        Self::RouteResponses,
+        Self::RouteMessages,
+        Self::Models,
+        Self::Health,
+        Self::Ready,
+        Self::Metrics,
+        Self::Openapi,
+        Self::AdminPolicies,
+        Self::AdminReload,
+        Self::Unknown,
+    ];
+
+    /// Position in [`Endpoint::ALL`].
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Label in metrics and log: the first path of the endpoint.
+    pub(crate) fn label(self) -> &'static str {
+        TABLE.iter().find(|row| row.endpoint == self).map_or("unknown", |row| row.path)
+    }
+
+    /// Whether a reply of it is a decision of a policy.
+    pub(crate) fn decides(self) -> bool {
+        matches!(
+            self,
+            Self::Route | Self::RouteBatch | Self::RouteChat | Self::RouteResponses | Self::RouteMessages
+        )
+    }
+}
+
+/// The row of a path, whatever the method.
+pub(crate) fn find(path: &str) -> Option<&'static Row> {
+    const ROWS: &[Row] = &TABLE;
+    ROWS.iter().find(|row| row.path == path)
+}
+
+/// The routes of one listener, without the layers around them.
+pub(crate) fn router(admin: bool) -> Router<Arc<App>> {
+    let rows = TABLE.iter().filter(|row| (row.access == Access::Admin) == admin);
+    // The probes answer on both listeners: an orchestrator may only see one of them.
+    let probes = TABLE.iter().filter(|row| admin && row.access == Access::Open);
+    let router =
+        rows.chain(probes).fold(Router::new(), |router, row| router.route(row.path, (row.handler)()));
+    router.fallback(handlers::fallback::not_found).method_not_allowed_fallback(handlers::fallback::method)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_endpoint_stands_at_its_index_and_every_path_once() {
+        for (at, endpoint) in Endpoint::ALL.into_iter().enumerate() {
+            assert_eq!(endpoint.index(), at, "{endpoint:?}");
+        }
+        for row in &TABLE {
+            assert_eq!(TABLE.iter().filter(|other| other.path == row.path).count(), 1, "{}", row.path);
+            assert!(Endpoint::ALL.contains(&row.endpoint));
+        }
+    }
+}

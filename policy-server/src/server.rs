@@ -1,0 +1,244 @@
+//! Starting and stopping: load, listen, serve, drain.
+
+use crate::config::{ConfigError, PolicyEntry, ServerConfig};
+use crate::connections::Capped;
+use crate::guard::{self, Guard};
+use crate::keys::KeyError;
+use crate::log::{Level, Sink, Stderr};
+use crate::state::App;
+use crate::{reload, routes};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use routewright_policy::Policy;
+use routewright_policy::artifact::ArtifactError;
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Why a server could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The configuration was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The API keys could not be read.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// An artifact was refused.
+    #[error("cannot serve `{path}`")]
+    Policy {
+        /// Directory of the artifact.
+        path: String,
+        /// Why.
+        #[source]
+        source: ArtifactError,
+    },
+    /// The name in a manifest cannot stand in labels and headers.
+    #[error("cannot serve a policy named `{name}`, expected {expected}")]
+    PolicyName {
+        /// The name.
+        name: String,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// Two policies have one name.
+    #[error("two policies are named `{name}`; give them names with sections [policies.NAME]")]
+    DoubleName {
+        /// The name.
+        name: String,
+    },
+    /// The default arm is no arm of its policy.
+    #[error("the default arm `{arm}` is no arm of policy `{policy}`; {hint}")]
+    DefaultArm {
+        /// The policy.
+        policy: String,
+        /// The arm asked for.
+        arm: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// The default policy is not served.
+    #[error("the default policy `{name}` is not served; {hint}")]
+    DefaultPolicy {
+        /// The policy asked for.
+        name: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// No worker could be started.
+    #[error("cannot start the worker threads")]
+    Threads(#[source] std::io::Error),
+    /// An address could not be listened on.
+    #[error("cannot listen on `{address}`")]
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The admin listener is reachable from outside.
+    #[error("the admin listener is bound to `{address}`, expected a loopback address")]
+    AdminNotLoopback {
+        /// The address.
+        address: String,
+    },
+    /// The listener failed while serving.
+    #[error("the server stopped serving")]
+    Io(#[from] std::io::Error),
+}
+
+/// A server whose policies are loaded and which is yet to listen.
+#[derive(Debug)]
+pub struct Server {
+    app: Arc<App>,
+}
+
+/// Serves the policies of `config` until `shutdown` ends, then lets requests in flight finish.
+///
+/// # Errors
+/// If the configuration, the keys or a policy is refused, or listening fails.
+pub async fn run(
+    listener: TcpListener,
+    admin_listener: Option<TcpListener>,
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServeError> {
+    Server::load(config)?.run(listener, admin_listener, shutdown).await
+}
+
+impl Server {
+    /// Loads every policy of the configuration; logs to standard error.
+    ///
+    /// # Errors
+    /// If the configuration, the keys or a policy is refused.
+    pub fn load(config: ServerConfig) -> Result<Self, ServeError> {
+        Self::load_with(config, Vec::new(), Arc::new(Stderr))
+    }
+
+    /// Loads every policy of the configuration, adds policies that are in memory, logs to `sink`.
+    ///
+    /// The path of an entry that comes with its policy is not read, and such a policy is never reloaded.
+    ///
+    /// # Errors
+    /// If the configuration, the keys or a policy is refused.
+    pub fn load_with(
+        config: ServerConfig,
+        in_memory: Vec<(PolicyEntry, Policy)>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, ServeError> {
+        if in_memory.is_empty() {
+            config.check()?;
+        } else {
+            config.limits.check()?;
+        }
+        Ok(Self { app: Arc::new(App::new(config, in_memory, sink)?) })
+    }
+
+    /// Names and digests of the policies in service.
+    pub fn policies(&self) -> Vec<(String, String)> {
+        let live = self.app.live.load();
+        live.policies.values().map(|served| (served.name.clone(), served.policy.digest.clone())).collect()
+    }
+
+    /// Serves until `shutdown` ends, then lets requests in flight finish, at most `shutdown_grace_ms`.
+    ///
+    /// # Errors
+    /// If the admin listener is not on a loopback address, or a listener fails.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        admin_listener: Option<TcpListener>,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServeError> {
+        let address = listener.local_addr()?;
+        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+        if let Some(outside) = admin_address.filter(|address| !address.ip().is_loopback()) {
+            return Err(ServeError::AdminNotLoopback { address: outside.to_string() });
+        }
+        let app = self.app;
+        announce(&app, &address.to_string(), admin_address.map(|address| address.to_string()));
+        let (stop, stopped) = watch::channel(false);
+        let watcher = tokio::spawn(reload::watch(Arc::clone(&app), wait(stopped.clone())));
+        let data = serve(&app, listener, false, stopped.clone());
+        let admin = async {
+            match admin_listener {
+                Some(listener) => serve(&app, listener, true, stopped).await,
+                None => Ok(()),
+            }
+        };
+        let both = async { tokio::try_join!(data, admin) };
+        tokio::pin!(both);
+        let served = tokio::select! {
+            served = &mut both => Some(served),
+            () = shutdown => None,
+        };
+        let result = match served {
+            Some(served) => served.map(|_| ()),
+            None => {
+                app.stopping.store(true, Relaxed);
+                app.log.event(Level::Info, "stopping", json!({}));
+                // Fails only when nobody waits any more.
+                let _nobody = stop.send(true);
+                let grace = Duration::from_millis(app.config.limits.shutdown_grace_ms);
+                match tokio::time::timeout(grace, both).await {
+                    Ok(served) => served.map(|_| ()),
+                    Err(_) => {
+                        let fields = json!({ "grace_ms": grace.as_millis() as u64 });
+                        app.log.event(Level::Warn, "stopped_with_requests_in_flight", fields);
+                        Ok(())
+                    }
+                }
+            }
+        };
+        watcher.abort();
+        app.log.event(Level::Info, "stopped", json!({}));
+        result.map_err(ServeError::Io)
+    }
+}
+
+/// Both listeners have the same layers; they differ in routes and in whose key counts.
+fn application(app: &Arc<App>, admin: bool) -> Router {
+    let guard = Guard { app: Arc::clone(app), admin };
+    routes::router(admin)
+        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes_max))
+        .layer(from_fn_with_state(guard, guard::around))
+        .with_state(Arc::clone(app))
+}
+
+async fn serve(
+    app: &Arc<App>,
+    listener: TcpListener,
+    admin: bool,
+    stopped: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let limits = &app.config.limits;
+    let listener = Capped::new(listener, limits.connections_max, limits.idle_timeout_ms);
+    axum::serve(listener, application(app, admin)).with_graceful_shutdown(wait(stopped)).await
+}
+
+/// Ends when the server is told to stop, or its owner is gone.
+async fn wait(mut stopped: watch::Receiver<bool>) {
+    let _gone = stopped.wait_for(|stop| *stop).await;
+}
+
+fn announce(app: &App, address: &str, admin: Option<String>) {
+    let live = app.live.load();
+    for served in live.policies.values() {
+        let execution = if served.inline { "inline" } else { "worker" };
+        let fields = json!({ "policy": served.name, "version": served.version, "execution": execution });
+        app.log.event(Level::Info, "policy_loaded", fields);
+    }
+    let keys = app.keys.load();
+    let fields = json!({ "listen": address, "admin_listen": admin, "keys": keys.len() });
+    app.log.event(Level::Info, "listening", fields);
+    if !keys.required() && !address.starts_with("127.") && !address.starts_with("[::1]") {
+        let fields = json!({ "hint": "set `server.keys_file` or `server.api_keys`" });
+        app.log.event(Level::Warn, "open_without_keys", fields);
+    }
+}

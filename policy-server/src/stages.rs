@@ -1,0 +1,89 @@
+//! A decision in its stages, each timed: features, prediction, selection.
+
+use crate::error::ApiError;
+use crate::log::chain;
+use crate::query::Query;
+use routewright_policy::{Batch, DecideError, Decision, Policy, Request};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long each stage took, and for how many queries at once.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stages {
+    pub(crate) queue: Duration,
+    pub(crate) features: Duration,
+    pub(crate) score: Duration,
+    pub(crate) constraints: Duration,
+    /// Queries decided together; 0 where the default arm answered.
+    pub(crate) batch: usize,
+}
+
+/// A decision and what it took.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) decision: Decision,
+    pub(crate) stages: Stages,
+}
+
+/// Decides queries together; entry `i` is the result of query `i`.
+///
+/// A query that has no features, or makes the predictor panic, fails alone: the others are decided again
+/// without it.
+pub(crate) fn decide(policy: &Policy, queries: &[Arc<Query>]) -> Vec<Result<Staged, ApiError>> {
+    match guarded(policy, queries) {
+        Ok(results) => results,
+        Err(error) if queries.len() == 1 => vec![Err(error)],
+        Err(_) => queries.iter().flat_map(|query| decide(policy, std::slice::from_ref(query))).collect(),
+    }
+}
+
+/// The whole batch, or the one reason none of it could be decided.
+fn guarded(policy: &Policy, queries: &[Arc<Query>]) -> Result<Vec<Result<Staged, ApiError>>, ApiError> {
+    let requests: Vec<Request<'_>> = queries.iter().map(|query| query.request()).collect();
+    // A policy is immutable and a batch is thrown away: nothing half-changed can be seen after a panic.
+    match catch_unwind(AssertUnwindSafe(|| staged(policy, &requests))) {
+        Ok(Ok((results, stages))) => {
+            let stage = |result: Result<Decision, DecideError>| {
+                result.map(|decision| Staged { decision, stages }).map_err(ApiError::from)
+            };
+            Ok(results.into_iter().map(stage).collect())
+        }
+        Ok(Err(error)) => Err(refused(error)),
+        Err(panic) => Err(ApiError::internal(format!("a decision panicked: {}", panic_text(&*panic)))),
+    }
+}
+
+fn refused(error: DecideError) -> ApiError {
+    let inside = chain(&error);
+    let mut refused = ApiError::from(error);
+    refused.inside.get_or_insert(inside);
+    refused
+}
+
+type Results = Vec<Result<Decision, DecideError>>;
+
+fn staged(policy: &Policy, requests: &[Request<'_>]) -> Result<(Results, Stages), DecideError> {
+    let start = Instant::now();
+    let inputs: Vec<_> = requests.iter().map(|request| request.input).collect();
+    let sources: Vec<_> = requests.iter().map(|request| request.source).collect();
+    let features = policy.featurizer.featurize(&inputs)?;
+    let featurized = Instant::now();
+    let prediction = policy.predictor.predict(&Batch { features: &features, sources: &sources })?;
+    let predicted = Instant::now();
+    let results = policy.select(prediction, requests);
+    let stages = Stages {
+        queue: Duration::ZERO,
+        features: featurized - start,
+        score: predicted - featurized,
+        constraints: predicted.elapsed(),
+        batch: requests.len(),
+    };
+    Ok((results, stages))
+}
+
+/// What a panic said, where it said text.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
+}

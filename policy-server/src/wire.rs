@@ -1,0 +1,293 @@
+//! The JSON twins: what crosses HTTP, and nothing else does. Their schema is `openapi_schemas.json`.
+
+use crate::error::{ApiError, Code};
+use crate::extract::{self, InputFormat};
+use crate::query::Query;
+use routewright_data::suggest::near_names;
+use routewright_policy::{Constraints, Objective};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// How much a decision says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Explain {
+    /// The decision and its propensity.
+    None,
+    /// Every candidate and the flip as well.
+    #[default]
+    Summary,
+    /// The nearest training rows as well.
+    Full,
+}
+
+/// Body of `POST /v1/route`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RouteRequest {
+    #[serde(default)]
+    pub(crate) input_format: Option<InputFormat>,
+    #[serde(default)]
+    pub(crate) request: Option<Value>,
+    #[serde(default)]
+    pub(crate) input: Option<String>,
+    #[serde(default)]
+    pub(crate) vector: Option<Vec<f32>>,
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+    #[serde(default)]
+    pub(crate) candidates: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) objective: Option<ObjectiveBody>,
+    #[serde(default)]
+    pub(crate) constraints: Option<ConstraintsBody>,
+    #[serde(default)]
+    pub(crate) session_id: Option<String>,
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+    #[serde(default)]
+    pub(crate) seed: Option<u64>,
+    #[serde(default)]
+    pub(crate) explain: Explain,
+    #[serde(default)]
+    pub(crate) dry_run: bool,
+}
+
+/// `objective` of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ObjectiveBody {
+    #[serde(default = "one")]
+    quality: f64,
+    #[serde(default)]
+    cost: f64,
+    #[serde(default)]
+    latency: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+/// `constraints` of a request.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConstraintsBody {
+    #[serde(default)]
+    max_cost_usd: Option<f64>,
+    #[serde(default)]
+    max_latency_ms: Option<f64>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default)]
+    residency: Option<String>,
+}
+
+impl From<ConstraintsBody> for Constraints {
+    /// `residency` is a tag like any other: an arm that lacks it is not eligible.
+    fn from(body: ConstraintsBody) -> Self {
+        let mut tags = body.tags;
+        tags.extend(body.residency);
+        Self { max_cost_usd: body.max_cost_usd, max_latency_ms: body.max_latency_ms, tags }
+    }
+}
+
+impl RouteRequest {
+    /// The query to decide on; `fresh_seed` is used where the caller gave none.
+    ///
+    /// # Errors
+    /// If it has no input, two inputs, or no text can be extracted.
+    pub(crate) fn into_query(self, fresh_seed: u64) -> Result<Query, ApiError> {
+        let refuse = |reason: &str, param: &str| {
+            Err(ApiError::new(Code::InvalidRequest, reason.to_owned()).param(param))
+        };
+        let text = match (self.input, self.request) {
+            (Some(_), Some(_)) => return refuse("give either `input` or `request`, not both", "input"),
+            (Some(text), None) => text,
+            (None, Some(body)) => extract::text(self.input_format.unwrap_or_default(), &body)?,
+            (None, None) if self.vector.is_some() => String::new(),
+            (None, None) => {
+                return refuse(
+                    "nothing to route on: give `input` (text), `request` (a body with its \
+                     `input_format`) or `vector` (numbers)",
+                    "input",
+                );
+            }
+        };
+        let objective =
+            self.objective.map(|o| Objective { quality: o.quality, cost: o.cost, latency: o.latency });
+        Ok(Query {
+            text,
+            vector: self.vector,
+            source: self.source,
+            candidates: self.candidates,
+            objective,
+            constraints: self.constraints.map(Constraints::from).unwrap_or_default(),
+            seed: self.seed.unwrap_or(fresh_seed),
+            session_id: self.session_id,
+            explain: self.explain,
+            dry_run: self.dry_run,
+        })
+    }
+}
+
+/// Body of `POST /v1/route/batch`; each entry is read on its own, so that one bad entry fails alone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchRequest {
+    pub(crate) requests: Vec<Value>,
+}
+
+/// Body of `POST /admin/v1/policies/reload`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReloadRequest {
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+}
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// If it is not JSON, or not what the type accepts: line, column and near field names are given.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|error| json_error(&error))
+}
+
+/// Reads one entry of a batch.
+///
+/// # Errors
+/// As [`parse`], without line and column.
+pub(crate) fn parse_value<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    serde_json::from_value(value).map_err(|error| json_error(&error))
+}
+
+fn json_error(error: &serde_json::Error) -> ApiError {
+    let text = error.to_string();
+    if !error.is_data() {
+        return ApiError::new(Code::InvalidJson, format!("the body is not valid JSON: {text}"));
+    }
+    // `unknown field `a`, expected one of `b`, `c` at line 1 column 5`: the names are between backticks.
+    let mut quoted = text.split('`').skip(1).step_by(2);
+    if let (true, Some(name)) = (text.starts_with("unknown field"), quoted.next()) {
+        let hint = near_names(name, quoted);
+        return ApiError::new(Code::InvalidRequest, format!("{text}; {hint}")).param(name);
+    }
+    ApiError::new(Code::InvalidRequest, format!("the body is not accepted: {text}"))
+}
+
+/// A decision on its way out.
+#[derive(Debug, Serialize)]
+pub(crate) struct DecisionBody<'a> {
+    pub(crate) object: &'static str,
+    pub(crate) id: &'a str,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+    pub(crate) policy: PolicyBody<'a>,
+    pub(crate) action: ActionBody<'a>,
+    pub(crate) fallbacks: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) candidates: Option<Vec<CandidateBody<'a>>>,
+    pub(crate) propensity: f32,
+    pub(crate) exploration: ExplorationBody<'a>,
+    pub(crate) seed: u64,
+    pub(crate) reason: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) flip: Option<FlipBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) neighbors: Option<Vec<NeighborBody<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session: Option<SessionBody<'a>>,
+    pub(crate) dry_run: bool,
+    pub(crate) timings: TimingsBody,
+}
+
+/// Which policy decided.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyBody<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) digest: &'a str,
+}
+
+/// What to do.
+#[derive(Debug, Serialize)]
+pub(crate) struct ActionBody<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) model: &'a str,
+}
+
+/// One arm as the decision saw it.
+#[derive(Debug, Serialize)]
+pub(crate) struct CandidateBody<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) score: Option<f32>,
+    pub(crate) score_interval: Option<[f32; 2]>,
+    pub(crate) cost_usd: Option<f32>,
+    pub(crate) latency_ms: Option<f64>,
+    pub(crate) propensity: f32,
+    pub(crate) eligible: bool,
+    pub(crate) excluded_by: Option<&'static str>,
+}
+
+/// Where the distribution comes from.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExplorationBody<'a> {
+    pub(crate) strategy: &'a str,
+    pub(crate) exact: bool,
+}
+
+/// Where the choice would change.
+#[derive(Debug, Serialize)]
+pub(crate) struct FlipBody<'a> {
+    pub(crate) lambda: f64,
+    pub(crate) model: &'a str,
+}
+
+/// A training row the prediction rests on.
+#[derive(Debug, Serialize)]
+pub(crate) struct NeighborBody<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) similarity: f32,
+}
+
+/// The session, as given.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionBody<'a> {
+    pub(crate) id: &'a str,
+}
+
+/// Microseconds of each stage; `batch` is the number of queries decided together.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct TimingsBody {
+    pub(crate) queue_us: f64,
+    pub(crate) features_us: f64,
+    pub(crate) score_us: f64,
+    pub(crate) constraints_us: f64,
+    pub(crate) batch: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_gets_its_field_and_its_place() {
+        let error = parse::<RouteRequest>(b"{\n \"imput\": \"x\"}").unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("imput"));
+        assert!(error.message.contains("did you mean `input`"), "{}", error.message);
+        assert!(error.message.contains("line 2 column 8"), "{}", error.message);
+        let error = parse::<RouteRequest>(b"{\"input\": ").unwrap_err();
+        assert_eq!(error.code, Code::InvalidJson);
+        assert!(error.message.contains("line 1 column"), "{}", error.message);
+        let error = parse::<RouteRequest>(b"{\"explain\": \"all\"}").unwrap_err();
+        assert!(error.message.contains("`none`, `summary`, `full`"), "{}", error.message);
+    }
+
+    #[test]
+    fn residency_is_one_more_tag() {
+        let body = br#"{"input":"x","constraints":{"tags":["tools"],"residency":"eu"}}"#;
+        let query = parse::<RouteRequest>(body).unwrap().into_query(0).unwrap();
+        assert_eq!(query.constraints.tags, ["tools", "eu"]);
+    }
+}

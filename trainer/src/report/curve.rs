@@ -1,0 +1,182 @@
+//! The cost-score picture: the hull of every policy, the single models, the oracle.
+
+use super::draw::{Anchor, Canvas, FAINT, INK, Pixel, color, is_dashed, text_width};
+use super::labels::{self, Rect};
+use super::plane::Plane;
+use super::text::short_name;
+use super::{ReportError, draw};
+use crate::evaluate::{Evaluation, Judged, OperatingPoint, upper_hull};
+use plotters::style::RGBColor;
+
+const PICTURE: &str = "cost-score curve";
+const WIDTH: i32 = 980;
+const PLOT_HEIGHT: i32 = 500;
+const TOP_LEFT: Pixel = (64, 16);
+const BOTTOM_RIGHT: Pixel = (700, 16 + PLOT_HEIGHT);
+const LEGEND_LINE: i32 = 20;
+const TEXT: f64 = 12.0;
+const LABEL: f64 = 10.5;
+
+/// A line of the picture and its entry in the legend.
+struct Line {
+    name: String,
+    vertices: Vec<(f64, f64)>,
+    own: Option<(f64, f64)>,
+    color: RGBColor,
+    dash: Option<i32>,
+    width: u32,
+}
+
+/// Draws score over cost (US dollars a thousand queries, logarithmic where prices span more than 20x) as
+/// an SVG document; `None` where no cost is known.
+///
+/// Each policy is the hull its AIQ is measured on, from the cheapest single model on, with a dot where its
+/// own selector puts it; the single models are grey dots with names, and grey dashes are what drawing among
+/// them at random reaches.
+///
+/// # Errors
+/// If the backend fails.
+pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
+    let singles: Vec<(f64, f64)> =
+        judged.singles.iter().filter_map(|s| Some((s.cost_usd? * 1000.0, s.score))).collect();
+    let lines = lines(judged, &singles);
+    let all: Vec<(f64, f64)> = lines
+        .iter()
+        .flat_map(|line| line.vertices.iter().copied().chain(line.own))
+        .chain(singles.clone())
+        .collect();
+    let Some(plane) = Plane::around(&all, TOP_LEFT, BOTTOM_RIGHT) else { return Ok(None) };
+    // Lines, the single models, and a row of space.
+    let legend_height = TOP_LEFT.1 + (lines.len() as i32 + 2) * LEGEND_LINE;
+    let height = (BOTTOM_RIGHT.1 + 56).max(legend_height);
+    let mut svg = String::new();
+    let canvas = Canvas::new(&mut svg, (WIDTH as u32, height as u32), PICTURE)?;
+    axes(&canvas, &plane)?;
+    let mut strokes = Vec::new();
+    // The first policy is drawn last, so that it lies on top.
+    for line in lines.iter().rev() {
+        let pixels = plane.curve(&line.vertices);
+        stroke(&canvas, &pixels, line)?;
+        strokes.extend(pixels);
+    }
+    let mut dots: Vec<Pixel> = Vec::new();
+    for line in lines.iter().rev() {
+        if let Some(own) = line.own {
+            canvas.dot(plane.at(own), 5, line.color)?;
+            dots.push(plane.at(own));
+        }
+    }
+    single_dots(&canvas, judged, &plane, dots, &strokes)?;
+    legend(&canvas, &lines)?;
+    canvas.finish()?;
+    Ok(Some(svg))
+}
+
+fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
+    let cheapest = singles.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
+    let hull = |points: Vec<(f64, f64)>| -> Vec<(f64, f64)> {
+        upper_hull(&points).into_iter().map(|i| points[i]).collect()
+    };
+    let plane = |p: &OperatingPoint| (p.cost_usd * 1000.0, p.score);
+    let policy = |(i, policy): (usize, &Evaluation)| Line {
+        name: short_name(policy.name()),
+        vertices: hull(policy.curve.iter().map(plane).chain(cheapest).collect()),
+        own: policy.cost_usd.map(|cost| (cost * 1000.0, policy.score)),
+        color: color(i),
+        dash: is_dashed(i).then_some(6),
+        width: 2,
+    };
+    let mut lines: Vec<Line> = judged
+        .policies
+        .iter()
+        .enumerate()
+        .filter(|(_, policy)| !policy.curve.is_empty())
+        .map(policy)
+        .collect();
+    let fixed = |name: &str, points: Vec<(f64, f64)>, color, dash| Line {
+        name: name.to_owned(),
+        vertices: hull(points),
+        own: None,
+        color,
+        dash: Some(dash),
+        width: 1,
+    };
+    lines.push(fixed("single models, mixed", singles.to_vec(), FAINT, 4));
+    lines.push(fixed("oracle", judged.oracle_curve.iter().map(plane).collect(), INK, 2));
+    lines.retain(|line| !line.vertices.is_empty());
+    lines
+}
+
+fn stroke(canvas: &Canvas<'_>, pixels: &[Pixel], line: &Line) -> Result<(), ReportError> {
+    match line.dash {
+        Some(dash) => canvas.dashes(pixels, line.color, line.width, dash),
+        None => canvas.line(pixels, line.color, line.width),
+    }
+}
+
+fn axes(canvas: &Canvas<'_>, plane: &Plane) -> Result<(), ReportError> {
+    let (left, top, right, bottom) = plane.frame();
+    for tick in plane.score_ticks() {
+        let y = plane.at((1.0, tick.value)).1;
+        canvas.dashes(&[(left, y), (right, y)], FAINT, 1, 1)?;
+        canvas.text(&tick.label, (left - 8, y), Anchor::End, TEXT, INK)?;
+    }
+    for tick in plane.cost_ticks() {
+        let x = plane.at((tick.value, 0.5)).0;
+        canvas.line(&[(x, bottom), (x, bottom + 5)], INK, 1)?;
+        canvas.text(&tick.label, (x, bottom + 16), Anchor::Middle, TEXT, INK)?;
+    }
+    canvas.line(&[(left, top), (left, bottom), (right, bottom)], INK, 1)?;
+    let scale = if plane.is_log() { ", logarithmic" } else { "" };
+    let title = format!("cost, US dollars per 1,000 queries{scale}");
+    canvas.text(&title, ((left + right) / 2, bottom + 38), Anchor::Middle, TEXT, INK)?;
+    canvas.upward_text("score", (16, (top + bottom) / 2), TEXT)
+}
+
+fn single_dots(
+    canvas: &Canvas<'_>,
+    judged: &Judged,
+    plane: &Plane,
+    mut dots: Vec<Pixel>,
+    strokes: &[Pixel],
+) -> Result<(), ReportError> {
+    let named: Vec<(Pixel, String)> = judged
+        .singles
+        .iter()
+        .filter_map(|s| Some((plane.at((s.cost_usd? * 1000.0, s.score)), short_name(&s.model))))
+        .collect();
+    dots.extend(named.iter().map(|(at, _)| *at));
+    let (left, top, right, bottom) = plane.frame();
+    let frame = Rect { left: left + 2, top, right, bottom: bottom - 2 };
+    let sizes: Vec<(Pixel, (i32, i32))> =
+        named.iter().map(|(at, name)| (*at, (text_width(name, LABEL), 13))).collect();
+    let placed = labels::place(&sizes, &frame, &dots, strokes);
+    for ((at, name), placed) in named.iter().zip(placed) {
+        if let Some(label) = placed {
+            let rect = label.rect;
+            if label.leader {
+                canvas.line(&[*at, rect.nearest(*at)], FAINT, 1)?;
+            }
+            let start = (rect.left, (rect.top + rect.bottom) / 2);
+            canvas.text(name, start, Anchor::Start, LABEL, INK)?;
+        }
+        canvas.dot(*at, 4, FAINT)?;
+    }
+    Ok(())
+}
+
+fn legend(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), ReportError> {
+    let left = BOTTOM_RIGHT.0 + 24;
+    let row = |i: usize| TOP_LEFT.1 + 10 + i as i32 * LEGEND_LINE;
+    for (i, line) in lines.iter().enumerate() {
+        let y = row(i);
+        stroke(canvas, &[(left, y), (left + 28, y)], line)?;
+        if line.own.is_some() {
+            canvas.dot((left + 14, y), 5, line.color)?;
+        }
+        canvas.text(&line.name, (left + 38, y), Anchor::Start, TEXT, INK)?;
+    }
+    let y = row(lines.len());
+    canvas.dot((left + 14, y), 4, draw::FAINT)?;
+    canvas.text("one model for every query", (left + 38, y), Anchor::Start, TEXT, INK)
+}

@@ -1,0 +1,90 @@
+//! What a person reads: tables, pictures and one self-contained page, all made of a [`Judged`] document.
+//!
+//! Nothing here computes a metric. Every name that comes from a log or an artifact (models, sources,
+//! methods, paths) is escaped for the place it is written to.
+
+mod bars;
+mod curve;
+mod draw;
+mod heatmap;
+mod html;
+mod json;
+mod labels;
+mod markdown;
+mod plane;
+mod table;
+mod text;
+
+pub use bars::arm_share_svg;
+pub use curve::cost_score_svg;
+pub use heatmap::heatmap_html;
+pub use html::html;
+pub use json::json;
+pub use markdown::markdown;
+pub use table::{Headline, HeadlineRow, headline, text_table};
+pub use text::{escape_html, escape_markdown, printable};
+
+use crate::evaluate::Judged;
+use routewright_data::files::{FileError, write_file};
+use std::path::{Path, PathBuf};
+
+/// What the document does not know of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReportNote {
+    /// Heading of the page.
+    pub title: String,
+    /// When it was made, as it should be printed; this crate reads no clock.
+    pub date: String,
+    /// The command that made it, where it should be printed.
+    pub command: Option<String>,
+}
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// A picture could not be drawn.
+    #[error("cannot draw `{picture}`: {reason}")]
+    Draw {
+        /// Which picture.
+        picture: &'static str,
+        /// What the drawing library said.
+        reason: String,
+    },
+    /// The document could not be serialised.
+    #[error("cannot write the report as JSON: {reason}")]
+    Json {
+        /// What went wrong.
+        reason: String,
+    },
+    /// A file could not be written.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where costs are known,
+/// `cost-score.svg` into folder `dir`; returns their paths, the page first.
+///
+/// Everything is made before the first file is written; each file is written whole or not at all, and
+/// other files of the folder are left alone.
+///
+/// # Errors
+/// If a picture cannot be drawn or a file cannot be written.
+pub fn write(judged: &Judged, note: &ReportNote, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let mut files = vec![
+        ("report.html", html(judged, note)?),
+        ("report.md", markdown(judged, note)),
+        ("report.json", json(judged)?),
+        ("shares.svg", arm_share_svg(judged)?),
+    ];
+    if let Some(svg) = cost_score_svg(judged)? {
+        files.push(("cost-score.svg", svg));
+    }
+    let mut paths = Vec::with_capacity(files.len());
+    for (name, content) in files {
+        let path = dir.join(name);
+        write_file(&path, content.as_bytes())?;
+        paths.push(path);
+    }
+    Ok(paths)
+}

@@ -1,0 +1,98 @@
+//! How numbers and foreign names are written.
+
+/// Characters of a model name that are shown where space is short.
+const SHORT_NAME_CHARS: usize = 26;
+
+/// A score, share or AIQ: four decimals.
+pub(super) fn score(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+/// A number with three significant digits and no exponent.
+pub(super) fn three_digits(value: f64) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return format!("{value}");
+    }
+    let decimals = (2 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
+    format!("{value:.decimals$}")
+}
+
+/// Dollars a thousand queries, without a sign.
+pub(super) fn usd_per_1k(cost_usd: f64) -> String {
+    three_digits(cost_usd * 1000.0)
+}
+
+/// A share in percent, whole.
+pub(super) fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// The last part of a model path such as `vendor/model`, cut to what a label can hold.
+pub(super) fn short_name(model: &str) -> String {
+    let model = printable(model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model));
+    if model.chars().count() <= SHORT_NAME_CHARS {
+        return model;
+    }
+    let head: String = model.chars().take(SHORT_NAME_CHARS - 1).collect();
+    format!("{head}…")
+}
+
+/// Text for a terminal: control characters, which could move the cursor or change colors, become `?`.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// Text for HTML, in an element or in a quoted attribute.
+pub fn escape_html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c if c.is_control() => out.push('?'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text for a line or table cell of Markdown: no markup, no HTML, no line break.
+pub fn escape_markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' => out.extend(['\\', c]),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_three_digits() {
+        assert_eq!(three_digits(0.081_052), "0.0811");
+        assert_eq!(three_digits(5.003), "5.00");
+        assert_eq!(three_digits(1234.5), "1234");
+        assert_eq!(three_digits(0.0), "0");
+    }
+
+    #[test]
+    fn foreign_names_cannot_leave_their_place() {
+        assert_eq!(escape_html("<b a='1'>&\"\u{7}"), "&lt;b a=&#39;1&#39;&gt;&amp;&quot;?");
+        assert_eq!(escape_markdown("a|b\n[x](y) <i>"), "a\\|b \\[x\\](y) &lt;i&gt;");
+        assert_eq!(printable("\u{1b}[31mred"), "?[31mred");
+        assert_eq!(short_name("meta/code-llama-instruct-34b-chat"), "code-llama-instruct-34b-c…");
+        assert_eq!(short_name("vendor/"), "vendor");
+    }
+}
