@@ -1,12 +1,13 @@
 //! `routewright compare --log LOG --methods a,b,c`: several methods, one table, one report.
 
+use super::evaluate::write_report;
 use super::{fitting, output};
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Args;
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
 use routewright_trainer::method::{Family, MethodRow, Need};
 use routewright_trainer::methods;
-use routewright_trainer::report::{self, ReportNote};
+use routewright_trainer::report;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,7 +62,8 @@ impl CompareCommand {
         let compared = compare(&train, &test, &entries, &options, &bars)?;
         drop(bars);
         if let Some(dir) = &self.report {
-            write_report(&compared, &self.fitting.log, dir)?;
+            let title = format!("Methods on {}", compared.judged.log);
+            write_report(&compared.judged, &title, dir)?;
         }
         if json {
             output::say_json(&compared.judged)?;
@@ -82,21 +84,6 @@ impl CompareCommand {
         }
         Ok(())
     }
-}
-
-/// Writes the report and says where it lies.
-pub(crate) fn write_report(
-    compared: &Compared,
-    log: &std::path::Path,
-    dir: &std::path::Path,
-) -> anyhow::Result<()> {
-    let note = ReportNote::default();
-    let files = report::write(&compared.judged, &note, dir)
-        .with_context(|| format!("cannot write the report of `{}`", log.display()))?;
-    for file in files {
-        output::tell(&format!("wrote {}", file.display()));
-    }
-    Ok(())
 }
 
 /// The rows named; `all` means every method that can be fitted on outcomes.

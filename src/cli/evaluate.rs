@@ -1,6 +1,6 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
-use super::{date, out};
+use super::{date, output};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
@@ -9,6 +9,7 @@ use routewright_trainer::evaluate::{Average, Evaluation, JudgeOptions, Judged, a
 use routewright_trainer::report::{self, ReportNote};
 use routewright_trainer::train::feature_inputs;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 /// Decisions that are timed one by one for `decide_us`.
@@ -16,7 +17,7 @@ const TIMED_DECISIONS: usize = 200;
 
 /// Judge stored policies on the outcomes of a log, beside the five baselines.
 #[derive(Debug, Args)]
-pub(crate) struct Evaluate {
+pub(crate) struct EvaluateCommand {
     /// Directories of the policies.
     #[arg(long = "policy", value_name = "DIR", num_args = 1.., required = true)]
     policies: Vec<PathBuf>,
@@ -35,17 +36,14 @@ pub(crate) struct Evaluate {
     /// Seed of the bootstrap.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
     /// Folder to write report.html, report.md, report.json and the pictures into.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
 
-impl Evaluate {
+impl EvaluateCommand {
     /// Judges every policy, then prints and writes what was asked for.
-    pub(super) fn run(&self) -> anyhow::Result<()> {
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let policies = self
             .policies
             .iter()
@@ -62,7 +60,7 @@ impl Evaluate {
                 .with_context(|| format!("cannot evaluate policy `{name}`"))?;
             judged.add(Evaluation { policy: Some(name.clone()), ..evaluation });
         }
-        self.tell(&judged)
+        self.tell(&judged, json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
@@ -72,7 +70,7 @@ impl Evaluate {
         match OutcomeTable::load(&self.log, &options) {
             Ok(train) => Ok(Some(train)),
             Err(error @ LogError::UnknownSplit { .. }) => {
-                out::note(&format!("note: {error}; baselines chosen on train are left out"));
+                output::tell(&format!("note: {error}; baselines chosen on train are left out"));
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -113,20 +111,21 @@ impl Evaluate {
         OutcomeTable::load(&self.log, &options)
     }
 
-    fn tell(&self, judged: &Judged) -> anyhow::Result<()> {
+    fn tell(&self, judged: &Judged, json: bool) -> anyhow::Result<ExitCode> {
         if let Some(dir) = &self.report {
-            write_report(judged, dir)?;
+            write_report(judged, &format!("Policies on {}", judged.log), dir)?;
         }
-        out::result(&if self.json { report::json(judged)? } else { report::text_table(judged) })
+        output::say(&if json { report::json(judged)? } else { report::text_table(judged) });
+        Ok(ExitCode::SUCCESS)
     }
 }
 
-fn write_report(judged: &Judged, dir: &Path) -> anyhow::Result<()> {
+/// Writes the report and says where it lies.
+pub(crate) fn write_report(judged: &Judged, title: &str, dir: &Path) -> anyhow::Result<()> {
     let command = std::env::args().collect::<Vec<_>>().join(" ");
-    let title = format!("Policies on {}", judged.log);
-    let note = ReportNote { title, date: date::today(), command: Some(command) };
+    let note = ReportNote { title: title.to_owned(), date: date::today(), command: Some(command) };
     for path in report::write(judged, &note, dir)? {
-        out::note(&format!("wrote {}", path.display()));
+        output::tell(&format!("wrote {}", path.display()));
     }
     Ok(())
 }

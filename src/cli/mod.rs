@@ -4,11 +4,14 @@
 //! negative result (a log with complaints, a policy that does not verify), 2 an error.
 
 mod compare;
+mod date;
+mod evaluate;
 mod fitting;
 mod methods;
 pub(crate) mod output;
 mod policy;
 mod route;
+mod serve;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +36,10 @@ enum Command {
     Train(train::TrainCommand),
     /// Train several methods on a log and judge them side by side.
     Compare(compare::CompareCommand),
+    /// Judge exported policies on a log, beside the five baselines.
+    Evaluate(evaluate::EvaluateCommand),
+    /// Serve decisions over HTTP.
+    Serve(serve::ServeCommand),
     /// Ask a policy which arm should answer a prompt.
     Route(route::RouteCommand),
     /// Show or verify an exported policy.
@@ -46,6 +53,8 @@ impl Cli {
             Command::Methods(command) => command.run(self.json),
             Command::Train(command) => command.run(self.json),
             Command::Compare(command) => command.run(self.json),
+            Command::Evaluate(command) => command.run(self.json),
+            Command::Serve(command) => command.run(),
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
         }

@@ -4,12 +4,14 @@
 //! makes features once ([`train::Prepared`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
+mod calibration;
 pub mod calibrate;
 pub mod clustering;
 pub mod compare;
 pub mod evaluate;
 pub mod method;
 pub mod methods;
+pub mod neural;
 pub mod progress;
 pub mod report;
 pub mod train;

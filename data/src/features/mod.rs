@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 use std::sync::Arc;
 
+mod bag;
 mod column;
 mod lexical;
 pub mod ngrams;
 mod sparse;
 
+pub use bag::{BITS_MAX, BagVocabulary, HashedBag};
 pub use column::Column;
 pub use lexical::{Lexical, LexicalSettings};
 
@@ -107,7 +109,7 @@ pub struct FeaturizerRow {
 }
 
 /// Every featurizer, in the order of the documentation.
-pub static ALL: &[FeaturizerRow] = &[lexical::ROW, column::ROW];
+pub static ALL: &[FeaturizerRow] = &[lexical::ROW, column::ROW, bag::ROW];
 
 /// Restores a featurizer from what an artifact stores.
 ///

@@ -15,5 +15,6 @@ mod store;
 mod version;
 
 pub use manifest::{DataRecord, FeaturizerRecord, FileRecord, FormRecord, Manifest};
+pub use safetensors_codec::{decode as decode_tensors, encode as encode_tensors};
 pub use store::{ArtifactError, Draft, load, save, verify};
 pub use version::{FORMAT, KIND};

@@ -4,7 +4,10 @@ use routewright_data::{Tensor, TensorData, Tensors};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Serialises tensors in name order; the same tensors give the same bytes.
-pub(super) fn encode(tensors: &Tensors) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// If a shape does not match its values.
+pub fn encode(tensors: &Tensors) -> Result<Vec<u8>, String> {
     let raw: Vec<(&str, Dtype, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, tensor)| (name, dtype(&tensor.data), &*tensor.shape, bytes(&tensor.data)))
@@ -18,7 +21,10 @@ pub(super) fn encode(tensors: &Tensors) -> Result<Vec<u8>, String> {
 }
 
 /// Reads what [`encode`] wrote; lengths are checked against the header before anything is allocated.
-pub(super) fn decode(bytes: &[u8]) -> Result<Tensors, String> {
+///
+/// # Errors
+/// If the bytes are not safetensors, or of a type no artifact uses.
+pub fn decode(bytes: &[u8]) -> Result<Tensors, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = Tensors::new();
     for (name, view) in file.tensors() {

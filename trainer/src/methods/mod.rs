@@ -2,6 +2,7 @@
 
 pub(crate) mod baselines;
 mod clusters;
+mod contrastive;
 mod neighbors;
 mod scorers;
 
@@ -19,6 +20,9 @@ pub static ALL: &[MethodRow] = &[
     clusters::kmeans::ROW,
     scorers::ridge::ROW,
     scorers::logistic::ROW,
+    contrastive::routerdc::ROW,
+    scorers::mlp::ROW,
+    scorers::routellm_mf::ROW,
 ];
 
 /// Finds a method by name.

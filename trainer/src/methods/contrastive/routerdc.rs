@@ -1,0 +1,299 @@
+//! RouterDC (arXiv 2409.19886): dual contrastive learning of a query encoder and one vector an arm.
+//!
+//! A query `x` is encoded as `h(x)`, an arm has a vector `k_m`; the arm of the greatest `cos(h(x), k_m)` is
+//! chosen. Two losses are summed. *Sample-LLM*: each of the `K+` best arms of a query is drawn to it and the
+//! `K-` worst are pushed off. *Sample-sample*: queries of one cluster are drawn together, `H` queries of other
+//! clusters pushed off. Formulas and shapes stand in `neural/losses.rs`.
+//!
+//! Encoders: `head` (dense layers on frozen features) and `bag` (a hashed n-gram embedding bag trained end
+//! to end, stored as the featurizer `hashed-bag`), optionally with dense layers on top.
+//!
+//! # Deviations from the paper
+//! 1. The encoder is not mDeBERTa-v3: see above.
+//! 2. The raw output is a cosine. For selectors that weigh score against cost it is mapped to the scale of
+//!    the log by one increasing line shared by all arms, fitted on the validation slice; the arm of the
+//!    greatest score stays the arm of the greatest cosine.
+//! 3. Clusters are k-means of the features; the paper reduces them by t-SNE first.
+//! 4. The checkpoint is chosen on a validation slice cut from train by prompt hash; the released code takes
+//!    the best score on the training files. With `refit` the chosen number of steps is then run on all rows.
+//! 5. Equal scores are ordered at random, anew in every step; both leave the order open.
+//! 6. An arm is never positive and negative at once (matters with fewer than `K+ + K-` scored arms).
+//! 7. Missing outcomes are neither positive nor negative. Labels are what an evaluation counts (`score`);
+//!    `labels = "soft"` takes the graded signal, as the paper does.
+//!
+//! Where paper and released code differ, `variant` decides: see [`Variant`].
+
+use crate::clustering::kmeans;
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::methods::baselines::means;
+use crate::neural::{
+    AdamW, BagRecipe, BagRows, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe,
+    Schedule, Targets, Variant, fit,
+};
+use routewright_data::dense::Activation;
+use routewright_data::features::{BITS_MAX, BagVocabulary, HashedBag};
+use routewright_data::{Cells, FeatureMatrix};
+use routewright_policy::forms::CostModel;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouterDc>(
+    "query encoder and arm vectors by dual contrastive learning",
+    Some("2409.19886"),
+    Family::Before,
+    &[Need::Features],
+);
+
+/// The method of this file.
+#[derive(Debug)]
+pub(in crate::methods) struct RouterDc;
+
+/// Rounds of k-means, at most.
+const CLUSTER_ITERATIONS: usize = 100;
+/// Below it the exponentials of the losses overflow.
+const TEMPERATURE_MIN: f32 = 0.03;
+
+/// Which labels are learned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Labels {
+    /// What an evaluation counts.
+    Score,
+    /// The graded signal, where the log has one.
+    Soft,
+}
+
+/// What encodes a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Encoder {
+    /// Dense layers on the features.
+    Head,
+    /// A bag of hashed n-grams trained end to end, dense layers on top.
+    Bag,
+}
+
+/// Hyper-parameters.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(in crate::methods) struct Params {
+    /// `paper` or `released`.
+    variant: Variant,
+    /// `head` or `bag`.
+    encoder: Encoder,
+    /// Number of buckets of the bag is `2^bag_bits`.
+    bag_bits: u32,
+    /// Width of the rows of the bag.
+    bag_width: usize,
+    /// Standard deviation of the rows of the bag at the start; small rows turn fast.
+    bag_sd: f32,
+    /// Widths of the dense layers, GELU between them; the last is the width of the arm vectors. None leaves
+    /// the features (or the bag) as they are.
+    hidden: Vec<usize>,
+    /// `K+`.
+    positives: usize,
+    /// `K-`.
+    negatives: usize,
+    /// `H`.
+    outsiders: usize,
+    /// `T`.
+    temperature: f32,
+    /// `lambda`: weight of the sample-sample loss.
+    cluster_weight: f32,
+    /// Number of clusters.
+    n_clusters: usize,
+    /// `score` or `soft`.
+    labels: Labels,
+    /// Labels are `score - cost_rate * cost_usd`.
+    cost_rate: f32,
+    /// Steps at most.
+    steps: u64,
+    /// Steps between judgements on the validation slice.
+    every: u64,
+    /// Queries a step.
+    batch: usize,
+    /// Learning rate.
+    rate: f32,
+    /// Decoupled weight decay.
+    weight_decay: f32,
+    /// Standard deviation of the noise added to features in training.
+    noise: f32,
+    /// Items of each source an epoch, repeated or cut to that number; 0 deals every query once.
+    per_source: usize,
+    /// Share of the train split held out to choose the number of steps.
+    valid_share: f64,
+    /// Whether to train on all rows for the chosen number of steps in the end.
+    refit: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            variant: Variant::Paper,
+            encoder: Encoder::Head,
+            bag_bits: 15,
+            bag_width: 64,
+            bag_sd: 0.1,
+            hidden: vec![128],
+            positives: 3,
+            negatives: 3,
+            outsiders: 3,
+            temperature: 0.2,
+            cluster_weight: 1.0,
+            n_clusters: 5,
+            labels: Labels::Score,
+            cost_rate: 0.0,
+            steps: 1000,
+            every: 50,
+            batch: 64,
+            rate: 1e-3,
+            weight_decay: 0.01,
+            noise: 0.0,
+            per_source: 1000,
+            valid_share: 0.15,
+            refit: true,
+        }
+    }
+}
+
+impl Method for RouterDc {
+    const NAME: &'static str = "routerdc";
+    type Params = Params;
+
+    fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+        let network = network(params, context);
+        check(params)?;
+        let judged = adjusted(&context.train.score, &context.train.cost_usd, params.cost_rate);
+        let soft = context.train.soft_score.as_ref().filter(|_| params.labels == Labels::Soft);
+        let labels =
+            adjusted(soft.unwrap_or(&context.train.score), &context.train.cost_usd, params.cost_rate);
+        let (_, clusters) =
+            kmeans(&unit_rows(context.features), params.n_clusters, CLUSTER_ITERATIONS, context.seed);
+        let contrast = contrast(params);
+        let vocabulary = bag_vocabulary(params, context);
+        let grams = vocabulary.as_ref().map(|vocabulary| bag_rows(vocabulary, context));
+        let optimizer = AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() };
+        let bag = vocabulary.as_ref().zip(grams.as_ref()).map(|(vocabulary, rows)| BagRecipe {
+            rows,
+            n_buckets: vocabulary.n_buckets(),
+            sd: params.bag_sd,
+            optimizer,
+        });
+        let recipe = Recipe {
+            method: Self::NAME,
+            network,
+            optimizer,
+            bag,
+            schedule: Schedule { steps: params.steps, every: params.every, judged: true, patience: 0 },
+            batch: params.batch,
+            per_source: params.per_source,
+            valid_share: params.valid_share,
+            refit: params.refit,
+            criterion: Criterion::Choice,
+            judged: &judged,
+            noise: params.noise,
+            targets: &|rows, rng| Targets::Contrast(contrast.targets(&labels, rows, Some(&clusters), rng)),
+            checkpoint: Checkpoint::new(Self::NAME, params, context),
+        };
+        let trained = fit(&recipe, context)?;
+        let cost = CostModel::constant(means::mean_costs(context.train));
+        let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
+        let mut fitted = Fitted::new(predictor, params);
+        if let (Some(vocabulary), Some(table)) = (vocabulary, &trained.bag) {
+            fitted.featurizer = Some(Arc::new(HashedBag::new(vocabulary, table)));
+        }
+        trained.record(&mut fitted, "validation_score", trained.validation);
+        Ok(fitted)
+    }
+}
+
+fn network(params: &Params, context: &FitContext<'_>) -> Network {
+    let last = params.hidden.len().saturating_sub(1);
+    let layer = |(i, &width): (usize, &usize)| LayerShape {
+        width,
+        activation: if i == last { Activation::Identity } else { Activation::Gelu },
+        bias: true,
+    };
+    let dim = match params.encoder {
+        Encoder::Head => context.features.dim(),
+        Encoder::Bag => params.bag_width,
+    };
+    Network {
+        dim,
+        layers: params.hidden.iter().enumerate().map(layer).collect(),
+        head: HeadShape::Cosine,
+        n_arms: context.train.n_arms(),
+    }
+}
+
+fn contrast(params: &Params) -> Contrast {
+    Contrast {
+        variant: params.variant,
+        positives: params.positives,
+        negatives: params.negatives,
+        temperature: params.temperature,
+        outsiders: params.outsiders,
+        cluster_weight: params.cluster_weight,
+    }
+}
+
+fn check(params: &Params) -> Result<(), FitError> {
+    let error = |reason: String| Err(FitError::Params { method: RouterDc::NAME, reason });
+    if params.positives == 0 || params.negatives == 0 {
+        let (p, n) = (params.positives, params.negatives);
+        return error(format!("`positives` is `{p}` and `negatives` `{n}`, expected at least 1"));
+    }
+    if !(params.temperature >= TEMPERATURE_MIN && params.temperature.is_finite()) {
+        let t = params.temperature;
+        return error(format!("`temperature` is `{t}`, expected at least {TEMPERATURE_MIN}"));
+    }
+    if params.cluster_weight > 0.0 && (params.n_clusters == 0 || params.outsiders == 0) {
+        return error(
+            "`n_clusters` and `outsiders` must be at least 1 with `cluster_weight` above 0".to_owned(),
+        );
+    }
+    if params.encoder == Encoder::Bag {
+        if !(1..=BITS_MAX).contains(&params.bag_bits) {
+            return error(format!("`bag_bits` is `{}`, expected 1 to {BITS_MAX}", params.bag_bits));
+        }
+        if params.bag_width == 0 || !(params.bag_sd > 0.0 && params.bag_sd.is_finite()) {
+            return error("`bag_width` must be at least 1 and `bag_sd` positive".to_owned());
+        }
+    }
+    if !(params.cost_rate >= 0.0 && params.cost_rate.is_finite()) {
+        return error(format!("`cost_rate` is `{}`, expected 0 or a positive number", params.cost_rate));
+    }
+    Ok(())
+}
+
+/// `score - rate * cost`; where the cost of a cell is not known, the cell is missing unless `rate` is 0.
+fn adjusted(score: &Cells, cost_usd: &Cells, rate: f32) -> Cells {
+    if rate == 0.0 {
+        return score.clone();
+    }
+    let values = score.values().iter().zip(cost_usd.values()).map(|(s, c)| s - rate * c).collect();
+    Cells::from_vec(score.n_rows(), score.n_cols(), values)
+}
+
+/// The features over their lengths, as k-means wants them.
+fn unit_rows(features: &FeatureMatrix) -> FeatureMatrix {
+    let mut units = features.clone();
+    for row in 0..units.n_rows() {
+        let norm = units.row(row).iter().map(|x| x * x).sum::<f32>().sqrt();
+        if norm > 0.0 {
+            units.row_mut(row).iter_mut().for_each(|x| *x /= norm);
+        }
+    }
+    units
+}
+
+fn bag_vocabulary(params: &Params, context: &FitContext<'_>) -> Option<BagVocabulary> {
+    let texts = || context.train.prompts();
+    (params.encoder == Encoder::Bag).then(|| BagVocabulary::fit(&texts(), params.bag_bits))
+}
+
+fn bag_rows(vocabulary: &BagVocabulary, context: &FitContext<'_>) -> BagRows {
+    let mut rows = BagRows::default();
+    context.train.queries.iter().for_each(|query| rows.push(vocabulary.grams(&query.prompt)));
+    rows
+}

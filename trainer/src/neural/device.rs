@@ -1,0 +1,124 @@
+//! Which engine runs where.
+
+use super::cpu::CpuEngine;
+use super::engine::Engine;
+use super::network::{Network, Parameter};
+use super::optim::AdamW;
+use crate::method::{Device, FitError};
+
+/// The engine of a device.
+///
+/// # Errors
+/// If the device cannot be used; see [`probe`].
+pub fn engine(
+    device: Device,
+    network: Network,
+    parameters: Vec<Parameter>,
+    optimizer: AdamW,
+) -> Result<Box<dyn Engine>, FitError> {
+    probe(device)?;
+    match device {
+        Device::Cpu => Ok(Box::new(CpuEngine::new(network, parameters, optimizer))),
+        Device::Cuda => cuda::engine(network, parameters, optimizer),
+    }
+}
+
+/// Whether a device can be used at all, asked before anything is trained.
+///
+/// # Errors
+/// If this build has no support for it, or the machine has no usable driver or device; one line.
+pub fn probe(device: Device) -> Result<(), FitError> {
+    match device {
+        Device::Cpu => Ok(()),
+        Device::Cuda => cuda::probe(),
+    }
+}
+
+fn unusable(reason: String) -> FitError {
+    FitError::Device { device: "cuda", reason }
+}
+
+#[cfg(not(feature = "cuda"))]
+mod cuda {
+    use super::*;
+
+    pub(super) fn probe() -> Result<(), FitError> {
+        let reason = "this build has no CUDA support; build with `--features cuda`, or use `cpu`";
+        Err(unusable(reason.to_owned()))
+    }
+
+    pub(super) fn engine(_: Network, _: Vec<Parameter>, _: AdamW) -> Result<Box<dyn Engine>, FitError> {
+        Err(unusable("this build has no CUDA support".to_owned()))
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use super::super::autodiff::AutodiffEngine;
+    use super::*;
+    use burn::backend::Autodiff;
+    use burn_cuda::{Cuda, CudaDevice};
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// Driver, device, then a first product: burn panics where any of them is missing, so each is asked for
+    /// before it is used and the last one under a guard.
+    pub(super) fn probe() -> Result<(), FitError> {
+        // cudarc panics when a library cannot be opened; these two ask first.
+        #[expect(unsafe_code, reason = "cudarc marks opening a shared library unsafe")]
+        // SAFETY: only the system's own driver and compiler libraries are opened, and kept open.
+        let (driver, compiler) =
+            unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+        if !driver {
+            return Err(unusable("no NVIDIA driver was found (libcuda cannot be opened)".to_owned()));
+        }
+        if !compiler {
+            return Err(unusable("no NVRTC library was found; install the CUDA runtime".to_owned()));
+        }
+        match cudarc::driver::result::init().and_then(|()| cudarc::driver::result::device::get_count()) {
+            Ok(0) => return Err(unusable("the driver reports no device".to_owned())),
+            Ok(_) => {}
+            Err(error) => return Err(unusable(format!("the driver does not start: {error}"))),
+        }
+        guarded(|| {
+            let ones = burn::tensor::Tensor::<Cuda, 2>::ones([2, 2], &CudaDevice::default());
+            ones.clone().matmul(ones).into_data();
+        })
+    }
+
+    pub(super) fn engine(
+        network: Network,
+        parameters: Vec<Parameter>,
+        optimizer: AdamW,
+    ) -> Result<Box<dyn Engine>, FitError> {
+        let device = CudaDevice::default();
+        Ok(Box::new(AutodiffEngine::<Autodiff<Cuda>>::new(network, parameters, optimizer, device)))
+    }
+
+    /// Runs a computation that panics where the GPU is not usable, and says so in one line instead.
+    fn guarded(compute: impl FnOnce()) -> Result<(), FitError> {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let outcome = catch_unwind(AssertUnwindSafe(compute));
+        std::panic::set_hook(hook);
+        outcome.map_err(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown reason");
+            let line = text.lines().next().unwrap_or_default();
+            unusable(format!("a first computation failed: {line}"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_always_works_and_a_missing_gpu_is_one_line() {
+        assert!(probe(Device::Cpu).is_ok());
+        if let Err(error) = probe(Device::Cuda) {
+            let line = error.to_string();
+            assert!(line.starts_with("cannot use device `cuda`: ") && !line.contains('\n'), "{line}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Training of networks: losses, engines, optimisers, the loop, checkpoints.
+//!
+//! Two [`Engine`]s take the same steps. [`CpuEngine`] computes losses and gradients by hand and updates
+//! the weights in one pass; it is what the processor runs. [`AutodiffEngine`] is written in burn, generic
+//! over the backend; it runs on a GPU, and on burn's processor backend it is the reference the other one is
+//! tested against. All random choices of a step (which arms, which cluster mates) are made beforehand, in
+//! [`Targets`], so that both engines see the same batch.
+//!
+//! This is the only module that names burn.
+
+mod autodiff;
+mod bag;
+mod checkpoint;
+mod cpu;
+mod device;
+mod engine;
+mod epochs;
+mod judge;
+mod learner;
+mod losses;
+mod network;
+mod optim;
+mod product;
+mod targets;
+mod two_phase;
+
+pub use autodiff::AutodiffEngine;
+pub use bag::{BagRows, TrainableBag};
+pub use checkpoint::Checkpoint;
+pub use cpu::CpuEngine;
+pub use device::{engine, probe};
+pub use engine::Engine;
+pub use epochs::{Learner, Run, Sampler, Schedule, run};
+pub use judge::Judge;
+pub use learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
+pub use network::{HeadShape, LayerShape, Network, Parameter};
+pub use optim::AdamW;
+pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
+pub use two_phase::{BagRecipe, Recipe, Trained, fit};

@@ -1,0 +1,86 @@
+//! Matrix products of training: a checked door to the gemm crate.
+
+use gemm::Parallelism;
+
+/// A matrix laid over a slice, row-major, or its transpose.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct View<'a> {
+    values: &'a [f32],
+    n_rows: usize,
+    n_cols: usize,
+    strides: (isize, isize),
+}
+
+impl<'a> View<'a> {
+    /// `values` as `(n_rows, n_cols)`.
+    pub(super) fn new(values: &'a [f32], n_rows: usize, n_cols: usize) -> Self {
+        assert_eq!(values.len(), n_rows * n_cols, "view: length must be n_rows * n_cols");
+        Self { values, n_rows, n_cols, strides: (n_cols as isize, 1) }
+    }
+
+    /// Rows and columns exchanged.
+    pub(super) fn transposed(self) -> Self {
+        let (rows, cols) = self.strides;
+        Self { n_rows: self.n_cols, n_cols: self.n_rows, strides: (cols, rows), ..self }
+    }
+}
+
+/// `out = a b`, or `out += a b` where `add`; `out` is row-major `(a.n_rows, b.n_cols)`.
+///
+/// One thread: a step of these sizes spends more CPU time on handing out work than it saves, and the
+/// result does not depend on the number of threads.
+pub(super) fn product(a: View<'_>, b: View<'_>, out: &mut [f32], add: bool) {
+    let (m, k, n) = (a.n_rows, a.n_cols, b.n_cols);
+    assert_eq!(k, b.n_rows, "product: inner sizes");
+    assert_eq!(out.len(), m * n, "product: length of the result");
+    if k == 0 && !add {
+        out.fill(0.0);
+    }
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    #[expect(unsafe_code, reason = "gemm takes pointers; every length is checked by View::new and above")]
+    // SAFETY: `a` and `b` cover m*k and k*n values with strides inside them, `out` holds m*n values and is
+    // borrowed mutably, so it overlaps neither.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            add,
+            a.values.as_ptr(),
+            a.strides.1,
+            a.strides.0,
+            b.values.as_ptr(),
+            b.strides.1,
+            b.strides.0,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_a_matrix_and_a_transpose_checked_by_hand() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let b = [1.0, 0.0, 2.0, -1.0, 1.0, 0.0];
+        let mut out = vec![9.0; 4];
+        // (2, 3) x (2, 3)^T
+        product(View::new(&a, 2, 3), View::new(&b, 2, 3).transposed(), &mut out, false);
+        assert_eq!(out, [7.0, 1.0, 16.0, 1.0]);
+        product(View::new(&a, 3, 2).transposed(), View::new(&b, 3, 2), &mut out, true);
+        // (2, 3) x (3, 2) = [[1+6+5, 0-3+0], [2+8+6, 0-4+0]]
+        assert_eq!(out, [19.0, -2.0, 32.0, -3.0]);
+    }
+}

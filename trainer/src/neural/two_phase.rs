@@ -1,0 +1,212 @@
+//! How every network method is fitted: choose the number of steps on a validation slice, then refit.
+//!
+//! 1. *select*: train on the rows outside the slice, keep the weights that judge best on it.
+//! 2. Fit the line from raw outputs to scores on the slice, with those weights.
+//! 3. *refit* (optional): train from the start on every row for the chosen number of steps.
+
+use super::bag::{BagRows, TrainableBag};
+use super::checkpoint::Checkpoint;
+use super::device;
+use super::epochs::{Run, Sampler, Schedule, run};
+use super::judge::Judge;
+use super::learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
+use super::network::{Network, Parameter};
+use super::optim::AdamW;
+use crate::calibration;
+use crate::method::{FitContext, FitError, Fitted};
+use crate::validation::{self, Slice};
+use routewright_data::Cells;
+use routewright_policy::Batch;
+use routewright_policy::forms::{Calibration, CostModel};
+
+/// A bag of n-grams in front of the network.
+#[derive(Debug)]
+pub struct BagRecipe<'a> {
+    /// N-grams of every query of the train table.
+    pub rows: &'a BagRows,
+    /// Rows of the table.
+    pub n_buckets: usize,
+    /// Standard deviation of the table at the start.
+    pub sd: f32,
+    /// Its own learning rate and decay.
+    pub optimizer: AdamW,
+}
+
+/// What a method asks for.
+pub struct Recipe<'a> {
+    /// Name of the method, for errors.
+    pub method: &'static str,
+    /// Sizes of the network.
+    pub network: Network,
+    /// Optimiser of the network.
+    pub optimizer: AdamW,
+    /// In front of the network; features of the context where `None`.
+    pub bag: Option<BagRecipe<'a>>,
+    /// Length of the run.
+    pub schedule: Schedule,
+    /// Queries a step.
+    pub batch: usize,
+    /// Items a source is dealt in an epoch; 0 for every row once.
+    pub per_source: usize,
+    /// Share of the queries in the validation slice.
+    pub valid_share: f64,
+    /// Whether to train on every row in the end.
+    pub refit: bool,
+    /// What is judged on the slice, by which labels, averaged how.
+    pub criterion: Criterion,
+    /// Labels `(n_queries, n_arms)` choices are judged by.
+    pub judged: &'a Cells,
+    /// Standard deviation of the noise added to inputs in training.
+    pub noise: f32,
+    /// Makes the targets of a batch of rows.
+    pub targets: &'a MakeTargets<'a>,
+    /// Where to resume from.
+    pub checkpoint: Checkpoint,
+}
+
+impl std::fmt::Debug for Recipe<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recipe")
+            .field("method", &self.method)
+            .field("network", &self.network)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Recipe<'_> {
+    fn check(&self) -> Result<(), FitError> {
+        let method = self.method;
+        let error = |reason: String| Err(FitError::Params { method, reason });
+        if self.network.dim == 0 {
+            let reason = "the features have width 0; choose another featurizer".to_owned();
+            return Err(FitError::Log { method, reason });
+        }
+        if self.network.layers.iter().any(|layer| layer.width == 0) {
+            return error("a layer has width `0`, expected at least 1".to_owned());
+        }
+        let rate = self.optimizer.rate;
+        if !(rate > 0.0 && rate < 10.0) {
+            return error(format!("`rate` is `{rate}`, expected a number above 0 and below 10"));
+        }
+        if !(0.0..1.0).contains(&self.valid_share) {
+            let share = self.valid_share;
+            return error(format!("`valid_share` is `{share}`, expected a number in [0, 1)"));
+        }
+        if !(self.noise >= 0.0 && self.noise.is_finite()) {
+            return error(format!("`noise` is `{}`, expected 0 or a positive number", self.noise));
+        }
+        if self.schedule.steps == 0 {
+            return error("`steps` is `0`, expected at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What was learned.
+#[derive(Debug)]
+pub struct Trained {
+    /// Weights of the network.
+    pub parameters: Vec<Parameter>,
+    /// Rows of the bag, where there is one.
+    pub bag: Option<Vec<f32>>,
+    /// Line from raw outputs to scores, fitted on the slice.
+    pub calibration: Calibration,
+    /// Chosen number of steps.
+    pub steps: u64,
+    /// Judgement of the slice at that step.
+    pub validation: f64,
+}
+
+impl Trained {
+    /// Writes what was chosen on the validation slice into the figures of a fit.
+    pub fn record(&self, fitted: &mut Fitted, name: &str, value: f64) {
+        fitted.metrics.insert("steps".to_owned(), self.steps as f64);
+        if value.is_finite() {
+            fitted.metrics.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// Fits a recipe.
+///
+/// # Errors
+/// If the device cannot be used, training diverges, or a checkpoint cannot be read or written.
+pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, FitError> {
+    device::probe(context.device)?;
+    recipe.check()?;
+    let slice = validation::slice(context.train, context.seed, recipe.valid_share);
+    let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
+    let selected = phase(recipe, context, &slice, &judge, "select", recipe.schedule)?;
+    let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
+    let calibration = calibrate(recipe, context, &slice, &parameters, bag.as_ref());
+    if recipe.refit {
+        let all: Vec<usize> = (0..context.train.n_queries()).collect();
+        let slice = Slice { fit: all, valid: slice.valid };
+        let schedule = Schedule { steps: selected.best_step, judged: false, ..recipe.schedule };
+        let refitted = phase(recipe, context, &slice, &judge, "refit", schedule)?;
+        (parameters, bag) = unpacked(recipe, &refitted)?;
+    }
+    let (steps, validation) = (selected.best_step, selected.best_score);
+    Ok(Trained { parameters, bag, calibration, steps, validation })
+}
+
+fn phase(
+    recipe: &Recipe<'_>,
+    context: &FitContext<'_>,
+    slice: &Slice,
+    judge: &Judge,
+    name: &'static str,
+    schedule: Schedule,
+) -> Result<Run, FitError> {
+    let seed = context.seed;
+    let parameters = recipe.network.init(seed);
+    let encoder = match &recipe.bag {
+        None => Encoder::Frozen(context.features),
+        Some(bag) => {
+            let dim = recipe.network.dim;
+            let table = TrainableBag::new(bag.n_buckets, dim, bag.sd, bag.optimizer, seed);
+            Encoder::Bag(Box::new(table), bag.rows)
+        }
+    };
+    let mut learner = NetworkLearner {
+        network: recipe.network.clone(),
+        engine: device::engine(context.device, recipe.network.clone(), parameters, recipe.optimizer)?,
+        encoder,
+        sampler: Sampler::new(context.train, &slice.fit, recipe.per_source, recipe.batch, seed),
+        targets: recipe.targets,
+        valid: &slice.valid,
+        judge,
+        criterion: recipe.criterion,
+        noise: recipe.noise,
+        seed,
+    };
+    run(recipe.method, name, &mut learner, &schedule, &recipe.checkpoint, context.progress)
+}
+
+fn unpacked(recipe: &Recipe<'_>, run: &Run) -> Result<(Vec<Parameter>, Option<Vec<f32>>), FitError> {
+    unpack(&recipe.network, &run.best)
+        .map_err(|error| FitError::Numeric { method: recipe.method, reason: error.to_string() })
+}
+
+fn calibrate(
+    recipe: &Recipe<'_>,
+    context: &FitContext<'_>,
+    slice: &Slice,
+    parameters: &[Parameter],
+    bag: Option<&Vec<f32>>,
+) -> Calibration {
+    let inputs = match (&recipe.bag, bag) {
+        (Some(spec), Some(table)) => {
+            let mut bag = TrainableBag::new(spec.n_buckets, recipe.network.dim, 1.0, spec.optimizer, 0);
+            bag.set_table(table.clone());
+            Encoder::Bag(Box::new(bag), spec.rows).inputs(&slice.valid)
+        }
+        _ => context.features.select_rows(&slice.valid),
+    };
+    let cost = CostModel::constant(vec![f32::NAN; recipe.network.n_arms]);
+    let predictor = recipe.network.predictor(parameters, Calibration::default(), cost);
+    let labels = context.train.score.select_rows(&slice.valid);
+    predictor
+        .predict(&Batch::of(&inputs))
+        .map_or_else(|_| Calibration::default(), |p| calibration::within_queries(&p.score, &labels))
+}
