@@ -4,8 +4,8 @@
 //! makes features once ([`train::Prepared`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
-mod calibration;
 pub mod calibrate;
+mod calibration;
 pub mod clustering;
 pub mod compare;
 pub mod evaluate;
