@@ -86,8 +86,9 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
     headline_table(&mut out, judged);
     if let Some(svg) = cost_score_svg(judged)? {
         out += "<h2>Score over cost</h2>\n";
-        let caption = "Lines are hulls: drawing between two of its points, a policy reaches everything under \
-                       its line. The dot is the policy as it decides by default. Up and to the left is better.";
+        let caption = "Lines are hulls: drawing between two of its points, a policy reaches everything \
+                       under its line. The dot is the policy as it decides by default. Up and to the left \
+                       is better.";
         figure(&mut out, &svg, "score over cost", caption);
     }
     out += "<h2>Which arms are called</h2>\n";
