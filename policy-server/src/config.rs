@@ -250,7 +250,11 @@ impl ServerConfig {
             Err(ConfigError::Value { key: key.to_owned(), value, expected: expected.to_owned() })
         };
         if let Some(admin) = self.admin_listen.filter(|admin| !admin.ip().is_loopback()) {
-            return value("server.admin_listen", admin.to_string(), "a loopback address such as 127.0.0.1:8081");
+            return value(
+                "server.admin_listen",
+                admin.to_string(),
+                "a loopback address such as 127.0.0.1:8081",
+            );
         }
         if let Some(name) = self.policies.iter().filter_map(|p| p.name.as_deref()).find(|n| !is_name(n)) {
             return value("policies", name.to_owned(), NAME_RULE);

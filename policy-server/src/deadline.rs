@@ -23,7 +23,11 @@ pub(crate) fn default_decision(
         n_arms,
         score: vec![0.0; n_arms],
         score_se: None,
-        cost_usd: policy.arms.iter().map(|arm| arm.price.mean_cost_usd.map_or(f32::NAN, |c| c as f32)).collect(),
+        cost_usd: policy
+            .arms
+            .iter()
+            .map(|arm| arm.price.mean_cost_usd.map_or(f32::NAN, |c| c as f32))
+            .collect(),
         neighborhoods: None,
     };
     // The selector's own choice among these flat scores is not used; the check of the request is.

@@ -60,9 +60,7 @@ impl Code {
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "body_too_large"),
             Self::BatchTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "batch_too_large"),
-            Self::NoEligibleCandidate => {
-                (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate")
-            }
+            Self::NoEligibleCandidate => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate"),
             Self::ReloadFailed => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "reload_failed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),

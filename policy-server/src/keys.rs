@@ -31,7 +31,9 @@ pub enum KeyError {
         reason: String,
     },
     /// A key from the environment is not one of ours.
-    #[error("an API key of the environment is not `sk-rw-<public id>-<secret>`; make one with `routewright serve --new-key NAME`")]
+    #[error(
+        "an API key of the environment is not `sk-rw-<public id>-<secret>`; make one with `routewright serve --new-key NAME`"
+    )]
     Shape,
     /// The system gave no random bytes.
     #[error("cannot make a key: the system gave no random bytes: {reason}")]

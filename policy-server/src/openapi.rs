@@ -53,7 +53,8 @@ fn operation(row: &Row) -> Value {
         replies.insert(status, json!({ "description": description, "content": content("Error") }));
     }
     operation.insert("responses".to_owned(), Value::Object(replies));
-    let security = if row.access == Access::Open { json!([]) } else { json!([{ "bearer": [] }, { "header": [] }]) };
+    let security =
+        if row.access == Access::Open { json!([]) } else { json!([{ "bearer": [] }, { "header": [] }]) };
     operation.insert("security".to_owned(), security);
     Value::Object(operation)
 }

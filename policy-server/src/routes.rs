@@ -228,7 +228,8 @@ pub(crate) fn router(admin: bool) -> Router<Arc<App>> {
     let rows = TABLE.iter().filter(|row| (row.access == Access::Admin) == admin);
     // The probes answer on both listeners: an orchestrator may only see one of them.
     let probes = TABLE.iter().filter(|row| admin && row.access == Access::Open);
-    let router = rows.chain(probes).fold(Router::new(), |router, row| router.route(row.path, (row.handler)()));
+    let router =
+        rows.chain(probes).fold(Router::new(), |router, row| router.route(row.path, (row.handler)()));
     router.fallback(handlers::fallback::not_found).method_not_allowed_fallback(handlers::fallback::method)
 }
 

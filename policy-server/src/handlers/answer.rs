@@ -8,7 +8,7 @@ use crate::query::Query;
 use crate::stages::{self, Staged};
 use crate::state::{App, Served};
 use crate::wire::{
-    ActionBody, CandidateBody, DecisionBody, ExplorationBody, Explain, FlipBody, NeighborBody, PolicyBody,
+    ActionBody, CandidateBody, DecisionBody, Explain, ExplorationBody, FlipBody, NeighborBody, PolicyBody,
     SessionBody, TimingsBody,
 };
 use axum::http::{HeaderName, HeaderValue};
@@ -141,11 +141,7 @@ pub(super) fn describe<'a>(
         object: "routing.decision",
         id,
         created: unix_seconds(),
-        policy: PolicyBody {
-            name: &served.name,
-            version: &served.version,
-            digest: &served.policy.digest,
-        },
+        policy: PolicyBody { name: &served.name, version: &served.version, digest: &served.policy.digest },
         action: ActionBody { kind: "model", model: model(decision.arm) },
         fallbacks: fallbacks(served, query, decision).into_iter().map(model).collect(),
         candidates: explained.then(candidates),
