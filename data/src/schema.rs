@@ -208,9 +208,9 @@ const PROMPT: Column =
 /// How each model did on each query.
 pub static OUTCOME: LogSchema = LogSchema {
     name: "outcome log",
-    doc: "One row says what one model did on one query. A model that was not tried on a query has no row there, \
-          or a row whose score is null: such missing cells are normal, and so are missing costs and prompts that \
-          repeat under different query ids.",
+    doc: "One row says what one model did on one query. A model that was not tried on a query has no row \
+          there, or a row whose score is null: such missing cells are normal, and so are missing costs and \
+          prompts that repeat under different query ids.",
     columns: &[
         QUERY_ID,
         SPLIT,
@@ -254,8 +254,8 @@ pub static PAIR: LogSchema = LogSchema {
 pub static DECISION: LogSchema = LogSchema {
     name: "decision log",
     doc: "One row says what a policy decided on one request. The lists `candidates`, `propensities`, \
-          `predicted_score` and `predicted_cost_usd` have the same length and order. What became of a decision \
-          stands in the feedback log.",
+          `predicted_score` and `predicted_cost_usd` have the same length and order. What became of a \
+          decision stands in the feedback log.",
     columns: &[
         col("decision_id", Text, Required, "", "Key of the decision, unique for ever."),
         col("timestamp_ms", TimestampMs, Required, "ms since 1970-01-01 UTC", "When it was decided."),
@@ -314,9 +314,9 @@ pub fn render_markdown() -> String {
     let mut out = String::from(
         "# Formats\n\n\
          Made from `data/src/schema.rs`; `ROUTEWRIGHT_REGENERATE=1 cargo test` writes it anew.\n\n\
-         Every log is a Parquet file, or a directory of such files read in the order of their names. Columns may \
-         stand in any order and more columns than these may be there. Parquet compression may be zstd, snappy or \
-         none.\n",
+         Every log is a Parquet file, or a directory of such files read in the order of their names. Columns \
+         may stand in any order and more columns than these may be there. Parquet compression may be zstd, \
+         snappy or none.\n",
     );
     for schema in ALL {
         let mut title = schema.name.to_owned();

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
     name: "arena",
-    title: "pairwise votes: model_a, model_b, winner (or winner_model_a, .._b, winner_tie), prompt or conversation_a",
+    title: "pairwise votes: model_a, model_b, winner (or winner_model_a, ..), prompt or conversation_a",
     log: "pair log",
     run,
 };

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
     name: "litellm",
-    title: "LiteLLM spend logs: model, spend, tokens, startTime, endTime, messages, response (json, jsonl, csv)",
+    title: "LiteLLM spend logs: model, spend, tokens, startTime, endTime, messages, response",
     log: "outcome log",
     run,
 };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
     name: "long",
-    title: "one record a query and model, in our column names (csv, jsonl, parquet); --map score=grade renames",
+    title: "one record a query and model, in our column names; --map score=grade renames",
     log: "outcome log",
     run,
 };

@@ -13,8 +13,8 @@ pub(super) fn parsed(value: &Value) -> Cow<'_, Value> {
     }
 }
 
-/// The prompt of a list of chat messages: the texts of all that are not the assistant's or a tool's, joined by
-/// an empty line. `None` when there is no such text.
+/// The prompt of a list of chat messages: the texts of all that are not the assistant's or a tool's, joined
+/// by an empty line. `None` when there is no such text.
 pub(super) fn prompt(messages: &Value) -> Option<String> {
     join(messages, |role| !matches!(role, "assistant" | "tool" | "function"))
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
     name: "routerbench",
-    title: "RouterBench's wide form: prompt, eval_name, and per model its score, |total_cost, |model_response",
+    title: "RouterBench's wide form: prompt, eval_name, and a model's score, |total_cost, |model_response",
     log: "outcome log",
     run,
 };

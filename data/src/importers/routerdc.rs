@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
     name: "routerdc",
-    title: "RouterDC's JSON: a list of {question, scores: {model: score}, cluster_id}; source and split by file name",
+    title: "RouterDC's JSON: a list of {question, scores, cluster_id}; source and split by file name",
     log: "outcome log",
     run,
 };

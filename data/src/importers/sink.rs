@@ -138,7 +138,8 @@ impl<'a, R: crate::log::LogRow> Sink<'a, R> {
 }
 
 impl Sink<'_, OutcomeRow> {
-    /// Scales and checks a row, fills in what the options say, and writes it. An empty `query_id` is assigned.
+    /// Scales and checks a row, fills in what the options say, and writes it. An empty `query_id` is
+    /// assigned.
     pub(super) fn push(&mut self, record: &Record, mut row: OutcomeRow) -> Result<(), ImportError> {
         for (name, text) in [("prompt", &row.prompt), ("model", &row.model)] {
             if text.is_empty() {

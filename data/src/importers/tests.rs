@@ -82,12 +82,13 @@ fn the_long_form_is_read_from_csv_with_a_map() {
 #[test]
 fn the_long_form_is_the_same_from_every_format() {
     let case = Case::new();
-    let jsonl = "{\"prompt\": \"p\", \"model\": \"m\", \"score\": 0.5}\n\n{\"prompt\": \"q\", \"model\": \"m\", \"score\": 1}\n";
-    case.import("long", "in.jsonl", jsonl).unwrap();
+    let items =
+        [r#"{"prompt": "p", "model": "m", "score": 0.5}"#, r#"{"prompt": "q", "model": "m", "score": 1}"#];
+    case.import("long", "in.jsonl", items.join("\n\n")).unwrap();
     let digest = case.table().digest();
-    let list = "[{\"prompt\": \"p\", \"model\": \"m\", \"score\": 0.5}, {\"prompt\": \"q\", \"model\": \"m\", \"score\": 1}]";
+    let list = format!("[{}]", items.join(", "));
     for (file, text) in [
-        ("in.json", list.to_owned()),
+        ("in.json", list.clone()),
         ("data.json", format!("{{\"data\": {list}}}")),
         ("in.tsv", "prompt\tmodel\tscore\np\tm\t0.5\nq\tm\t1\n".to_owned()),
     ] {
@@ -166,7 +167,8 @@ fn scores_are_scaled_and_binarized_where_asked() {
 #[test]
 fn routerbench_is_read_from_csv_and_parquet() {
     let case = Case::new();
-    let header = "sample_id,prompt,eval_name,m/1,n,m/1|model_response,m/1|total_cost,n|total_cost,oracle_model_to_route_to";
+    let header =
+        "sample_id,prompt,eval_name,m/1,n,m/1|model_response,m/1|total_cost,n|total_cost,oracle_model";
     let csv =
         format!("{header}\nmmlu.1,What?,mmlu,1.0,0.0,A,0.001,2e-05,n\nmbpp.7,Write.,mbpp,,True,x,0.002,,n\n");
     let summary = case.import("routerbench", "in.csv", csv).unwrap();
@@ -288,7 +290,8 @@ fn litellm_spend_logs_with_a_mapped_score() {
        "messages": [{"role": "user", "content": "Hi"}], "metadata": {"grade": 0.5},
        "response": {"choices": [{"message": {"content": "Hello"}}]}},
       {"request_id": "2", "model": "gpt-x", "spend": 0.1, "messages": {}, "metadata": {}},
-      {"request_id": "3", "model": "gpt-x", "spend": 0, "status": "failure", "messages": [{"role": "user", "content": "x"}]}
+      {"request_id": "3", "model": "gpt-x", "spend": 0, "status": "failure",
+       "messages": [{"role": "user", "content": "x"}]}
     ]"#;
     let summary = case.import("litellm", "in.json", json).unwrap();
     assert_eq!(
@@ -301,7 +304,8 @@ fn litellm_spend_logs_with_a_mapped_score() {
     assert_eq!(case.texts("response"), [Some("Hello".to_owned())]);
     // A CSV export holds the objects as JSON texts; without a map there is no score.
     let case = Case::new();
-    let csv = "request_id,model,spend,messages,metadata\n1,m,0.5,\"[{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"Hi\"\"}]\",{}\n";
+    let messages = r#"[{""role"": ""user"", ""content"": ""Hi""}]"#;
+    let csv = format!("request_id,model,spend,messages,metadata\n1,m,0.5,\"{messages}\",{{}}\n");
     case.import("litellm", "in.csv", csv).unwrap();
     let table = case.table();
     assert_eq!((table.queries[0].prompt.as_str(), table.score.get(0, 0)), ("Hi", None));

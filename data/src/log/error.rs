@@ -94,7 +94,8 @@ pub enum LogError {
     },
     /// A split was asked for, and the log assigns none.
     #[error(
-        "`{path}` has no column `split`, so split `{split}` cannot be read; assign splits with `routewright data split`"
+        "`{path}` has no column `split`, so split `{split}` cannot be read; \
+         assign splits with `routewright data split`"
     )]
     NoSplits {
         /// The log.

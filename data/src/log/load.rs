@@ -54,7 +54,8 @@ struct Loading {
 impl OutcomeTable {
     /// Reads an outcome log: a Parquet file or a directory of them.
     ///
-    /// Models are sorted by name, queries stand in order of first appearance, cells without a row are missing.
+    /// Models are sorted by name, queries stand in order of first appearance, cells without a row are
+    /// missing.
     /// A query none of whose rows is of a model asked for is left out.
     ///
     /// # Errors

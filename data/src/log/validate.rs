@@ -2,8 +2,8 @@
 //!
 //! One pass checks every cell and keeps two hashes of 8 bytes a row: of the key of the row, and of query id
 //! and content (prompt, split) together. Keys that occur twice and queries with two contents show up when the
-//! hashes are sorted; only then a second pass finds their rows, and compares the texts themselves. Ten million
-//! rows take about 200 MB, whatever their texts.
+//! hashes are sorted; only then a second pass finds their rows, and compares the texts themselves. Ten
+//! million rows take about 200 MB, whatever their texts.
 
 use super::complaints::{Complaint, Complaints, Severity};
 use super::reader::structural_faults;

@@ -19,8 +19,8 @@ const ZSTD_LEVEL: i32 = 3;
 /// How a log is laid out on disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteOptions {
-    /// `None`: the target is one file. `Some(n)`: the target is a directory to which files `part-00000.parquet`
-    /// and so on of `n` rows are appended; each is published as soon as it is full.
+    /// `None`: the target is one file. `Some(n)`: the target is a directory to which files
+    /// `part-00000.parquet` and so on of `n` rows are appended; each is published as soon as it is full.
     pub rows_per_file: Option<u64>,
 }
 

@@ -320,7 +320,7 @@ impl World {
                     + draft.hidden;
                 let expected_score = 1.0 / (1.0 + (-logit).exp());
                 let mean_tokens = ANSWER_TOKENS[draft.level] * arm.verbosity;
-                // exp(sigma z - sigma^2 / 2) has mean 1: the expected length is `mean_tokens`, up to rounding.
+                // exp(sigma z - sigma^2 / 2) has mean 1: `mean_tokens` is expected, up to rounding.
                 let spread = (ANSWER_SIGMA * normal(rng) - ANSWER_SIGMA * ANSWER_SIGMA / 2.0).exp();
                 let output_tokens = (mean_tokens * spread).round().max(1.0);
                 let cost = |output: f64| {

@@ -95,8 +95,10 @@ const ENGLISH: Language = Language {
             "Explain step by step how {a} relates to {b}, in {n} points.",
         ],
         [
-            "Work through a difficult case that combines {a} and {b}; justify every one of the {n} steps rigorously and discuss the exceptions.",
-            "Write an expert analysis of {a} under unusual constraints, contrast it with {b}, and refute {n} objections in detail.",
+            "Work through a difficult case that combines {a} and {b}; justify every one of the {n} \
+             steps rigorously and discuss the exceptions.",
+            "Write an expert analysis of {a} under unusual constraints, contrast it with {b}, and \
+             refute {n} objections in detail.",
         ],
     ],
     audiences: ["for a child", "for an exam", "for my manager", "for a newspaper", "for myself"],
@@ -176,8 +178,10 @@ const GERMAN: Language = Language {
             "Schritt für Schritt erklären, in {n} Punkten: {a}; {b}.",
         ],
         [
-            "Ein schwieriger Fall, der beides verbindet: {a}; {b}. Bitte jeden der {n} Schritte streng begründen und die Ausnahmen erörtern.",
-            "Eine fachkundige Analyse unter ungewöhnlichen Bedingungen: {a}. Abgrenzung dazu: {b}. Bitte {n} Einwände ausführlich widerlegen.",
+            "Ein schwieriger Fall, der beides verbindet: {a}; {b}. Bitte jeden der {n} Schritte streng \
+             begründen und die Ausnahmen erörtern.",
+            "Eine fachkundige Analyse unter ungewöhnlichen Bedingungen: {a}. Abgrenzung dazu: {b}. \
+             Bitte {n} Einwände ausführlich widerlegen.",
         ],
     ],
     audiences: [
@@ -263,8 +267,10 @@ const SPANISH: Language = Language {
             "Explica paso a paso la relación entre {a} y {b}, en {n} puntos.",
         ],
         [
-            "Resuelve un caso difícil que combine {a} y {b}; justifica con rigor cada uno de los {n} pasos y discute las excepciones.",
-            "Escribe un análisis experto sobre {a} en condiciones inusuales, compáralo con {b} y refuta {n} objeciones en detalle.",
+            "Resuelve un caso difícil que combine {a} y {b}; justifica con rigor cada uno de los {n} \
+             pasos y discute las excepciones.",
+            "Escribe un análisis experto sobre {a} en condiciones inusuales, compáralo con {b} y refuta \
+             {n} objeciones en detalle.",
         ],
     ],
     audiences: ["para un niño", "para un examen", "para mi jefa", "para un periódico", "para mí"],
@@ -363,8 +369,10 @@ const RUSSIAN: Language = Language {
         ["Что такое {a}?", "Дай краткое определение: {a}."],
         ["Сравни и приведи примеры ({n}): {a}; {b}.", "Объясни по шагам, в {n} пунктах: {a}; {b}."],
         [
-            "Разбери трудный случай, где сочетаются {a} и {b}; строго обоснуй каждый из шагов ({n}) и обсуди исключения.",
-            "Напиши экспертный анализ при необычных условиях: {a}. Для сравнения: {b}. Подробно опровергни возражения ({n}).",
+            "Разбери трудный случай, где сочетаются {a} и {b}; строго обоснуй каждый из шагов ({n}) и \
+             обсуди исключения.",
+            "Напиши экспертный анализ при необычных условиях: {a}. Для сравнения: {b}. Подробно \
+             опровергни возражения ({n}).",
         ],
     ],
     audiences: ["для ребёнка", "для экзамена", "для начальника", "для газеты", "для себя"],
@@ -444,8 +452,10 @@ const FRENCH: Language = Language {
             "Explique pas à pas le lien entre {a} et {b}, en {n} points.",
         ],
         [
-            "Traite un cas difficile qui réunit {a} et {b} ; justifie rigoureusement chacune des {n} étapes et discute les exceptions.",
-            "Rédige une analyse experte dans des conditions inhabituelles : {a}. À comparer : {b}. Réfute {n} objections en détail.",
+            "Traite un cas difficile qui réunit {a} et {b} ; justifie rigoureusement chacune des {n} \
+             étapes et discute les exceptions.",
+            "Rédige une analyse experte dans des conditions inhabituelles : {a}. À comparer : {b}. \
+             Réfute {n} objections en détail.",
         ],
     ],
     audiences: ["pour un enfant", "pour un examen", "pour ma cheffe", "pour un journal", "pour moi"],

@@ -1,0 +1,287 @@
+//! `routewright data import|validate|stats|split|simulate`: foreign formats to logs, and logs looked at.
+
+use super::output;
+use clap::{Args, Subcommand};
+use routewright_data::importers::{self, ImportOptions};
+use routewright_data::log::{ValidateOptions, validate};
+use routewright_data::split::{Fractions, SplitRule, split_log};
+use routewright_data::stats::stats;
+use routewright_data::synthetic::{Settings, World};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `data`.
+#[derive(Debug, Args)]
+pub(crate) struct DataCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write a foreign format as a log; without a format, list the formats.
+    Import(Import),
+    /// Check a log row by row; exits 1 when it has errors.
+    Validate(Validate),
+    /// Mean score, cost and coverage per model; best model per source; leakage between splits.
+    Stats(Stats),
+    /// Assign splits by prompt and write them as a column of a new log.
+    Split(Split),
+    /// Write a log of a simulated world whose expected scores and costs are known.
+    Simulate(Simulate),
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`.
+    format: Option<String>,
+    /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json or .parquet.
+    #[arg(value_name = "FILE", requires = "out")]
+    inputs: Vec<PathBuf>,
+    /// Log to write, a Parquet file.
+    #[arg(long, value_name = "LOG")]
+    out: Option<PathBuf>,
+    /// Read a column of ours from a field of theirs, e.g. `score=grade` or `score=metadata.grade`.
+    #[arg(long = "map", value_name = "COLUMN=FIELD", value_parser = pair)]
+    map: Vec<(String, String)>,
+    /// Source of rows that have none.
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
+    /// Split of rows that have none.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Greatest score of the input: scores are divided by it.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    score_max: f64,
+    /// Count every score above 0 as 1 and keep the input's as `soft_score`.
+    #[arg(long)]
+    binarize: bool,
+}
+
+#[derive(Debug, Args)]
+struct Validate {
+    /// Log: a Parquet file or a directory of them.
+    log: PathBuf,
+    /// Complaints of each rule that are shown; the others are counted.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    max: u64,
+}
+
+#[derive(Debug, Args)]
+struct Stats {
+    /// Log: a Parquet file or a directory of them.
+    log: PathBuf,
+    /// Only queries of this split.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Split {
+    /// Log: a Parquet file or a directory of them.
+    log: PathBuf,
+    /// Log to write, a Parquet file.
+    #[arg(long, value_name = "LOG")]
+    out: PathBuf,
+    /// Rule: `random`, `source`, `time` or `arm`.
+    #[arg(long, value_name = "RULE", value_enum, default_value_t = Rule::Random)]
+    by: Rule,
+    /// Sources to keep apart as split `test_ood` (with `--by source`).
+    #[arg(long, value_name = "NAME", value_delimiter = ',', required_if_eq("by", "source"))]
+    sources: Vec<String>,
+    /// Models to keep from train and valid (with `--by arm`).
+    #[arg(long, value_name = "NAME", value_delimiter = ',', required_if_eq("by", "arm"))]
+    models: Vec<String>,
+    /// Shares of train, valid and test.
+    #[arg(long, value_name = "SHARES", value_parser = fractions, default_value = "0.6,0.1,0.3")]
+    shares: Fractions,
+    /// Seed of the assignment.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Rule {
+    Random,
+    Source,
+    Time,
+    Arm,
+}
+
+#[derive(Debug, Args)]
+struct Simulate {
+    /// Log to write, a Parquet file.
+    #[arg(long, value_name = "LOG")]
+    out: PathBuf,
+    /// Number of queries.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    queries: usize,
+    /// Number of models.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    models: usize,
+    /// Share of missing cells, from 0 to below 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
+    missing: f64,
+    /// Spread of the change of abilities over the log; 0 is a world that stands still.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.5)]
+    drift: f64,
+    /// Seed of the world.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// Reads `COLUMN=FIELD`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (column, field) = text.split_once('=').ok_or("expected COLUMN=FIELD, e.g. score=grade")?;
+    Ok((column.trim().to_owned(), field.trim().to_owned()))
+}
+
+/// Reads `TRAIN,VALID,TEST`.
+fn fractions(text: &str) -> Result<Fractions, String> {
+    let shares: Result<Vec<f64>, _> = text.split(',').map(|share| share.trim().parse()).collect();
+    match shares.as_deref() {
+        Ok(&[train, valid, test]) => Fractions::try_new(train, valid, test).map_err(|e| e.to_string()),
+        _ => Err("expected three numbers, e.g. 0.6,0.1,0.3".to_owned()),
+    }
+}
+
+impl DataCommand {
+    /// Runs the action: 0 when it succeeds, 1 when a validated log has errors.
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        match self.action {
+            Action::Import(import) => import.run(json),
+            Action::Validate(validate) => validate.run(json),
+            Action::Stats(stats) => stats.run(json),
+            Action::Split(split) => split.run(json),
+            Action::Simulate(simulate) => simulate.run(json),
+        }
+    }
+}
+
+impl Import {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let (Some(format), Some(out)) = (&self.format, &self.out) else {
+            return list_formats(json);
+        };
+        let options = ImportOptions {
+            map: self.map.into_iter().collect(),
+            source: self.source,
+            split: self.split,
+            score_max: self.score_max,
+            binarize: self.binarize,
+        };
+        let summary = importers::import(format, &self.inputs, out, &options)?;
+        if json {
+            output::say_json(&serde_json::json!({ "log": out, "import": summary }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let (rows, records) = (summary.rows, summary.records);
+        output::say(&format!("wrote `{}`: {rows} rows from {records} records", out.display()));
+        for (reason, n) in summary.skipped {
+            output::tell(&format!("left out {n} records {reason}"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn list_formats(json: bool) -> anyhow::Result<ExitCode> {
+    let rows = importers::ALL.iter();
+    if json {
+        let rows =
+            rows.map(|row| serde_json::json!({ "name": row.name, "title": row.title, "log": row.log }));
+        output::say_json(&rows.collect::<Vec<_>>())?;
+    } else {
+        rows.for_each(|row| output::say(&format!("{:<12} {:<12} {}", row.name, row.log, row.title)));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Validate {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let found = validate(&self.log, &ValidateOptions { per_rule_max: self.max })?;
+        if json {
+            output::say_json(&found)?;
+        } else {
+            for complaint in &found.complaints {
+                output::say(&complaint.to_string());
+            }
+            for (rule, n) in &found.counts {
+                let shown =
+                    found.complaints.iter().filter(|complaint| complaint.rule == *rule).count() as u64;
+                if *n > shown {
+                    output::say(&format!("{rule}: {} more", n - shown));
+                }
+            }
+            let (table, rows, queries, models) = (found.table, found.rows, found.queries, found.models);
+            let held = format!("{table} of {rows} rows, {queries} queries, {models} models");
+            output::say(&format!("{held}: {} errors, {} warnings", found.n_errors, found.n_warnings));
+        }
+        Ok(if found.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+}
+
+impl Stats {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let found = stats(&self.log, self.split.as_deref())?;
+        if json {
+            output::say_json(&found)?
+        } else {
+            output::say(&found.to_string())
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Split {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let fractions = self.shares;
+        let rule = match self.by {
+            Rule::Random => SplitRule::Random(fractions),
+            Rule::Source => SplitRule::BySource { sources: self.sources, fractions },
+            Rule::Time => SplitRule::ByTime(fractions),
+            Rule::Arm => SplitRule::HeldOutArm { models: self.models, fractions },
+        };
+        let summary = split_log(&self.log, &self.out, &rule, self.seed)?;
+        if json {
+            output::say_json(&serde_json::json!({ "log": self.out, "split": summary }))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::say(&format!("wrote `{}`: {} rows", self.out.display(), summary.rows));
+        for (split, count) in summary.splits {
+            output::say(&format!("{split}: {} prompts, {} rows", count.prompts, count.rows));
+        }
+        if summary.rows_left_out > 0 {
+            output::say(&format!("left out {} rows of held-out models", summary.rows_left_out));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Simulate {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        if self.models == 0 {
+            anyhow::bail!("number of models is `0`, expected at least 1");
+        }
+        if !(0.0..1.0).contains(&self.missing) {
+            anyhow::bail!("share of missing cells is `{}`, expected a number in [0, 1)", self.missing);
+        }
+        if !self.drift.is_finite() || self.drift < 0.0 {
+            anyhow::bail!("drift is `{}`, expected a finite number >= 0", self.drift);
+        }
+        let (n_arms, missing, drift) = (self.models, self.missing, self.drift);
+        let world = World::new(Settings { n_arms, missing, drift, ..Settings::default() }, self.seed);
+        let rows = world.write_log(self.queries, &self.out)?;
+        if json {
+            let models: Vec<&str> = world.arms().iter().map(|arm| arm.name.as_str()).collect();
+            let summary = serde_json::json!({
+                "log": self.out, "rows": rows, "queries": self.queries, "models": models,
+            });
+            output::say_json(&summary)?;
+        } else {
+            let (queries, models) = (self.queries, self.models);
+            let path = self.out.display();
+            output::say(&format!("wrote `{path}`: {rows} rows of {queries} queries and {models} models"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
