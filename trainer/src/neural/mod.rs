@@ -37,3 +37,6 @@ pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;
 pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
 pub use two_phase::{BagRecipe, Recipe, Trained, fit};
+
+#[cfg(test)]
+mod tests;
