@@ -23,6 +23,7 @@ mod optim;
 mod product;
 mod targets;
 mod two_phase;
+mod wide;
 
 pub use autodiff::AutodiffEngine;
 pub use bag::{BagRows, TrainableBag};
