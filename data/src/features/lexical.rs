@@ -68,6 +68,8 @@ struct Vocabulary {
     slots: Vec<(u32, u32)>,
 }
 
+/// Columns summed at once: eight vectors of eight.
+const STRIP: usize = 64;
 const EMPTY: u32 = u32::MAX;
 
 impl Vocabulary {
@@ -161,15 +163,41 @@ impl Lexical {
         Ok(Self { spec: spec.clone(), vocabulary, idf, scale, projection })
     }
 
-    fn write_features(&self, text: &str, out: &mut [f32]) {
+    /// Sums the weighted rows, a strip of columns at a time, so that its sums stay in registers.
+    ///
+    /// Each sum adds its rows in order and is never fused or split, whatever vectors the machine has:
+    /// the features are the same to the last bit everywhere.
+    #[inline(always)]
+    fn project(&self, weights: &[(u32, f32)], out: &mut [f32]) {
         let dim = self.spec.dim;
-        for (row, weight) in weigh(&self.vocabulary, &self.idf, &NGrams::of(text)) {
-            let row = row as usize;
-            let weight = weight * self.scale[row];
-            for (out, p) in out.iter_mut().zip(&self.projection[row * dim..(row + 1) * dim]) {
-                *out += weight * f32::from(*p);
+        let mut strips = out.chunks_exact_mut(STRIP);
+        for (strip, out) in strips.by_ref().enumerate() {
+            let mut sums = [0.0_f32; STRIP];
+            for (row, weight) in weights {
+                let at = *row as usize * dim + strip * STRIP;
+                for (sum, p) in sums.iter_mut().zip(&self.projection[at..at + STRIP]) {
+                    *sum += *weight * f32::from(*p);
+                }
+            }
+            out.copy_from_slice(&sums);
+        }
+        let rest = strips.into_remainder();
+        rest.fill(0.0);
+        for (row, weight) in weights {
+            let end = (*row as usize + 1) * dim;
+            for (sum, p) in rest.iter_mut().zip(&self.projection[end - dim % STRIP..end]) {
+                *sum += *weight * f32::from(*p);
             }
         }
+    }
+
+    fn write_features(&self, text: &str, out: &mut [f32]) {
+        let mut weights = weigh(&self.vocabulary, &self.idf, &NGrams::of(text));
+        weights.iter_mut().for_each(|(row, weight)| *weight *= self.scale[*row as usize]);
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || self.project(&weights, out),
+        );
         let norm = out.iter().map(|x| x * x).sum::<f32>().sqrt();
         if norm > 0.0 {
             out.iter_mut().for_each(|x| *x /= norm);

@@ -3,7 +3,7 @@
 //! One pass checks every cell and keeps two hashes of 8 bytes a row: of the key of the row, and of query id
 //! and content (prompt, split) together. Keys that occur twice and queries with two contents show up when the
 //! hashes are sorted; only then a second pass finds their rows, and compares the texts themselves. Ten
-//! million rows take about 200 MB, whatever their texts.
+//! million rows were checked with at most 235 MB resident (a query a row; 154 MB at eight rows a query).
 
 use super::complaints::{Complaint, Complaints, Severity};
 use super::reader::structural_faults;
@@ -44,7 +44,7 @@ pub struct Validation {
     pub table: &'static str,
     /// Rows read.
     pub rows: u64,
-    /// Different queries (0 where the log is not of queries).
+    /// Different queries, told apart by 48 bits of a hash (0 where the log is not of queries).
     pub queries: u64,
     /// Different models.
     pub models: u64,

@@ -59,7 +59,9 @@ impl CpuEngine {
         input_gradient: Option<&mut Vec<f32>>,
     ) -> f32 {
         let n = input.len() / self.network.dim.max(1);
-        self.grads.iter_mut().for_each(|g| g.fill(0.0));
+        // Gradients of vectors are summed up; those of matrices are overwritten by a product.
+        let vectors = self.parameters.iter().zip(&mut self.grads).filter(|(p, _)| p.shape[0] == 1);
+        vectors.for_each(|(_, g)| g.fill(0.0));
         self.forward(input, n);
         let (hidden, mut grad) = (self.outputs.last().map_or(input, Vec::as_slice), Vec::new());
         let head = self.network.layers.iter().map(|l| 1 + usize::from(l.bias)).sum();

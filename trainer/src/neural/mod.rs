@@ -23,6 +23,7 @@ mod optim;
 mod product;
 mod targets;
 mod two_phase;
+mod wide;
 
 pub use autodiff::AutodiffEngine;
 pub use bag::{BagRows, TrainableBag};
@@ -37,3 +38,6 @@ pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;
 pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
 pub use two_phase::{BagRecipe, Recipe, Trained, fit};
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
-//! Matrix products of training: a checked door to the gemm crate.
+//! Matrix products of training: our own kernel where registers are wide, else a checked door to the gemm
+//! crate.
 
+use super::wide;
 use gemm::Parallelism;
 
 /// A matrix laid over a slice, row-major, or its transpose.
@@ -23,6 +25,26 @@ impl<'a> View<'a> {
         let (rows, cols) = self.strides;
         Self { n_rows: self.n_cols, n_cols: self.n_rows, strides: (cols, rows), ..self }
     }
+
+    pub(super) fn n_rows(self) -> usize {
+        self.n_rows
+    }
+
+    pub(super) fn n_cols(self) -> usize {
+        self.n_cols
+    }
+
+    /// The values of a row.
+    pub(super) fn row(self, row: usize) -> impl Iterator<Item = f32> + use<'a> {
+        let (rows, cols) = (self.strides.0 as usize, self.strides.1 as usize);
+        self.values[row * rows..].iter().copied().step_by(cols).take(self.n_cols)
+    }
+
+    /// For every column the values of rows `row..row + n`, where these lie side by side: in a transpose.
+    pub(super) fn contiguous_cols(self, row: usize, n: usize) -> Option<impl Iterator<Item = &'a [f32]>> {
+        let lines = self.values.chunks_exact(self.n_rows.max(1));
+        (self.strides.0 == 1).then(|| lines.map(move |line| &line[row..row + n]))
+    }
 }
 
 /// `out = a b`, or `out += a b` where `add`; `out` is row-major `(a.n_rows, b.n_cols)`.
@@ -36,10 +58,17 @@ pub(super) fn product(a: View<'_>, b: View<'_>, out: &mut [f32], add: bool) {
     if k == 0 && !add {
         out.fill(0.0);
     }
-    if m == 0 || n == 0 || k == 0 {
+    if m == 0 || n == 0 || k == 0 || wide::product(a, b, out, add) {
         return;
     }
-    #[expect(unsafe_code, reason = "gemm takes pointers; every length is checked by View::new and above")]
+    with_gemm(a, b, out, add);
+}
+
+/// The same by the gemm crate; lengths have been checked.
+pub(super) fn with_gemm(a: View<'_>, b: View<'_>, out: &mut [f32], add: bool) {
+    let (m, k, n) = (a.n_rows, a.n_cols, b.n_cols);
+    assert_eq!((k, out.len()), (b.n_rows, m * n), "product: sizes");
+    #[expect(unsafe_code, reason = "gemm takes pointers; every length is checked by View::new and here")]
     // SAFETY: `a` and `b` cover m*k and k*n values with strides inside them, `out` holds m*n values and is
     // borrowed mutably, so it overlaps neither.
     unsafe {
