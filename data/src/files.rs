@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A file operation that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{path}`: {source}")]
+#[error("cannot {action} `{path}`")]
 pub struct FileError {
     /// What was attempted.
     pub action: &'static str,

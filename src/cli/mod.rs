@@ -4,12 +4,14 @@
 //! negative result (a log with complaints, a policy that does not verify), 2 an error.
 
 mod compare;
+mod data;
 mod date;
 mod evaluate;
 mod fitting;
 mod methods;
 pub(crate) mod output;
 mod policy;
+mod quickstart;
 mod route;
 mod serve;
 mod train;
@@ -30,6 +32,10 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// From a self-made log to a served decision, with a table and a report.
+    Quickstart(quickstart::QuickstartCommand),
+    /// Import, validate, split, sum up or simulate logs.
+    Data(data::DataCommand),
     /// List every method: name, title, paper, family, needs.
     Methods(methods::MethodsCommand),
     /// Train one method on a log and export the policy.
@@ -50,6 +56,8 @@ impl Cli {
     /// Runs the subcommand.
     pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Quickstart(command) => command.run(self.json),
+            Command::Data(command) => command.run(self.json),
             Command::Methods(command) => command.run(self.json),
             Command::Train(command) => command.run(self.json),
             Command::Compare(command) => command.run(self.json),

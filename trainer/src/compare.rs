@@ -103,7 +103,11 @@ pub fn compare(
         }
     }
     judged.picked = pick(&runs, test, &judge_options);
-    judged.policies = runs.into_iter().filter_map(|run| mean_over_seeds(run, test, &judge_options)).collect();
+    for run in runs {
+        if let Some(evaluation) = mean_over_seeds(run, test, &judge_options) {
+            judged.add(evaluation);
+        }
+    }
     Ok(Compared { judged })
 }
 

@@ -2,6 +2,8 @@
 
 pub(crate) mod baselines;
 mod clusters;
+#[cfg(test)]
+mod conformance;
 mod contrastive;
 mod neighbors;
 mod scorers;

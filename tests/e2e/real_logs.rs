@@ -1,0 +1,31 @@
+//! Real logs, where they lie beside the checkout; skipped loudly where they do not.
+
+use crate::run::json;
+use std::path::{Path, PathBuf};
+
+fn log(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
+    if !path.is_file() {
+        println!("SKIPPED: {} is not here", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+/// Best single and source-best of the routerdc log are facts of its table (macro, percent: 50.28 and 58.67).
+#[test]
+fn baselines_of_routerdc_are_those_of_its_table() {
+    let Some(log) = log("routerdc.parquet") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let log = log.display().to_string();
+    let arguments = ["compare", "--log", &log, "--methods", "kmeans", "--average", "macro", "--folds", "0",
+        "--set", "kmeans.clusters=[12]"];
+    let compared = json(dir.path(), &arguments);
+    let score = |name: &str| compared["baselines"][name]["score"].as_f64().unwrap();
+    assert!((score("best_single") - 0.5028).abs() < 5e-5);
+    assert!((score("source_best") - 0.5867).abs() < 5e-5);
+    assert!((score("random") - 0.4767).abs() < 5e-5);
+    assert!((score("oracle") - 0.7752).abs() < 5e-5);
+    // Far under what it reaches (0.58), far over the best single model.
+    assert!(compared["policies"][0]["score"].as_f64().unwrap() > 0.55);
+}

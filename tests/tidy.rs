@@ -1,0 +1,157 @@
+//! The style limits that are tests, not opinions: dependency arrows, sizes, the registry rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const FUNCTION_LINES_MAX: usize = 70;
+const FILE_LINES_MAX: usize = 600;
+const LINE_WIDTH_MAX: usize = 120;
+/// One table or one closed idea each; a new entry needs a reason.
+const LONG_FILES: &[&str] = &[];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every Rust file of the repository but build outputs.
+fn sources() -> Vec<PathBuf> {
+    let tops = ["src", "data", "policy", "trainer", "decoder", "policy-server", "experiments", "tests"];
+    let mut files = Vec::new();
+    let mut folders: Vec<PathBuf> = tops.iter().map(|top| root().join(top)).collect();
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 50, "the walk found {} files only", files.len());
+    files
+}
+
+/// First line and length of every function: the code is formatted, so a function ends at the first closing
+/// brace of its own indentation.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let qualifier = |word: &str| word.starts_with("pub") || ["const", "async", "unsafe"].contains(&word);
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let mut words = line.split_whitespace().skip_while(|word| qualifier(word) || word.ends_with(')'));
+        let open = !line.trim_end().ends_with('}') && !line.trim_end().ends_with(';');
+        if words.next() != Some("fn") || !open {
+            continue;
+        }
+        if let Some(end) = lines[at..].iter().position(|l| indent(l) == indent(line) && l.trim() == "}") {
+            found.push((at + 1, end + 1));
+        }
+    }
+    found
+}
+
+#[test]
+fn functions_and_files_are_short_and_lines_are_narrow() {
+    let mut complaints = Vec::new();
+    for path in sources() {
+        let text = fs::read_to_string(&path).unwrap();
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        for (line, length) in functions(&text).into_iter().filter(|(_, length)| *length > FUNCTION_LINES_MAX) {
+            complaints.push(format!("{shown}:{line}: function of {length} lines, at most {FUNCTION_LINES_MAX}"));
+        }
+        let length = text.lines().count();
+        if length > FILE_LINES_MAX && !LONG_FILES.contains(&shown.as_str()) {
+            complaints.push(format!("{shown}: {length} lines, at most {FILE_LINES_MAX}"));
+        }
+        for (at, line) in text.lines().enumerate() {
+            let width = line.chars().count();
+            if width > LINE_WIDTH_MAX {
+                complaints.push(format!("{shown}:{}: {width} columns, at most {LINE_WIDTH_MAX}", at + 1));
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn function_lengths_are_measured() {
+    let text = "fn a() {\n    x;\n}\n\nimpl B {\n    pub fn b(\n        &self,\n    ) -> u8 {\n        1\n    }\n}\nfn c() {}\n";
+    assert_eq!(functions(text), [(1, 3), (6, 5)]);
+}
+
+/// Who may depend on whom among our own packages.
+#[test]
+fn arrows_point_as_the_architecture_says() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("routewright-data", &[][..]),
+        ("routewright-policy", &["data"][..]),
+        ("routewright-trainer", &["data", "policy"][..]),
+        ("routewright-decoder", &["data", "policy"][..]),
+        ("routewright-policy-server", &["data", "policy", "decoder"][..]),
+        ("routewright", &["data", "policy", "trainer", "decoder", "policy-server"][..]),
+        ("routewright-experiments", &["data", "policy", "trainer", "decoder"][..]),
+    ]);
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    assert_eq!(packages.len(), allowed.len());
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let allowed: BTreeSet<String> = allowed[name].iter().map(|folder| format!("routewright-{folder}")).collect();
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let dependency = dependency["name"].as_str().unwrap();
+            let ours = dependency.starts_with("routewright");
+            assert!(!ours || allowed.contains(dependency), "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+/// Absences that keep the crates what they are.
+#[test]
+fn what_must_not_be_named_is_not_named() {
+    let rules: &[(&[&str], &[&str])] = &[
+        (&["burn::", "burn_flex::", "axum::", "tokio::"], &["data/src", "policy/src", "decoder/src"]),
+        (&["SystemTime::now", "Instant::now", "std::env::", "thread_rng", "rand::rng("], &["policy/src"]),
+        (&["burn::", "burn_flex::"], &["policy-server/src", "src"]),
+        (&["routewright_trainer"], &["policy-server/src", "policy/src", "data/src"]),
+    ];
+    for path in sources() {
+        let shown = path.strip_prefix(root()).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        for (needles, folders) in rules {
+            if !folders.iter().any(|folder| shown.starts_with(&format!("{folder}/"))) {
+                continue;
+            }
+            let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+            for needle in *needles {
+                assert!(!code.iter().any(|line| line.contains(needle)), "{shown} must not name `{needle}`");
+            }
+        }
+    }
+}
+
+/// No method name is spelled twice in code: the row is the only source.
+#[test]
+fn a_method_name_is_spelled_once() {
+    let methods = root().join("trainer/src/methods");
+    let mut names = BTreeSet::new();
+    for path in sources().into_iter().filter(|path| path.starts_with(&methods)) {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines() {
+            if let Some(rest) = line.trim().strip_prefix("const NAME: &'static str = \"") {
+                let name = rest.split('"').next().unwrap().to_owned();
+                assert!(names.insert(name), "two methods are named {rest}");
+            }
+        }
+    }
+    assert!(names.contains("knn") && names.contains("routerdc"), "{names:?}");
+}
