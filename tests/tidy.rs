@@ -61,8 +61,10 @@ fn functions_and_files_are_short_and_lines_are_narrow() {
     for path in sources() {
         let text = fs::read_to_string(&path).unwrap();
         let shown = path.strip_prefix(root()).unwrap().display().to_string();
-        for (line, length) in functions(&text).into_iter().filter(|(_, length)| *length > FUNCTION_LINES_MAX) {
-            complaints.push(format!("{shown}:{line}: function of {length} lines, at most {FUNCTION_LINES_MAX}"));
+        for (line, length) in functions(&text).into_iter().filter(|(_, length)| *length > FUNCTION_LINES_MAX)
+        {
+            complaints
+                .push(format!("{shown}:{line}: function of {length} lines, at most {FUNCTION_LINES_MAX}"));
         }
         let length = text.lines().count();
         if length > FILE_LINES_MAX && !LONG_FILES.contains(&shown.as_str()) {
@@ -106,7 +108,8 @@ fn arrows_point_as_the_architecture_says() {
     assert_eq!(packages.len(), allowed.len());
     for package in packages {
         let name = package["name"].as_str().unwrap();
-        let allowed: BTreeSet<String> = allowed[name].iter().map(|folder| format!("routewright-{folder}")).collect();
+        let allowed: BTreeSet<String> =
+            allowed[name].iter().map(|folder| format!("routewright-{folder}")).collect();
         for dependency in package["dependencies"].as_array().unwrap() {
             let dependency = dependency["name"].as_str().unwrap();
             let ours = dependency.starts_with("routewright");
@@ -154,4 +157,24 @@ fn a_method_name_is_spelled_once() {
         }
     }
     assert!(names.contains("knn") && names.contains("routerdc"), "{names:?}");
+}
+
+/// Every method, read from its row, has a page that the index links to.
+#[test]
+fn every_method_has_a_page() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_routewright")).args(["methods", "--json"]).output().unwrap();
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let docs = root().join("docs/methods");
+    let index = fs::read_to_string(docs.join("index.md")).unwrap();
+    for row in rows.as_array().unwrap() {
+        let name = row["name"].as_str().unwrap();
+        let page = if row["family"] == "baseline" { "baselines.md".to_owned() } else { format!("{name}.md") };
+        assert!(
+            index.contains(&format!("`{name}`")) && index.contains(&format!("({page})")),
+            "{name} in the index"
+        );
+        let text = fs::read_to_string(docs.join(&page)).unwrap();
+        assert!(text.contains(name), "{page} does not speak of {name}");
+    }
 }

@@ -18,6 +18,7 @@ use routewright_data::features::{FeatureInput, Featurizer, Lexical, LexicalSetti
 use routewright_data::{Cells, rng};
 use routewright_policy::artifact::{self, DataRecord, Draft};
 use routewright_policy::forms::{CostModel, Linear, Link, Memory, Neighbors, Weighting};
+use routewright_policy::search::EngineKind;
 use routewright_policy::{Arm, Predictor, SelectorSpec};
 use routewright_policy_server::{Server, ServerConfig};
 use std::io::{BufRead, BufReader, Write};
@@ -201,7 +202,7 @@ fn write_policies(dir: &Path, texts: &[String]) {
         score: Cells::from_vec(N_ROWS, N_ARMS, uniform(N_ROWS * N_ARMS)),
         cost_usd: Cells::from_vec(N_ROWS, N_ARMS, uniform(N_ROWS * N_ARMS)),
     };
-    let weighting = Weighting { k: 20, power: 1.0, prior: 1.0, gate: -1.0 };
+    let weighting = Weighting { k: 20, power: 1.0, prior: 1.0, gate: -1.0, engine: EngineKind::Exact };
     save(dir, "neighbors", &lexical, Box::new(Neighbors::new(weighting, features, memory).unwrap()));
 }
 

@@ -4,7 +4,7 @@ use super::evaluate::write_report;
 use super::{fitting, output};
 use anyhow::bail;
 use clap::Args;
-use routewright_trainer::compare::{CompareOptions, Compared, compare};
+use routewright_trainer::compare::{CompareOptions, compare};
 use routewright_trainer::method::{Family, MethodRow, Need};
 use routewright_trainer::methods;
 use routewright_trainer::report;

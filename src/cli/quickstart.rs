@@ -4,9 +4,9 @@ use super::evaluate::write_report;
 use super::output;
 use anyhow::{Context, bail};
 use clap::Args;
+use routewright_data::OutcomeTable;
 use routewright_data::log::LoadOptions;
 use routewright_data::synthetic::{Settings, World};
-use routewright_data::OutcomeTable;
 use routewright_policy::artifact;
 use routewright_policy_server::{Server, ServerConfig};
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
@@ -14,10 +14,11 @@ use routewright_trainer::evaluate::Average;
 use routewright_trainer::method::{Family, MethodRow};
 use routewright_trainer::train::{FeatureChoice, Prepared, RunOptions};
 use routewright_trainer::{Device, methods, report};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 /// Queries of the self-made log: enough to learn from, few enough for a minute.
 const QUERIES: usize = 3000;
@@ -30,7 +31,11 @@ pub(crate) struct QuickstartCommand {
     #[arg(long, value_name = "DIR", default_value = "quickstart")]
     dir: PathBuf,
     /// Prompt to decide on at the end.
-    #[arg(long, value_name = "TEXT", default_value = "Write a function that sorts a list of words by length.")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "Write a function that sorts a list of words by length."
+    )]
     prompt: String,
     /// Queries of the self-made log.
     #[arg(long, value_name = "N", default_value_t = QUERIES)]
@@ -48,7 +53,11 @@ impl QuickstartCommand {
         let picked = compared.judged.picked.as_ref().and_then(|picked| picked.methods.first());
         let method = methods::find(picked.context("no method was picked")?)?;
         let dir = self.dir.join("policy");
-        output::tell(&format!("3. exporting `{}`, the best by cross-validation on train, to {}", method.name, dir.display()));
+        output::tell(&format!(
+            "3. exporting `{}`, the best by cross-validation on train, to {}",
+            method.name,
+            dir.display()
+        ));
         export(method, train, &dir)?;
         output::tell("4. serving it on a free local port and asking one decision over HTTP");
         let reply = serve_and_ask(&dir, &self.prompt)?;
@@ -70,7 +79,8 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
     let test = OutcomeTable::load(log, &LoadOptions::split("test"))?;
     // The baselines stand in the table by themselves.
     let learned = methods::ALL.iter().filter(|row| row.family != Family::Baseline);
-    let entries: Vec<(&MethodRow, serde_json::Value)> = learned.map(|row| (row, serde_json::Value::Null)).collect();
+    let entries: Vec<(&MethodRow, serde_json::Value)> =
+        learned.map(|row| (row, serde_json::Value::Null)).collect();
     let options = CompareOptions {
         features: FeatureChoice::default(),
         average: Average::Micro,
@@ -86,7 +96,13 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
 
 fn export(method: &MethodRow, train: OutcomeTable, dir: &Path) -> anyhow::Result<()> {
     let bars = output::Bars::new(method.name);
-    let run = RunOptions { average: Average::Micro, seed: SEED, device: Device::Cpu, progress: &bars, checkpoint: None };
+    let run = RunOptions {
+        average: Average::Micro,
+        seed: SEED,
+        device: Device::Cpu,
+        progress: &bars,
+        checkpoint: None,
+    };
     let prepared = Prepared::new(train, &FeatureChoice::default(), SEED)?;
     let fitted = prepared.fit(method, &serde_json::Value::Null, &run)?;
     artifact::save(&prepared.draft("quickstart", method, fitted, "train", SEED), dir)?;
@@ -104,27 +120,29 @@ fn serve_and_ask(dir: &Path, prompt: &str) -> anyhow::Result<serde_json::Value> 
         let running = tokio::task::spawn(server.run(listener, None, async {
             drop(stopped.await);
         }));
-        let reply = ask(&address.to_string(), prompt).await;
-        drop(stop.send(()));
+        let prompt = prompt.to_owned();
+        let reply = tokio::task::spawn_blocking(move || ask(&address.to_string(), &prompt)).await;
+        // A server that is gone already needs no telling.
+        let _ = stop.send(());
         running.await.context("the server task was lost")??;
-        reply
+        reply.context("the asking task was lost")?
     });
     runtime.shutdown_background();
     reply
 }
 
 /// One `POST /v1/route`, spoken by hand: a whole HTTP client is not needed for it.
-async fn ask(address: &str, prompt: &str) -> anyhow::Result<serde_json::Value> {
+fn ask(address: &str, prompt: &str) -> anyhow::Result<serde_json::Value> {
     let body = serde_json::json!({"input": prompt, "explain": "full"}).to_string();
-    let mut stream = TcpStream::connect(address).await?;
+    let mut stream = TcpStream::connect(address)?;
     let request = format!(
         "POST /v1/route HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request.as_bytes())?;
     let mut reply = String::new();
-    stream.read_to_string(&mut reply).await?;
+    stream.read_to_string(&mut reply)?;
     let (head, body) = reply.split_once("\r\n\r\n").context("the server sent no whole reply")?;
     if !head.starts_with("HTTP/1.1 200") {
         bail!("the server answered `{}`: {body}", head.lines().next().unwrap_or_default());

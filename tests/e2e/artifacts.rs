@@ -36,7 +36,11 @@ const DAMAGES: &[Damage] = &[
         |dir| fs::remove_file(dir.join("policy/featurizer.safetensors")).unwrap(),
         &["featurizer.safetensors", "missing"],
     ),
-    ("missing manifest", |dir| fs::remove_file(dir.join("policy/manifest.json")).unwrap(), &["manifest.json"]),
+    (
+        "missing manifest",
+        |dir| fs::remove_file(dir.join("policy/manifest.json")).unwrap(),
+        &["manifest.json"],
+    ),
     (
         "unknown form",
         |dir| edit_manifest(dir, "\"name\": \"linear\"", "\"name\": \"lineal\""),
@@ -44,11 +48,7 @@ const DAMAGES: &[Damage] = &[
     ),
     ("newer format", |dir| edit_manifest(dir, "\"format\": 1", "\"format\": 99"), &["99", "up to 1"]),
     ("newer form", |dir| edit_manifest(dir, "\"version\": 1", "\"version\": 42"), &["linear", "42"]),
-    (
-        "wrong dimension",
-        |dir| edit_manifest(dir, "\"dim\":", "\"dim\": 7, \"was\":"),
-        &["policy"],
-    ),
+    ("wrong dimension", |dir| edit_manifest(dir, "\"dim\":", "\"dim\": 7, \"was\":"), &["policy"]),
     ("another kind", |dir| edit_manifest(dir, "routewright-policy", "something-else"), &["something-else"]),
     ("not JSON", |dir| fs::write(dir.join("policy/manifest.json"), "{").unwrap(), &["manifest.json"]),
 ];

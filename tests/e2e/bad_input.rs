@@ -46,8 +46,16 @@ const CASES: &[Case] = &[
         },
         says: &["log.parquet"],
     },
-    Case { name: "score above 1", make: |path| edit(path, |rows| rows.score[4] = 7.0), says: &["score", "7", "row 4"] },
-    Case { name: "score NaN", make: |path| edit(path, |rows| rows.score[4] = f32::NAN), says: &["score", "NaN", "row 4"] },
+    Case {
+        name: "score above 1",
+        make: |path| edit(path, |rows| rows.score[4] = 7.0),
+        says: &["score", "7", "row 4"],
+    },
+    Case {
+        name: "score NaN",
+        make: |path| edit(path, |rows| rows.score[4] = f32::NAN),
+        says: &["score", "NaN", "row 4"],
+    },
     Case {
         name: "negative cost",
         make: |path| edit(path, |rows| rows.cost_usd[5] = -0.25),
@@ -92,7 +100,9 @@ fn a_bad_log_is_refused_in_words_and_leaves_nothing() {
 
 #[test]
 fn validate_counts_what_is_wrong_and_exits_1() {
-    for case in CASES.iter().filter(|case| !["empty file", "truncated Parquet", "no rows"].contains(&case.name)) {
+    for case in
+        CASES.iter().filter(|case| !["empty file", "truncated Parquet", "no rows"].contains(&case.name))
+    {
         let dir = tempfile::tempdir().unwrap();
         (case.make)(&dir.path().join("log.parquet"));
         let ran = run(dir.path(), &["data", "validate", "log.parquet"]);
@@ -113,7 +123,10 @@ fn odd_but_legitimate_logs_train() {
         ("one arm", Rows::good(40).retain(|rows, i| rows.model[i] == "math")),
         ("one query", Rows::good(1)),
         ("missing cells", Rows::good(60).retain(|_, i| i % 7 != 2)),
-        ("an arm not observed in train", Rows::good(60).retain(|r, i| r.model[i] != "dear" || r.split[i] == "test")),
+        (
+            "an arm not observed in train",
+            Rows::good(60).retain(|r, i| r.model[i] != "dear" || r.split[i] == "test"),
+        ),
         ("all scores equal", {
             let mut rows = Rows::good(40);
             rows.score.iter_mut().for_each(|s| *s = 0.5);
@@ -154,21 +167,52 @@ fn wrong_names_are_answered_with_near_ones() {
     };
     let left = &["log.parquet"];
     assert_refused("method", &train(&["ridgee"]), &["ridgee", "`ridge`"], dir.path(), left);
-    assert_refused("parameter", &train(&["ridge", "--set", "alhpa=3"]), &["alhpa", "`alpha`"], dir.path(), left);
-    assert_refused("value", &train(&["ridge", "--set", "alpha=[-1.0]"]), &["alpha", "above 0"], dir.path(), left);
+    assert_refused(
+        "parameter",
+        &train(&["ridge", "--set", "alhpa=3"]),
+        &["alhpa", "`alpha`"],
+        dir.path(),
+        left,
+    );
+    assert_refused(
+        "value",
+        &train(&["ridge", "--set", "alpha=[-1.0]"]),
+        &["alpha", "above 0"],
+        dir.path(),
+        left,
+    );
     assert_refused("split", &train(&["ridge", "--split", "trian"]), &["trian", "train"], dir.path(), left);
-    assert_refused("selector", &train(&["ridge", "--selector", "argmx"]), &["argmx", "`argmax`"], dir.path(), left);
-    assert_refused("features", &train(&["ridge", "--features", "lexial"]), &["lexial", "lexical"], dir.path(), left);
-    assert_refused("method of compare", &run(dir.path(), &["compare", "--log", "log.parquet", "--methods", "knn,rigde"]),
-        &["rigde", "`ridge`"], dir.path(), left);
+    assert_refused(
+        "selector",
+        &train(&["ridge", "--selector", "argmx"]),
+        &["argmx", "`argmax`"],
+        dir.path(),
+        left,
+    );
+    assert_refused(
+        "features",
+        &train(&["ridge", "--features", "lexial"]),
+        &["lexial", "lexical"],
+        dir.path(),
+        left,
+    );
+    assert_refused(
+        "method of compare",
+        &run(dir.path(), &["compare", "--log", "log.parquet", "--methods", "knn,rigde"]),
+        &["rigde", "`ridge`"],
+        dir.path(),
+        left,
+    );
 }
 
 #[test]
 fn a_device_that_is_not_there_is_named_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
     Rows::good(30).write(&dir.path().join("log.parquet"));
-    let ran =
-        run(dir.path(), &["train", "routerdc", "--log", "log.parquet", "--out", "policy", "--device", "cuda"]);
+    let ran = run(
+        dir.path(),
+        &["train", "routerdc", "--log", "log.parquet", "--out", "policy", "--device", "cuda"],
+    );
     if ran.code == 0 {
         return println!("a CUDA device is here: the refusal is not tested");
     }
@@ -201,6 +245,12 @@ fn a_full_disk_leaves_no_half_policy() {
     let before = fs::read(dir.path().join("policy/manifest.json")).unwrap();
     let ran: Ran =
         Command::new("sh").args(["-c", script, BINARY]).current_dir(dir.path()).output().unwrap().into();
-    assert_refused("full disk over an older policy", &ran, &["cannot write"], dir.path(), &["log.parquet", "policy"]);
+    assert_refused(
+        "full disk over an older policy",
+        &ran,
+        &["cannot write"],
+        dir.path(),
+        &["log.parquet", "policy"],
+    );
     assert_eq!(fs::read(dir.path().join("policy/manifest.json")).unwrap(), before);
 }

@@ -20,12 +20,24 @@ pub struct Rows {
 impl Rows {
     /// `n` queries; model `math` is right on sums, `prose` on tales, `dear` mostly on both.
     pub fn good(n: usize) -> Self {
-        let mut rows =
-            Self { query_id: vec![], split: vec![], prompt: vec![], model: vec![], score: vec![], cost_usd: vec![] };
+        let mut rows = Self {
+            query_id: vec![],
+            split: vec![],
+            prompt: vec![],
+            model: vec![],
+            score: vec![],
+            cost_usd: vec![],
+        };
         for i in 0..n {
             let sum = i % 2 == 0;
-            let prompt = if sum { format!("What is {i} plus {}?", i + 3) } else { format!("Tell a tale of dragon {i}.") };
-            for (model, right, cost) in [("dear", i % 5 != 0, 0.01), ("math", sum, 0.001), ("prose", !sum, 0.0005)] {
+            let prompt = if sum {
+                format!("What is {i} plus {}?", i + 3)
+            } else {
+                format!("Tell a tale of dragon {i}.")
+            };
+            for (model, right, cost) in
+                [("dear", i % 5 != 0, 0.01), ("math", sum, 0.001), ("prose", !sum, 0.0005)]
+            {
                 rows.query_id.push(format!("q{i}"));
                 rows.split.push(if i % 4 == 3 { "test" } else { "train" }.to_owned());
                 rows.prompt.push(prompt.clone());

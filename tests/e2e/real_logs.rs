@@ -18,8 +18,19 @@ fn baselines_of_routerdc_are_those_of_its_table() {
     let Some(log) = log("routerdc.parquet") else { return };
     let dir = tempfile::tempdir().unwrap();
     let log = log.display().to_string();
-    let arguments = ["compare", "--log", &log, "--methods", "kmeans", "--average", "macro", "--folds", "0",
-        "--set", "kmeans.clusters=[12]"];
+    let arguments = [
+        "compare",
+        "--log",
+        &log,
+        "--methods",
+        "kmeans",
+        "--average",
+        "macro",
+        "--folds",
+        "0",
+        "--set",
+        "kmeans.clusters=[12]",
+    ];
     let compared = json(dir.path(), &arguments);
     let score = |name: &str| compared["baselines"][name]["score"].as_f64().unwrap();
     assert!((score("best_single") - 0.5028).abs() < 5e-5);

@@ -8,7 +8,8 @@ fn compare_train_evaluate_route_agree() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     ok(at, &["data", "simulate", "--out", "log.parquet", "--queries", "600", "--models", "4", "--seed", "3"]);
-    let compared = json(at, &["compare", "--log", "log.parquet", "--methods", "knn,ridge,kmeans", "--report", "report"]);
+    let compared =
+        json(at, &["compare", "--log", "log.parquet", "--methods", "knn,ridge,kmeans", "--report", "report"]);
     for baseline in ["random", "cheapest", "best_single", "source_best", "oracle"] {
         let score = compared["baselines"][baseline]["score"].as_f64().unwrap();
         assert!((0.0..=1.0).contains(&score), "{baseline}: {score}");

@@ -10,7 +10,7 @@ use crate::evaluate::{
 };
 use crate::method::{Device, MethodRow};
 use crate::progress::{Progress, Silent};
-use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs};
+use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
 use crate::validation;
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::selectors::{self, SelectorError};
@@ -76,7 +76,7 @@ impl Compared {
     }
 }
 
-/// Fits and judges every method; `test` must have the arms of `train`.
+/// Fits and judges every method on the arms observed in `train`; `test` must have them.
 ///
 /// # Errors
 /// If a method cannot be fitted or nothing can be judged.
@@ -87,6 +87,7 @@ pub fn compare(
     options: &CompareOptions,
     progress: &dyn Progress,
 ) -> Result<Compared, CompareError> {
+    let train = &observed_arms(train.clone());
     let test = &crate::evaluate::align(test, &arms(train))?;
     let judge_options = JudgeOptions { average: options.average, ..JudgeOptions::default() };
     let mut judged = Judged::new(&options.log, &options.split, Some(train), test, &judge_options)?;

@@ -76,12 +76,25 @@ pub fn feature_inputs(table: &OutcomeTable) -> Vec<FeatureInput<'_>> {
         .collect()
 }
 
+/// The table without the arms that have no scored cell: nothing can be learned of them, and a policy that
+/// calls them would do so for want of data.
+#[must_use]
+pub fn observed_arms(table: OutcomeTable) -> OutcomeTable {
+    let observed: Vec<usize> =
+        (0..table.n_arms()).filter(|arm| table.score.column_mean(*arm).is_some()).collect();
+    if observed.is_empty() || observed.len() == table.n_arms() {
+        return table;
+    }
+    table.select_arms(&observed)
+}
+
 impl Prepared {
-    /// Fits the featurizer on `train` and makes its features.
+    /// Fits the featurizer on `train` and makes its features; arms never observed are left out.
     ///
     /// # Errors
     /// If the featurizer cannot be fitted or a query lacks what it reads.
     pub fn new(train: OutcomeTable, choice: &FeatureChoice, seed: u64) -> Result<Self, TrainError> {
+        let train = observed_arms(train);
         let featurizer: Arc<dyn Featurizer> = match choice {
             FeatureChoice::Lexical(settings) => Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?),
             FeatureChoice::Column(name) => {

@@ -7,7 +7,7 @@
 //! domain and gets the overall means.
 
 use super::FormRow;
-use crate::search::{ExactIndex, Neighbor, SearchError};
+use crate::search::{Engine, EngineKind, Neighbor, SearchError};
 use crate::{Batch, FormState, LoadError, Neighborhood, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::{Cells, FeatureMatrix, Tensors};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ pub struct Weighting {
     pub prior: f32,
     /// Cosine of the nearest neighbor below which a query is out of domain.
     pub gate: f32,
+    /// What finds the neighbors.
+    #[serde(default)]
+    pub engine: EngineKind,
 }
 
 /// What is known of the training queries.
@@ -51,7 +54,7 @@ pub struct Memory {
 #[derive(Debug)]
 pub struct Neighbors {
     weighting: Weighting,
-    index: ExactIndex,
+    index: Engine,
     memory: Memory,
     mean_score: Vec<f32>,
     mean_cost: Vec<f32>,
@@ -98,8 +101,11 @@ impl Neighbors {
     /// # Errors
     /// If the features cannot be indexed (no width, not finite, too many).
     pub fn new(weighting: Weighting, features: FeatureMatrix, memory: Memory) -> Result<Self, SearchError> {
-        let dim = features.dim();
-        let index = ExactIndex::new(features.into_values(), dim)?;
+        Ok(Self::over(weighting, Engine::new(weighting.engine, features)?, memory))
+    }
+
+    /// As [`Neighbors::new`], over an index that is already built.
+    fn over(weighting: Weighting, index: Engine, memory: Memory) -> Self {
         let column = |cells: &Cells, arm| cells.column_mean(arm).map(|mean| mean as f32);
         let arms = 0..memory.score.n_cols();
         let means: Vec<Option<f32>> = arms.clone().map(|arm| column(&memory.score, arm)).collect();
@@ -108,14 +114,13 @@ impl Neighbors {
         let least = if least.is_finite() { least } else { 0.0 };
         let mean_score = means.into_iter().map(|mean| mean.unwrap_or(least)).collect();
         let mean_cost = arms.map(|arm| column(&memory.cost_usd, arm).unwrap_or(f32::NAN)).collect();
-        Ok(Self { weighting, index, memory, mean_score, mean_cost })
+        Self { weighting, index, memory, mean_score, mean_cost }
     }
 
     fn load(mut state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
         let weighting: Weighting = super::config(ROW.name, state.config)?;
-        let shape = state.tensors.shape("features")?;
-        let (n, dim) = (shape.first().copied().unwrap_or(0), shape.get(1).copied().unwrap_or(0));
-        let features = FeatureMatrix::from_vec(n, dim, state.tensors.take_f32("features", &[n, dim])?);
+        let index = Engine::restore(weighting.engine, &mut state.tensors, ROW.name)?;
+        let n = index.len();
         let score = Cells::from_vec(n, n_arms, state.tensors.take_f32_any("score", &[n, n_arms])?);
         let cost_usd = Cells::from_vec(n, n_arms, state.tensors.take_f32_any("cost_usd", &[n, n_arms])?);
         let ends = state.tensors.take_u32("query_ids.ends", &[n])?;
@@ -125,7 +130,7 @@ impl Neighbors {
         let query_ids =
             split_ids(&text, &ends).ok_or_else(|| error("the query ids are not valid".to_owned()))?;
         let memory = Memory { query_ids, score, cost_usd };
-        Ok(Box::new(Self::new(weighting, features, memory).map_err(|e| error(e.to_string()))?))
+        Ok(Box::new(Self::over(weighting, index, memory)))
     }
 
     /// Predicts from neighbors already found; `score`, `se` and `cost` have one entry an arm.
@@ -203,7 +208,7 @@ impl Predictor for Neighbors {
     fn state(&self) -> FormState {
         let (n, n_arms) = (self.index.len(), self.n_arms());
         let mut tensors = Tensors::new();
-        tensors.insert_f32("features", &[n, self.index.dim()], self.index.rows().to_vec());
+        self.index.store(&mut tensors);
         tensors.insert_f32("score", &[n, n_arms], self.memory.score.values().to_vec());
         tensors.insert_f32("cost_usd", &[n, n_arms], self.memory.cost_usd.values().to_vec());
         let mut ends = Vec::with_capacity(n);
@@ -235,7 +240,8 @@ mod tests {
     fn a_prediction_is_the_weighted_mean_of_present_cells() {
         // Cosines to (1, 0): 1, 0.6, -1; squares as weights: 1, 0.36, 0.
         let features = FeatureMatrix::from_vec(3, 2, vec![1.0, 0.0, 0.6, 0.8, -1.0, 0.0]);
-        let weighting = Weighting { k: 3, power: 2.0, prior: 0.0, gate: -1.0 };
+        let engine = EngineKind::Trees;
+        let weighting = Weighting { k: 3, power: 2.0, prior: 0.0, gate: -1.0, engine };
         let memory = memory(vec![1.0, f32::NAN, 0.0, 0.5, 0.0, 1.0], 2);
         let form = Neighbors::new(weighting, features, memory).unwrap();
         let query = FeatureMatrix::from_vec(1, 2, vec![1.0, 0.0]);
@@ -249,7 +255,8 @@ mod tests {
     #[test]
     fn a_query_out_of_domain_gets_the_overall_means() {
         let features = FeatureMatrix::from_vec(2, 2, vec![1.0, 0.0, 0.6, 0.8]);
-        let weighting = Weighting { k: 1, power: 1.0, prior: 0.0, gate: 0.9 };
+        let engine = EngineKind::Exact;
+        let weighting = Weighting { k: 1, power: 1.0, prior: 0.0, gate: 0.9, engine };
         let form = Neighbors::new(weighting, features, memory(vec![1.0, 0.0], 1)).unwrap();
         let query = FeatureMatrix::from_vec(1, 2, vec![0.0, 1.0]);
         assert_eq!(form.predict(&Batch::of(&query)).unwrap().score, [0.5]);

@@ -17,6 +17,7 @@ mod approximate;
 mod bound;
 mod codes;
 mod collect;
+mod engine;
 mod error;
 mod exact;
 mod graph;
@@ -30,6 +31,7 @@ mod row_codes;
 mod scan;
 
 pub use approximate::{ApproximateIndex, GraphOptions};
+pub use engine::{Engine, EngineKind};
 pub use error::SearchError;
 pub use exact::ExactIndex;
 pub use low_dim::LowDimIndex;

@@ -12,7 +12,7 @@ use crate::validation;
 use rand::seq::index;
 use routewright_data::{OutcomeTable, rng};
 use routewright_policy::forms::{Memory, Neighbors, Weighting};
-use routewright_policy::search::{ExactIndex, Neighbor};
+use routewright_policy::search::{EngineKind, ExactIndex, Neighbor};
 use serde::{Deserialize, Serialize};
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Knn>(
@@ -38,6 +38,8 @@ pub(in crate::methods) struct Params {
     prior: f32,
     /// Cosine of the nearest neighbor below which a query gets the overall means; in [-1, 1].
     gate: f32,
+    /// What finds the neighbors when serving: `exact`, `graph` (many rows) or `trees` (at most 16 dimensions).
+    engine: EngineKind,
     /// Folds of the cross-validation, at least 2.
     folds: usize,
     /// Training queries that cross-validation predicts, at most.
@@ -51,6 +53,7 @@ impl Default for Params {
             power: vec![5.0, 0.0, 10.0],
             prior: 1.0,
             gate: 0.0,
+            engine: EngineKind::Exact,
             folds: 5,
             validation_queries_max: 10_000,
         }
@@ -87,7 +90,7 @@ impl Method for Knn {
         params.check()?;
         let numeric = |reason: String| FitError::Numeric { method: Self::NAME, reason };
         let (k, power, criterion) = choose(params, context).map_err(numeric)?;
-        let weighting = Weighting { k, power, prior: params.prior, gate: params.gate };
+        let weighting = Weighting { k, power, prior: params.prior, gate: params.gate, engine: params.engine };
         let train = context.train;
         let memory = Memory {
             query_ids: train.queries.iter().map(|q| q.id.clone()).collect(),
