@@ -82,8 +82,9 @@ fn functions_and_files_are_short_and_lines_are_narrow() {
 
 #[test]
 fn function_lengths_are_measured() {
-    let text = "fn a() {\n    x;\n}\n\nimpl B {\n    pub fn b(\n        &self,\n    ) -> u8 {\n        1\n    }\n}\nfn c() {}\n";
-    assert_eq!(functions(text), [(1, 3), (6, 5)]);
+    let method = "impl B {\n    pub fn b(\n        &self,\n    ) -> u8 {\n        1\n    }\n}\n";
+    let text = format!("fn a() {{\n    x;\n}}\n\n{method}fn c() {{}}\n");
+    assert_eq!(functions(&text), [(1, 3), (6, 5)]);
 }
 
 /// Who may depend on whom among our own packages.

@@ -49,17 +49,17 @@ const CASES: &[Case] = &[
     Case {
         name: "score above 1",
         make: |path| edit(path, |rows| rows.score[4] = 7.0),
-        says: &["score", "7", "row 4"],
+        says: &["score", "7", "row 5"],
     },
     Case {
         name: "score NaN",
         make: |path| edit(path, |rows| rows.score[4] = f32::NAN),
-        says: &["score", "NaN", "row 4"],
+        says: &["score", "NaN", "row 5"],
     },
     Case {
         name: "negative cost",
         make: |path| edit(path, |rows| rows.cost_usd[5] = -0.25),
-        says: &["cost_usd", "-0.25", "row 5"],
+        says: &["cost_usd", "-0.25", "row 6"],
     },
     Case {
         name: "duplicated cell",

@@ -8,18 +8,18 @@ use std::sync::Arc;
 
 /// Rows of a small log: two topics, three models, every cell present.
 #[derive(Debug, Clone)]
-pub struct Rows {
-    pub query_id: Vec<String>,
-    pub split: Vec<String>,
-    pub prompt: Vec<String>,
-    pub model: Vec<String>,
-    pub score: Vec<f32>,
-    pub cost_usd: Vec<f64>,
+pub(crate) struct Rows {
+    pub(crate) query_id: Vec<String>,
+    pub(crate) split: Vec<String>,
+    pub(crate) prompt: Vec<String>,
+    pub(crate) model: Vec<String>,
+    pub(crate) score: Vec<f32>,
+    pub(crate) cost_usd: Vec<f64>,
 }
 
 impl Rows {
     /// `n` queries; model `math` is right on sums, `prose` on tales, `dear` mostly on both.
-    pub fn good(n: usize) -> Self {
+    pub(crate) fn good(n: usize) -> Self {
         let mut rows = Self {
             query_id: vec![],
             split: vec![],
@@ -50,7 +50,7 @@ impl Rows {
     }
 
     /// Keeps the rows for which `keep` holds.
-    pub fn retain(mut self, keep: impl Fn(&Self, usize) -> bool) -> Self {
+    pub(crate) fn retain(mut self, keep: impl Fn(&Self, usize) -> bool) -> Self {
         let kept: Vec<usize> = (0..self.score.len()).filter(|i| keep(&self, *i)).collect();
         fn pick<T: Clone>(values: &mut Vec<T>, kept: &[usize]) {
             *values = kept.iter().map(|i| values[*i].clone()).collect();
@@ -65,7 +65,7 @@ impl Rows {
     }
 
     /// The columns, by name.
-    pub fn columns(&self) -> Vec<(String, ArrayRef)> {
+    pub(crate) fn columns(&self) -> Vec<(String, ArrayRef)> {
         let text = |values: &Vec<String>| -> ArrayRef { Arc::new(StringArray::from(values.clone())) };
         [
             ("query_id", text(&self.query_id)),
@@ -80,13 +80,13 @@ impl Rows {
     }
 
     /// Writes the log.
-    pub fn write(&self, path: &Path) {
+    pub(crate) fn write(&self, path: &Path) {
         write(path, &self.columns());
     }
 }
 
 /// Writes columns as a Parquet file.
-pub fn write(path: &Path, columns: &[(String, ArrayRef)]) {
+pub(crate) fn write(path: &Path, columns: &[(String, ArrayRef)]) {
     let batch = RecordBatch::try_from_iter(columns.iter().map(|(n, c)| (n.as_str(), Arc::clone(c)))).unwrap();
     let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();

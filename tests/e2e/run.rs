@@ -5,10 +5,10 @@ use std::process::{Command, Output};
 
 /// What a run left behind.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl From<Output> for Ran {
@@ -21,22 +21,22 @@ impl From<Output> for Ran {
     }
 }
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_routewright");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_routewright");
 
 /// Runs `routewright` with the arguments, in folder `dir`.
-pub fn run(dir: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn run(dir: &Path, arguments: &[&str]) -> Ran {
     Command::new(BINARY).args(arguments).current_dir(dir).output().unwrap().into()
 }
 
 /// Runs and demands success.
-pub fn ok(dir: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn ok(dir: &Path, arguments: &[&str]) -> Ran {
     let ran = run(dir, arguments);
     assert_eq!(ran.code, 0, "{arguments:?}: {}", ran.stderr);
     ran
 }
 
 /// Runs with `--json` and reads the document; nothing else may stand on stdout.
-pub fn json(dir: &Path, arguments: &[&str]) -> serde_json::Value {
+pub(crate) fn json(dir: &Path, arguments: &[&str]) -> serde_json::Value {
     let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
     serde_json::from_str(&ok(dir, &arguments).stdout).unwrap()
 }

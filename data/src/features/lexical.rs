@@ -2,8 +2,8 @@
 //!
 //! Fitting counts the n-grams of [`super::ngrams`] on the train split and keeps the most frequent words
 //! and the most frequent character n-grams (by number of queries). A query becomes two sparse blocks of
-//! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`, each of unit norm; their concatenation over
-//! `sqrt(2)` is projected on the leading right singular vectors of the training rows and normalised.
+//! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`; words get 0.8 of the squared norm, characters
+//! 0.2. Their concatenation is projected on the leading right singular vectors of the training rows and normalised.
 //! The projection is stored in signed bytes with one scale an n-gram, and training uses the stored one, so
 //! that training and serving see the same features bit for bit.
 //!
@@ -71,6 +71,9 @@ struct Vocabulary {
 /// Columns summed at once: eight vectors of eight.
 const STRIP: usize = 64;
 const EMPTY: u32 = u32::MAX;
+/// Share of the squared norm that words get; chosen by cross-validation on the train split of three logs, where
+/// equal shares were a little worse and words alone lost texts without spaces.
+const WORD_SHARE: f32 = 0.8;
 
 impl Vocabulary {
     fn new(hashes: Vec<u32>, n_words: usize) -> Self {
@@ -269,15 +272,16 @@ fn frequent<'a>(
     ranked
 }
 
-/// The two TF-IDF blocks of a text, each of norm `1 / sqrt(2)`; by ascending row.
+/// The two TF-IDF blocks of a text, words of squared norm [`WORD_SHARE`], characters the rest; by ascending
+/// row.
 fn weigh(vocabulary: &Vocabulary, idf: &[f32], grams: &NGrams) -> Vec<(u32, f32)> {
     let counts = vocabulary.counts(grams);
     let weight = |(row, count): (u32, u32)| (row, (1.0 + (count as f32).ln()) * idf[row as usize]);
     let mut weights: Vec<(u32, f32)> = counts.into_iter().map(weight).collect();
     let boundary = weights.partition_point(|(row, _)| (*row as usize) < vocabulary.n_words);
     let (words, chars) = weights.split_at_mut(boundary);
-    for block in [words, chars] {
-        let norm = block.iter().map(|(_, w)| w * w).sum::<f32>().sqrt() * std::f32::consts::SQRT_2;
+    for (block, share) in [(words, WORD_SHARE), (chars, 1.0 - WORD_SHARE)] {
+        let norm = (block.iter().map(|(_, w)| w * w).sum::<f32>() / share).sqrt();
         block.iter_mut().for_each(|(_, w)| *w /= norm);
     }
     weights

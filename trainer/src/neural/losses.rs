@@ -102,8 +102,8 @@ pub(super) fn scores(z: &[f32], labels: &[f32], kind: ScoreLoss, grad: &mut [f32
     loss
 }
 
-/// The pairwise logistic loss of RouteLLM's matrix factorization (arXiv 2406.18665, its Bradley-Terry form) on strengths
-/// `z` `(n, m)`: the mean of `ln(1 + exp(z_loser - z_winner))` over all two arms of a query whose logged
+/// The pairwise logistic loss of RouteLLM's matrix factorization (arXiv 2406.18665, its Bradley-Terry form)
+/// on strengths `z` `(n, m)`: the mean of `ln(1 + exp(z_loser - z_winner))` over all two arms of a query whose logged
 /// scores differ.
 pub(super) fn preferences(z: &[f32], labels: &[f32], m: usize, grad: &mut [f32]) -> f32 {
     let pairs = || {

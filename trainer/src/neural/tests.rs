@@ -107,9 +107,10 @@ fn every_method_finds_the_arm_of_each_topic_in_spite_of_holes() {
         });
         let right = right.count();
         assert!(right >= 80, "{method} {params}: {right} of 90");
-        // On the scale of the log: right and wrong arms differ by 0.7 in truth.
+        // On the scale of the log: right and wrong arms differ by 0.7 in truth; calibration on a small slice
+        // with holes pulls them together.
         let gap: f32 = scores.chunks_exact(3).enumerate().map(|(i, row)| row[i % 3] - row[(i + 1) % 3]).sum();
-        assert!((0.45..0.95).contains(&(gap / 90.0)), "{method} {params}: gap {}", gap / 90.0);
+        assert!((0.35..0.95).contains(&(gap / 90.0)), "{method} {params}: gap {}", gap / 90.0);
     }
 }
 

@@ -49,8 +49,8 @@ pub(in crate::methods) struct Params {
 
 impl Default for Params {
     fn default() -> Self {
-        let clusters = vec![6, 8, 12, 16, 32, 64];
-        Self { clusters, restarts: 5, sharpness: 20.0, prior: 20.0, iterations: 40, folds: 5 }
+        let clusters = vec![12, 8, 16, 32];
+        Self { clusters, restarts: 5, sharpness: 20.0, prior: 20.0, iterations: 25, folds: 5 }
     }
 }
 
