@@ -118,12 +118,12 @@ fn graph(
             let (us, found) = search(queries, dim, 1, once)?;
             (ours[slot], recalls[slot]) = (us, recall(&found, &truth));
         }
-        let theirs: Vec<(f64, f64)> = PEER_EFS
-            .iter()
-            .filter_map(|ef| point(peer, &format!("graph {n} {ef} {count} {K}"), report))
-            .collect();
+        // All points or none: an incomplete curve would be read wrongly at its end.
+        let theirs: Option<Vec<(f64, f64)>> =
+            PEER_EFS.iter().map(|ef| point(peer, &format!("graph {n} {ef} {count} {K}"), report)).collect();
         for (slot, figures) in figures.iter_mut().enumerate() {
-            figures.push(ours[slot], at_recall(&theirs, recalls[slot]));
+            let theirs = theirs.as_deref().and_then(|points| at_recall(points, recalls[slot]));
+            figures.push(ours[slot], theirs);
         }
     }
     for ((ef, recall), figures) in OUR_EFS.into_iter().zip(recalls).zip(&figures) {

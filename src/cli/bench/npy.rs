@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path) -> anyhow::Result<(Vec<f32>, usize)> {
 
 fn parse(bytes: &[u8]) -> anyhow::Result<(Vec<f32>, usize)> {
     let at = |i: usize| bytes.get(i).copied().map(usize::from).context("the file is cut off");
-    if bytes.get(..6) != Some(MAGIC) {
+    if !bytes.starts_with(MAGIC) {
         bail!("it is no npy file");
     }
     // The length of the header has two bytes in version 1, four later on.
@@ -41,7 +41,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<(Vec<f32>, usize)> {
         bail!("its shape is `{shape:?}`, expected (rows, width)");
     };
     let (values, rest) = bytes[start + length..].as_chunks::<4>();
-    if dim == 0 || values.len() != n * dim || !rest.is_empty() {
+    if dim == 0 || n.checked_mul(dim) != Some(values.len()) || !rest.is_empty() {
         bail!("it holds {} values, expected {n} rows of {dim}", values.len());
     }
     Ok((values.iter().map(|value| f32::from_le_bytes(*value)).collect(), dim))

@@ -1,7 +1,7 @@
 //! What a run of the benchmarks found: rows of figures, notes, and the table that is printed.
 
-use super::super::output;
 use super::measure::{Rounds, machine_load};
+use super::output;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -199,8 +199,8 @@ mod tests {
             lines[0].split_whitespace().collect::<Vec<_>>(),
             ["what", "ours", "peer", "ratio", "target"]
         );
-        let cells = |line: &str| {
-            line.split("  ").filter(|c| !c.is_empty()).map(str::trim).map(str::to_owned).collect()
+        let cells = |line: &str| -> Vec<String> {
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect()
         };
         let rows: Vec<Vec<String>> = lines[1..4].iter().map(|line| cells(line)).collect();
         assert_eq!(rows[0], ["scan", "5.25 us", "10.5 us", "0.50", "ratio <= 1", "met"]);
