@@ -1,8 +1,10 @@
 //! The command line: one file a subcommand, each a thin caller of the crates.
 //!
 //! `--json` prints one JSON document on stdout; everything else goes to stderr. Exit codes: 0 ok, 1 a
-//! negative result (a log with complaints, a policy that does not verify), 2 an error.
+//! negative result (a log with complaints, a policy that does not verify, a benchmark that misses a target),
+//! 2 an error.
 
+mod bench;
 mod compare;
 mod data;
 mod date;
@@ -50,6 +52,8 @@ enum Command {
     Route(route::RouteCommand),
     /// Show or verify an exported policy.
     Policy(policy::PolicyCommand),
+    /// Measure our processor time beside a named peer's, in one run.
+    Bench(bench::BenchCommand),
 }
 
 impl Cli {
@@ -65,6 +69,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
+            Command::Bench(command) => command.run(self.json),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod bad_input;
+mod bench;
 mod logs;
 mod real_logs;
 mod run;

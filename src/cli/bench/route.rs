@@ -1,0 +1,103 @@
+//! `POST /v1/route` over a bare axum echo: processor time a request and memory, each server a process of its
+//! own (`routewright serve`), all of them alive in one run and loaded in turn.
+//!
+//! In these rows the peer is the echo: `ours` is what a decision costs on top of it, `peer` what the echo of
+//! the same request costs. Linux only, where the time of another process can be read.
+
+use super::load::{self, Process};
+use super::measure::Rounds;
+use super::policies::{self, SERVED, Served};
+use super::report::{Report, Target};
+use super::{Settings, output};
+use anyhow::Context;
+use axum::Router;
+use axum::body::Bytes;
+use axum::routing::post;
+use std::process::ExitCode;
+use tokio::net::TcpListener;
+
+/// Connections kept busy; with many, decisions share micro-batches. Targets are for one.
+const CONNECTIONS: [usize; 2] = [1, 16];
+
+/// Figures of one server, by number of connections.
+#[derive(Debug, Default)]
+struct Figures {
+    cpu_us: [Rounds; CONNECTIONS.len()],
+    resident_mb: Rounds,
+}
+
+/// Measures every policy.
+///
+/// # Errors
+/// If a server cannot be started, answers anything but a decision, or its time cannot be read.
+pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
+    if !cfg!(target_os = "linux") {
+        report.note("SKIPPED: route: the time of another process is read from /proc, which is of Linux only");
+        return Ok(());
+    }
+    output::tell(&format!("route: policies over {} texts", settings.rows));
+    let dir = tempfile::tempdir().context("cannot make a temporary folder for the policies")?;
+    let texts = policies::texts(settings.rows);
+    let paths = policies::write(dir.path(), &texts)?;
+    let echo = Process::start(&["bench", "--echo"], |line| line.parse().ok())?;
+    let mut servers = Vec::new();
+    for (served, path) in SERVED.into_iter().zip(&paths) {
+        let path = path.to_str().context("the temporary folder has no name in UTF-8")?;
+        let arguments = ["serve", "--policy", path, "--listen", "127.0.0.1:0"];
+        servers.push((served, Process::start(&arguments, load::listening)?, Figures::default()));
+    }
+    output::tell("route: loading the servers in turn");
+    for _ in 0..settings.rounds {
+        round(&echo, &mut servers, &texts)?;
+    }
+    for (served, process, figures) in &servers {
+        rows(*served, figures, settings.rows, report);
+        let stages = load::stages(process.address())?;
+        report.note(format!("route {}: mean wall us of stages: {stages}", served.name));
+    }
+    Ok(())
+}
+
+/// Every server once, with few and with many connections.
+fn round(echo: &Process, servers: &mut [(Served, Process, Figures)], texts: &[String]) -> anyhow::Result<()> {
+    for (slot, connections) in CONNECTIONS.into_iter().enumerate() {
+        let bare = echo.cpu_us(connections, texts)?;
+        for (_, process, figures) in servers.iter_mut() {
+            figures.cpu_us[slot].push(process.cpu_us(connections, texts)? - bare, Some(bare));
+        }
+    }
+    let bare = echo.resident_mb()?;
+    for (_, process, figures) in servers.iter_mut() {
+        figures.resident_mb.push(process.resident_mb()?, Some(bare));
+    }
+    Ok(())
+}
+
+fn rows(served: Served, figures: &Figures, n_rows: usize, report: &mut Report) {
+    let name = match served.name {
+        "knn" => format!("route knn, exact, {n_rows} rows"),
+        name => format!("route {name}"),
+    };
+    for (connections, rounds) in CONNECTIONS.into_iter().zip(&figures.cpu_us) {
+        let target = (connections == 1).then_some(Target::OursAtMost(served.us_max));
+        let plural = if connections == 1 { "" } else { "s" };
+        report.row(format!("{name}, {connections} connection{plural}, over echo"), "us", rounds, target);
+    }
+    let target = Some(Target::OursAtMost(served.mb_max));
+    report.row(format!("{name}, resident memory"), "MB", &figures.resident_mb, target);
+}
+
+/// Serves the echo until killed; says its address on stderr, as a server does.
+///
+/// # Errors
+/// If it cannot listen.
+pub(super) fn echo() -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
+        output::tell(&listener.local_addr()?.to_string());
+        let router = Router::new().route("/v1/route", post(|body: Bytes| async { body }));
+        axum::serve(listener, router).await.context("the echo stopped")
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
