@@ -1,1 +1,4 @@
-//! Placeholder until the first commit of this crate.
+//! Many models, one answer: fusion of tokens, spans, processes and responses.
+//!
+//! Empty on purpose: its content comes with the fusion methods. The crate stands here so that the arrows of
+//! the workspace (see ARCHITECTURE.md) are in place before the code is.

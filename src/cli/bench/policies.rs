@@ -9,6 +9,7 @@ use routewright_policy::artifact::{self, DataRecord, Draft};
 use routewright_policy::forms::{
     Calibration, CostModel, Head, Linear, Link, Memory, Neighbors, Neural, Weighting,
 };
+use routewright_policy::search::EngineKind;
 use routewright_policy::{Arm, Predictor, SelectorSpec};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +36,11 @@ pub(super) struct Served {
 }
 
 /// In the order they are measured in.
-pub(super) const SERVED: [Served; 3] = [
+pub(super) const SERVED: [Served; 4] = [
     Served { name: "ridge", us_max: 60.0, mb_max: 30.0 },
     Served { name: "routerdc", us_max: 60.0, mb_max: 30.0 },
     Served { name: "knn", us_max: 1200.0, mb_max: 80.0 },
+    Served { name: "knn-graph", us_max: 400.0, mb_max: 80.0 },
 ];
 
 /// Texts of [`TEXT_BYTES`] bytes from made-up words.
@@ -74,7 +76,8 @@ pub(super) fn write(dir: &Path, texts: &[String]) -> anyhow::Result<Vec<PathBuf>
         let predictor: Box<dyn Predictor> = match name {
             "ridge" => Box::new(linear(lexical.dim())),
             "routerdc" => Box::new(neural(lexical.dim())?),
-            _ => Box::new(neighbors(lexical.as_ref(), &borrowed)?),
+            "knn" => Box::new(neighbors(EngineKind::Exact, lexical.as_ref(), &borrowed)?),
+            _ => Box::new(neighbors(EngineKind::Graph, lexical.as_ref(), &borrowed)?),
         };
         let draft = Draft {
             name: name.to_owned(),
@@ -116,7 +119,7 @@ fn neural(dim: usize) -> anyhow::Result<Neural> {
     Ok(Neural::new(dim, vec![layer], head, cost()))
 }
 
-fn neighbors(lexical: &dyn Featurizer, texts: &[&str]) -> anyhow::Result<Neighbors> {
+fn neighbors(engine: EngineKind, lexical: &dyn Featurizer, texts: &[&str]) -> anyhow::Result<Neighbors> {
     let inputs: Vec<FeatureInput<'_>> = texts.iter().map(|text| FeatureInput::from(*text)).collect();
     let n = texts.len();
     let memory = Memory {
@@ -124,6 +127,6 @@ fn neighbors(lexical: &dyn Featurizer, texts: &[&str]) -> anyhow::Result<Neighbo
         score: Cells::from_vec(n, N_ARMS, uniform("bench scores", n * N_ARMS)),
         cost_usd: Cells::from_vec(n, N_ARMS, uniform("bench costs", n * N_ARMS)),
     };
-    let weighting = Weighting { k: 20, power: 1.0, prior: 1.0, gate: -1.0 };
+    let weighting = Weighting { k: 20, power: 1.0, prior: 1.0, gate: -1.0, engine };
     Ok(Neighbors::new(weighting, lexical.featurize(&inputs)?, memory)?)
 }
