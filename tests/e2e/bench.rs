@@ -31,7 +31,7 @@ fn search_is_measured_and_the_missing_peer_is_told() {
 fn servers_are_measured_beside_the_echo() {
     let (report, _) = bench(&["route"]);
     let rows = report["rows"].as_array().unwrap();
-    let methods = ["ridge", "routerdc", "knn"];
+    let methods = ["ridge", "routerdc", "knn", "knn-graph"];
     for (rows, method) in rows.chunks(3).zip(methods) {
         assert!(rows.iter().all(|row| row["what"].as_str().unwrap().contains(method)));
         // The echo of a request takes time and memory, whatever the machine.

@@ -123,8 +123,12 @@ impl Report {
         }
         let (before, after) = (&self.load_before, &self.load_after);
         let rounds = self.rounds;
-        drop(writeln!(out, "\nmedians of {rounds} alternating rounds; machine load {before}, then {after}"));
-        self.notes.iter().for_each(|note| drop(writeln!(out, "{note}")));
+        // Writing to a string does not fail.
+        let _ =
+            writeln!(out, "\nmedians of {rounds} alternating rounds; machine load {before}, then {after}");
+        for note in &self.notes {
+            let _ = writeln!(out, "{note}");
+        }
         out
     }
 }
