@@ -72,11 +72,21 @@ fn fit_with(
 
 /// Each method with settings for a small world.
 fn cases() -> Vec<(&'static str, Value)> {
+    // The contrast of the paper, on three arms: the defaults are for logs of more.
+    let contrast = json!({ "positives": 3, "negatives": 3, "temperature": 0.2, "noise": 0.0 });
+    let with_contrast = |mut params: Value| {
+        for (key, value) in contrast.as_object().unwrap() {
+            params[key] = value.clone();
+        }
+        params
+    };
     let dc = json!({ "steps": 120, "every": 20, "batch": 32, "hidden": [8], "per_source": 0, "rate": 0.01 });
+    let dc = with_contrast(dc);
     let mut released = dc.clone();
     released["variant"] = json!("released");
     let bag = json!({ "steps": 120, "every": 20, "batch": 32, "hidden": [], "per_source": 100, "rate": 0.01,
         "encoder": "bag", "bag_bits": 10, "bag_width": 8 });
+    let bag = with_contrast(bag);
     let scorer = json!({ "steps": 200, "every": 20, "batch": 32, "rate": 0.01, "hidden": [8] });
     let factor = json!({ "steps": 200, "every": 20, "batch": 32, "rate": 0.01, "width": 8 });
     vec![
