@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use tokio::net::TcpListener;
 
 /// Queries of the self-made log: enough to learn from, few enough for a minute.
-const QUERIES: usize = 3000;
+const QUERIES: usize = 2000;
 const SEED: u64 = 1;
 
 /// Arguments of `quickstart`.
@@ -85,7 +85,7 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
         features: FeatureChoice::default(),
         average: Average::Micro,
         seeds: vec![SEED],
-        folds: 3,
+        folds: 2,
         device: Device::Cpu,
         log: log.display().to_string(),
         split: "test".to_owned(),
