@@ -3,8 +3,8 @@
 //! `min_w -sum_i [y_i ln p_i + (1 - y_i) ln(1 - p_i)] + alpha / 2 |w|^2`, `p = 1 / (1 + exp(-w . x - b))`, per
 //! arm over the rows where its cell is present; a graded score in [0, 1] is a soft label. Solved by
 //! Newton steps with the fixed bound `X^T X / 4 + alpha I` on the Hessian (Böhning and Lindsay 1988), so each
-//! step lowers the loss and one bound serves every arm of a mask (it is factorised anew each step). `alpha` is chosen on a
-//! validation slice cut from train by prompt hash, then all rows are fitted.
+//! step lowers the loss and one bound serves every arm of a mask (factorised anew each step).
+//! `alpha` is chosen on a validation slice cut from train by prompt hash, then all rows are fitted.
 
 use super::gram;
 use super::ridge::{constant_weights, linear};
