@@ -200,6 +200,18 @@ fn defaults<M: Method>() -> serde_json::Value {
     serde_json::to_value(M::Params::default()).unwrap_or_default()
 }
 
+/// Which of the given parameters is at fault: the first that is refused among defaults only.
+fn blame<M: Method>(given: &serde_json::Map<String, serde_json::Value>, whole: &str) -> String {
+    for (key, value) in given {
+        let mut alone = defaults::<M>();
+        alone[key] = value.clone();
+        if let Err(reason) = serde_json::from_value::<M::Params>(alone) {
+            return format!("`{key}` is `{value}`: {reason}");
+        }
+    }
+    whole.to_owned()
+}
+
 /// Merges the given keys over the defaults, so that a typo is found by its name.
 fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result<Fitted, FitError> {
     let error = |reason| FitError::Params { method: M::NAME, reason };
@@ -219,7 +231,8 @@ fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result
             known.insert(key.clone(), value.clone());
         }
     }
-    let params: M::Params = serde_json::from_value(merged).map_err(|e| error(e.to_string()))?;
+    let params: M::Params =
+        serde_json::from_value(merged).map_err(|e| error(blame::<M>(given, &e.to_string())))?;
     if context.train.n_queries() == 0 || context.train.score.n_present() == 0 {
         let reason = "it has no scored query".to_owned();
         return Err(FitError::Log { method: M::NAME, reason });

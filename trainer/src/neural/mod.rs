@@ -22,6 +22,7 @@ mod network;
 mod optim;
 mod product;
 mod targets;
+mod training;
 mod two_phase;
 mod wide;
 
@@ -37,6 +38,7 @@ pub use learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;
 pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
+pub use training::Training;
 pub use two_phase::{BagRecipe, Recipe, Trained, fit};
 
 #[cfg(test)]

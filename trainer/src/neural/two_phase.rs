@@ -12,6 +12,7 @@ use super::judge::Judge;
 use super::learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 use super::network::{Network, Parameter};
 use super::optim::AdamW;
+use super::training::Training;
 use crate::calibration;
 use crate::method::{FitContext, FitError, Fitted};
 use crate::validation::{self, Slice};
@@ -38,20 +39,10 @@ pub struct Recipe<'a> {
     pub method: &'static str,
     /// Sizes of the network.
     pub network: Network,
-    /// Optimiser of the network.
-    pub optimizer: AdamW,
     /// In front of the network; features of the context where `None`.
     pub bag: Option<BagRecipe<'a>>,
-    /// Length of the run.
-    pub schedule: Schedule,
-    /// Queries a step.
-    pub batch: usize,
-    /// Items a source is dealt in an epoch; 0 for every row once.
-    pub per_source: usize,
-    /// Share of the queries in the validation slice.
-    pub valid_share: f64,
-    /// Whether to train on every row in the end.
-    pub refit: bool,
+    /// How long, how fast, on what.
+    pub training: Training,
     /// What is judged on the slice, by which labels, averaged how.
     pub criterion: Criterion,
     /// Labels `(n_queries, n_arms)` choices are judged by.
@@ -84,21 +75,10 @@ impl Recipe<'_> {
         if self.network.layers.iter().any(|layer| layer.width == 0) {
             return error("a layer has width `0`, expected at least 1".to_owned());
         }
-        let rate = self.optimizer.rate;
-        if !(rate > 0.0 && rate < 10.0) {
-            return error(format!("`rate` is `{rate}`, expected a number above 0 and below 10"));
-        }
-        if !(0.0..1.0).contains(&self.valid_share) {
-            let share = self.valid_share;
-            return error(format!("`valid_share` is `{share}`, expected a number in [0, 1)"));
-        }
         if !(self.noise >= 0.0 && self.noise.is_finite()) {
             return error(format!("`noise` is `{}`, expected 0 or a positive number", self.noise));
         }
-        if self.schedule.steps == 0 {
-            return error("`steps` is `0`, expected at least 1".to_owned());
-        }
-        Ok(())
+        self.training.check(method)
     }
 }
 
@@ -134,15 +114,15 @@ impl Trained {
 pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, FitError> {
     device::probe(context.device)?;
     recipe.check()?;
-    let slice = validation::slice(context.train, context.seed, recipe.valid_share);
+    let slice = validation::slice(context.train, context.seed, recipe.training.valid_share);
     let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
-    let selected = phase(recipe, context, &slice, &judge, "select", recipe.schedule)?;
+    let selected = phase(recipe, context, &slice, &judge, "select", recipe.training.schedule())?;
     let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
     let calibration = calibrate(recipe, context, &slice, &parameters, bag.as_ref());
-    if recipe.refit {
+    if recipe.training.refit {
         let all: Vec<usize> = (0..context.train.n_queries()).collect();
         let slice = Slice { fit: all, valid: slice.valid };
-        let schedule = Schedule { steps: selected.best_step, judged: false, ..recipe.schedule };
+        let schedule = Schedule { steps: selected.best_step, judged: false, ..recipe.training.schedule() };
         let refitted = phase(recipe, context, &slice, &judge, "refit", schedule)?;
         (parameters, bag) = unpacked(recipe, &refitted)?;
     }
@@ -170,9 +150,20 @@ fn phase(
     };
     let mut learner = NetworkLearner {
         network: recipe.network.clone(),
-        engine: device::engine(context.device, recipe.network.clone(), parameters, recipe.optimizer)?,
+        engine: device::engine(
+            context.device,
+            recipe.network.clone(),
+            parameters,
+            recipe.training.optimizer(),
+        )?,
         encoder,
-        sampler: Sampler::new(context.train, &slice.fit, recipe.per_source, recipe.batch, seed),
+        sampler: Sampler::new(
+            context.train,
+            &slice.fit,
+            recipe.training.per_source,
+            recipe.training.batch,
+            seed,
+        ),
         targets: recipe.targets,
         valid: &slice.valid,
         judge,

@@ -30,8 +30,8 @@ use crate::clustering::kmeans;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    AdamW, BagRecipe, BagRows, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe,
-    Schedule, Targets, Variant, fit,
+    BagRecipe, BagRows, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe, Targets,
+    Training, Variant, fit,
 };
 use routewright_data::dense::Activation;
 use routewright_data::features::{BITS_MAX, BagVocabulary, HashedBag};
@@ -78,7 +78,6 @@ enum Encoder {
 
 /// Hyper-parameters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub(in crate::methods) struct Params {
     /// `paper` or `released`.
     variant: Variant,
@@ -109,24 +108,11 @@ pub(in crate::methods) struct Params {
     labels: Labels,
     /// Labels are `score - cost_rate * cost_usd`.
     cost_rate: f32,
-    /// Steps at most.
-    steps: u64,
-    /// Steps between judgements on the validation slice.
-    every: u64,
-    /// Queries a step.
-    batch: usize,
-    /// Learning rate.
-    rate: f32,
-    /// Decoupled weight decay.
-    weight_decay: f32,
     /// Standard deviation of the noise added to features in training.
     noise: f32,
-    /// Items of each source an epoch, repeated or cut to that number; 0 deals every query once.
-    per_source: usize,
-    /// Share of the train split held out to choose the number of steps.
-    valid_share: f64,
-    /// Whether to train on all rows for the chosen number of steps in the end.
-    refit: bool,
+    /// How long, how fast, on what.
+    #[serde(flatten)]
+    training: Training,
 }
 
 impl Default for Params {
@@ -146,15 +132,18 @@ impl Default for Params {
             n_clusters: 5,
             labels: Labels::Score,
             cost_rate: 0.0,
-            steps: 1000,
-            every: 50,
-            batch: 64,
-            rate: 1e-3,
-            weight_decay: 0.01,
             noise: 0.1,
-            per_source: 1000,
-            valid_share: 0.15,
-            refit: true,
+            training: Training {
+                steps: 1000,
+                every: 50,
+                patience: 0,
+                batch: 64,
+                rate: 1e-3,
+                weight_decay: 0.01,
+                per_source: 1000,
+                valid_share: 0.15,
+                refit: true,
+            },
         }
     }
 }
@@ -175,23 +164,17 @@ impl Method for RouterDc {
         let contrast = contrast(params);
         let vocabulary = bag_vocabulary(params, context);
         let grams = vocabulary.as_ref().map(|vocabulary| bag_rows(vocabulary, context));
-        let optimizer = AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() };
         let bag = vocabulary.as_ref().zip(grams.as_ref()).map(|(vocabulary, rows)| BagRecipe {
             rows,
             n_buckets: vocabulary.n_buckets(),
             sd: params.bag_sd,
-            optimizer,
+            optimizer: params.training.optimizer(),
         });
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            optimizer,
             bag,
-            schedule: Schedule { steps: params.steps, every: params.every, judged: true, patience: 0 },
-            batch: params.batch,
-            per_source: params.per_source,
-            valid_share: params.valid_share,
-            refit: params.refit,
+            training: params.training,
             criterion: Criterion::Choice,
             judged: &judged,
             noise: params.noise,

@@ -8,7 +8,7 @@
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    AdamW, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, ScoreLoss, Targets, fit,
+    Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, ScoreLoss, Targets, Training, fit,
 };
 use routewright_data::dense::Activation;
 use routewright_policy::forms::{Calibration, CostModel};
@@ -27,7 +27,6 @@ pub(in crate::methods) struct Mlp;
 
 /// Hyper-parameters.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub(in crate::methods) struct Params {
     /// Widths of the hidden layers.
     hidden: Vec<usize>,
@@ -35,26 +34,11 @@ pub(in crate::methods) struct Params {
     activation: Activation,
     /// `mse` or `bce`.
     loss: ScoreLoss,
-    /// Steps at most.
-    steps: u64,
-    /// Steps between judgements on the validation slice.
-    every: u64,
-    /// Judgements without progress before it stops; 0 for never.
-    patience: u64,
-    /// Queries a step.
-    batch: usize,
-    /// Learning rate.
-    rate: f32,
-    /// Decoupled weight decay.
-    weight_decay: f32,
     /// Standard deviation of the noise added to features in training.
     noise: f32,
-    /// Items of each source an epoch; 0 deals every query once.
-    per_source: usize,
-    /// Share of the train split held out to choose the number of steps.
-    valid_share: f64,
-    /// Whether to train on all rows for the chosen number of steps in the end.
-    refit: bool,
+    /// How long, how fast, on what.
+    #[serde(flatten)]
+    training: Training,
 }
 
 impl Default for Params {
@@ -63,16 +47,18 @@ impl Default for Params {
             hidden: vec![128],
             activation: Activation::Gelu,
             loss: ScoreLoss::Mse,
-            steps: 3000,
-            every: 100,
-            patience: 5,
-            batch: 64,
-            rate: 1e-3,
-            weight_decay: 0.01,
             noise: 0.0,
-            per_source: 0,
-            valid_share: 0.15,
-            refit: true,
+            training: Training {
+                steps: 3000,
+                every: 100,
+                patience: 5,
+                batch: 64,
+                rate: 1e-3,
+                weight_decay: 0.01,
+                per_source: 0,
+                valid_share: 0.15,
+                refit: true,
+            },
         }
     }
 }
@@ -97,18 +83,8 @@ impl Method for Mlp {
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            optimizer: AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() },
             bag: None,
-            schedule: Schedule {
-                steps: params.steps,
-                every: params.every,
-                judged: true,
-                patience: params.patience,
-            },
-            batch: params.batch,
-            per_source: params.per_source,
-            valid_share: params.valid_share,
-            refit: params.refit,
+            training: params.training,
             criterion: Criterion::Error,
             judged: labels,
             noise: params.noise,

@@ -16,9 +16,7 @@
 
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::neural::{
-    AdamW, Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Schedule, Targets, fit,
-};
+use crate::neural::{Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Targets, Training, fit};
 use routewright_data::dense::Activation;
 use routewright_policy::forms::CostModel;
 use serde::{Deserialize, Serialize};
@@ -36,30 +34,14 @@ pub(in crate::methods) struct RouteLlmMf;
 
 /// Hyper-parameters; the released code's values where it has them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
 pub(in crate::methods) struct Params {
     /// Width of the arm vectors.
     width: usize,
     /// Standard deviation of the noise added to the features, relative to their root mean square.
     noise: f32,
-    /// Steps at most.
-    steps: u64,
-    /// Steps between judgements on the validation slice.
-    every: u64,
-    /// Judgements without progress before it stops; 0 for never.
-    patience: u64,
-    /// Queries a step.
-    batch: usize,
-    /// Learning rate.
-    rate: f32,
-    /// Decoupled weight decay.
-    weight_decay: f32,
-    /// Items of each source an epoch; 0 deals every query once.
-    per_source: usize,
-    /// Share of the train split held out to choose the number of steps.
-    valid_share: f64,
-    /// Whether to train on all rows for the chosen number of steps in the end.
-    refit: bool,
+    /// How long, how fast, on what.
+    #[serde(flatten)]
+    training: Training,
 }
 
 impl Default for Params {
@@ -67,15 +49,17 @@ impl Default for Params {
         Self {
             width: 128,
             noise: 0.1,
-            steps: 3000,
-            every: 100,
-            patience: 8,
-            batch: 64,
-            rate: 3e-4,
-            weight_decay: 1e-5,
-            per_source: 0,
-            valid_share: 0.15,
-            refit: true,
+            training: Training {
+                steps: 3000,
+                every: 100,
+                patience: 8,
+                batch: 64,
+                rate: 3e-4,
+                weight_decay: 1e-5,
+                per_source: 0,
+                valid_share: 0.15,
+                refit: true,
+            },
         }
     }
 }
@@ -100,18 +84,8 @@ impl Method for RouteLlmMf {
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            optimizer: AdamW { rate: params.rate, weight_decay: params.weight_decay, ..AdamW::default() },
             bag: None,
-            schedule: Schedule {
-                steps: params.steps,
-                every: params.every,
-                judged: true,
-                patience: params.patience,
-            },
-            batch: params.batch,
-            per_source: params.per_source,
-            valid_share: params.valid_share,
-            refit: params.refit,
+            training: params.training,
             criterion: Criterion::Choice,
             judged: labels,
             noise: params.noise * root_mean_square(context.features.values()),
