@@ -1,7 +1,8 @@
 //! The little dense linear algebra that fitting needs, in f64: the one module that names ndarray 0.16.
 
-use linfa_linalg::cholesky::SolveCInplace;
+use linfa_linalg::cholesky::CholeskyInplace;
 use linfa_linalg::eigh::EigSort;
+use linfa_linalg::triangular::{SolveTriangularInplace, UPLO};
 use ndarray16::{Array1, Array2};
 
 /// Why a system could not be solved.
@@ -14,17 +15,45 @@ pub struct LinalgError {
     pub reason: String,
 }
 
+/// A symmetric positive definite matrix, factorised: `A = L L^T`.
+#[derive(Debug, Clone)]
+pub struct Cholesky {
+    /// `L` in the lower triangle; what stands above it is never read.
+    lower: Array2<f64>,
+}
+
+impl Cholesky {
+    /// Factorises `A` of shape `(dim, dim)`, row-major.
+    ///
+    /// # Errors
+    /// If `A` is not positive definite.
+    pub fn of(a: Vec<f64>, dim: usize) -> Result<Self, LinalgError> {
+        let error = |reason: String| LinalgError { dim, reason };
+        let lower = Array2::from_shape_vec((dim, dim), a).map_err(|e| error(e.to_string()))?;
+        Ok(Self { lower: lower.cholesky_into_dirty().map_err(|e| error(e.to_string()))? })
+    }
+
+    /// Solves `A X = B` for `B` of shape `(dim, n_rhs)`, row-major; returns `X` of the same shape.
+    ///
+    /// # Errors
+    /// If `B` has another shape.
+    pub fn solve(&self, b: Vec<f64>, n_rhs: usize) -> Result<Vec<f64>, LinalgError> {
+        let dim = self.lower.nrows();
+        let error = |reason: String| LinalgError { dim, reason };
+        let mut b = Array2::from_shape_vec((dim, n_rhs), b).map_err(|e| error(e.to_string()))?;
+        self.lower.solve_triangular_inplace(&mut b, UPLO::Lower).map_err(|e| error(e.to_string()))?;
+        self.lower.t().solve_triangular_inplace(&mut b, UPLO::Upper).map_err(|e| error(e.to_string()))?;
+        Ok(b.into_raw_vec_and_offset().0)
+    }
+}
+
 /// Solves `A X = B` for symmetric positive definite `A` of shape `(dim, dim)` and `B` of shape
 /// `(dim, n_rhs)`, both row-major; returns `X` of shape `(dim, n_rhs)`.
 ///
 /// # Errors
 /// If `A` is not positive definite.
 pub fn solve_spd(a: Vec<f64>, b: Vec<f64>, dim: usize, n_rhs: usize) -> Result<Vec<f64>, LinalgError> {
-    let error = |reason: String| LinalgError { dim, reason };
-    let mut a = Array2::from_shape_vec((dim, dim), a).map_err(|e| error(e.to_string()))?;
-    let mut b = Array2::from_shape_vec((dim, n_rhs), b).map_err(|e| error(e.to_string()))?;
-    a.solvec_inplace(&mut b).map_err(|e| error(e.to_string()))?;
-    Ok(b.into_raw_vec_and_offset().0)
+    Cholesky::of(a, dim)?.solve(b, n_rhs)
 }
 
 /// Eigenvalues in descending order and eigenvectors (columns of a `(dim, dim)` row-major matrix, same

@@ -1,8 +1,9 @@
 //! Several methods on one log, side by side, over several seeds.
 //!
 //! For every seed the featurizer is fitted on the train rows, every method is cross-validated on them
-//! (folds by prompt hash) and fitted on all of them, and the test rows are predicted once. The method of the
-//! best cross-validated score is the *pick*: the figure a user gets who never looks at test.
+//! (folds by prompt hash, each with a featurizer fitted without it) and fitted on all of them, and the test
+//! rows are predicted once. The method of the best cross-validated score is the *pick*: the figure a user
+//! gets who never looks at test.
 
 use crate::evaluate::{
     Decisions, Evaluation, JudgeError, JudgeOptions, Judged, Picked, Sources, judge, query_scores,
@@ -11,7 +12,7 @@ use crate::evaluate::{
 use crate::method::{Device, MethodRow};
 use crate::progress::{Progress, Silent};
 use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
-use crate::validation;
+use crate::validation::{self, Folds, Slice};
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Batch, Selector};
@@ -97,9 +98,10 @@ pub fn compare(
     for (round, &seed) in options.seeds.iter().enumerate() {
         let prepared = Prepared::new(train.clone(), &options.features, seed)?;
         let features = prepared.featurizer.featurize(&feature_inputs(test)).map_err(TrainError::from)?;
+        let left_out = LeftOut::each(train, seed, options)?;
         for (at, (method, params)) in methods.iter().enumerate() {
             progress.step((round * methods.len() + at) as u64, &format!("{} with seed {seed}", method.name));
-            let one = One { method, params, prepared: &prepared, seed, options };
+            let one = One { method, params, prepared: &prepared, left_out: &left_out, seed, options };
             runs[at].push(one.run(test, &features, &judge_options)?);
         }
     }
@@ -112,11 +114,45 @@ pub fn compare(
     Ok(Compared { judged })
 }
 
+/// The folds of a cross-validation, shared by every method.
+struct LeftOut {
+    folds: Folds,
+    /// One entry a fold; `None` where a side is empty.
+    held: Vec<Option<Held>>,
+}
+
+/// A fold left out: the others with a featurizer that has not seen it, and its own rows.
+struct Held {
+    kept: Prepared,
+    rest: OutcomeTable,
+    features: FeatureMatrix,
+}
+
+impl LeftOut {
+    /// `None` if no cross-validation was asked for.
+    fn each(train: &OutcomeTable, seed: u64, options: &CompareOptions) -> Result<Option<Self>, CompareError> {
+        if options.folds < 2 {
+            return Ok(None);
+        }
+        let folds = Folds::new(train, seed, options.folds);
+        let held = |slice: Slice| -> Result<Held, CompareError> {
+            let kept = Prepared::new(train.select_rows(&slice.fit), &options.features, seed)?;
+            let rest = crate::evaluate::align(&train.select_rows(&slice.valid), &arms(&kept.train))?;
+            let features = kept.featurizer.featurize(&feature_inputs(&rest)).map_err(TrainError::from)?;
+            Ok(Held { kept, rest, features })
+        };
+        let held = (0..folds.n_folds()).map(|fold| folds.slice(fold).map(held).transpose());
+        let held = held.collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(Self { folds, held }))
+    }
+}
+
 /// One method with one seed.
 struct One<'a> {
     method: &'a MethodRow,
     params: &'a serde_json::Value,
     prepared: &'a Prepared,
+    left_out: &'a Option<LeftOut>,
     seed: u64,
     options: &'a CompareOptions,
 }
@@ -155,27 +191,22 @@ impl One<'_> {
 
     /// Score of out-of-fold decisions over the train rows.
     fn cross_validate(&self) -> Result<Option<f64>, CompareError> {
-        let (train, n_folds) = (&self.prepared.train, self.options.folds);
-        if n_folds < 2 {
-            return Ok(None);
-        }
-        let folds = validation::folds(train, self.seed, n_folds);
-        let mut scores = vec![f64::NAN; train.n_queries()];
-        for fold in 0..n_folds {
-            let (held, kept): (Vec<usize>, Vec<usize>) =
-                (0..folds.len()).partition(|row| folds[*row] == fold);
-            if held.is_empty() || kept.is_empty() {
-                continue;
-            }
-            let part = self.prepared.select_rows(&kept);
-            let fitted = part.fit(self.method, self.params, &self.run_options()).map_err(TrainError::from)?;
-            let rest = self.prepared.select_rows(&held);
-            let prediction = part.predict(&fitted, &rest.train, &rest.features)?;
-            let selector = selectors::build(&fitted.selector, &arms(&part.train))?;
-            let chosen = query_scores(&Decisions::of(&prediction, &*selector), &rest.train);
-            held.iter().zip(chosen).for_each(|(row, score)| scores[*row] = score);
-        }
-        Ok(Sources::of(train).mean(&scores, self.options.average))
+        let Some(LeftOut { folds, held }) = self.left_out else { return Ok(None) };
+        let scores = folds.out_of_fold(1, f64::NAN, |fold, slice| match &held[fold] {
+            Some(held) => self.judge_held(held),
+            None => Ok(vec![f64::NAN; slice.valid.len()]),
+        })?;
+        Ok(Sources::of(&self.prepared.train).mean(&scores, self.options.average))
+    }
+
+    /// Scores of the decisions on one fold by what was fitted on the others.
+    fn judge_held(&self, held: &Held) -> Result<Vec<f64>, CompareError> {
+        let rest = &held.rest;
+        let fitted =
+            held.kept.fit(self.method, self.params, &self.run_options()).map_err(TrainError::from)?;
+        let prediction = held.kept.predict(&fitted, rest, &held.features)?;
+        let selector = selectors::build(&fitted.selector, &arms(&held.kept.train))?;
+        Ok(query_scores(&Decisions::of(&prediction, &*selector), rest))
     }
 
     /// Microseconds from text to chosen arm, one query at a time.

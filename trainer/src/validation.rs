@@ -3,6 +3,7 @@
 //! Slices are cut by a hash of the prompt, so that equal prompts never stand on both sides.
 
 use crate::evaluate::{Average, Decisions, Sources, query_scores};
+use crate::method::{FitContext, FitError, Fitted};
 use routewright_data::OutcomeTable;
 use routewright_policy::Prediction;
 use routewright_policy::selectors::Argmax;
@@ -29,10 +30,61 @@ pub fn slice(table: &OutcomeTable, seed: u64, share: f64) -> Slice {
     Slice { fit, valid }
 }
 
-/// The fold of each query, `0..k`, by prompt hash.
-pub fn folds(table: &OutcomeTable, seed: u64, k: usize) -> Vec<usize> {
-    let fold = |prompt: &str| ((unit(prompt, seed) * k as f64) as usize).min(k - 1);
-    table.queries.iter().map(|query| fold(&query.prompt)).collect()
+/// A partition of the queries of a table, by prompt hash.
+#[derive(Debug, Clone)]
+pub struct Folds {
+    /// Fold of each query, `0..n_folds`.
+    fold: Vec<usize>,
+    n_folds: usize,
+}
+
+impl Folds {
+    /// Deals the queries of `table` into `n_folds` folds.
+    pub fn new(table: &OutcomeTable, seed: u64, n_folds: usize) -> Self {
+        let fold = |prompt: &str| ((unit(prompt, seed) * n_folds as f64) as usize).min(n_folds - 1);
+        Self { fold: table.queries.iter().map(|query| fold(&query.prompt)).collect(), n_folds }
+    }
+
+    /// Number of folds.
+    pub fn n_folds(&self) -> usize {
+        self.n_folds
+    }
+
+    /// Fold of a query.
+    pub fn of(&self, row: usize) -> usize {
+        self.fold[row]
+    }
+
+    /// What to learn from and what to judge on when fold `held` is left out; `None` where a side is empty.
+    pub fn slice(&self, held: usize) -> Option<Slice> {
+        let (valid, fit): (Vec<usize>, Vec<usize>) =
+            (0..self.fold.len()).partition(|row| self.fold[*row] == held);
+        (!valid.is_empty() && !fit.is_empty()).then_some(Slice { fit, valid })
+    }
+
+    /// `width` values a query, each predicted from the other folds; `blank` where there are none.
+    ///
+    /// `predict` is given the number of the fold left out, learns from `fit` and returns values of shape
+    /// `(valid.len(), width)`.
+    ///
+    /// # Errors
+    /// The first one of `predict`.
+    pub fn out_of_fold<T: Copy, E>(
+        &self,
+        width: usize,
+        blank: T,
+        mut predict: impl FnMut(usize, &Slice) -> Result<Vec<T>, E>,
+    ) -> Result<Vec<T>, E> {
+        let mut out = vec![blank; self.fold.len() * width];
+        for held in 0..self.n_folds {
+            let Some(slice) = self.slice(held) else { continue };
+            let values = predict(held, &slice)?;
+            for (row, values) in slice.valid.iter().zip(values.chunks_exact(width.max(1))) {
+                out[row * width..(row + 1) * width].copy_from_slice(values);
+            }
+        }
+        Ok(out)
+    }
 }
 
 /// A number in `[0, 1)` that depends on the prompt and the seed alone.
@@ -78,6 +130,54 @@ pub fn best<T: Clone>(candidates: &[(T, f64)]) -> Option<(T, f64)> {
     best.cloned()
 }
 
+/// A value of a grid, and the criterion it was chosen by; a grid of one value has none.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Choice<T> {
+    /// The value.
+    pub value: T,
+    /// Its mean chosen score.
+    pub criterion: Option<f64>,
+}
+
+impl<T> Choice<T> {
+    /// Writes the criterion into the figures of a fit.
+    pub fn record(&self, fitted: &mut Fitted, name: &str) {
+        if let Some(criterion) = self.criterion {
+            fitted.metrics.insert(name.to_owned(), criterion);
+        }
+    }
+}
+
+/// Chooses the value of a grid whose scores choose best, see [`chosen_score`].
+///
+/// `judge` predicts every cell of `judged` with a value; it is not called for a grid of one. `name` tells
+/// the progress which value it is.
+///
+/// # Errors
+/// If the grid is empty, and the first error of `judge`.
+pub fn choose<T: Copy>(
+    method: &'static str,
+    grid: &[T],
+    judged: &OutcomeTable,
+    context: &FitContext<'_>,
+    name: impl Fn(T) -> String,
+    mut judge: impl FnMut(T) -> Result<Vec<f32>, FitError>,
+) -> Result<Choice<T>, FitError> {
+    if let [value] = *grid {
+        return Ok(Choice { value, criterion: None });
+    }
+    context.progress.start("validation", grid.len() as u64);
+    let mut candidates = Vec::with_capacity(grid.len());
+    for &value in grid {
+        let criterion = chosen_score(judge(value)?, judged, context.average);
+        candidates.push((value, criterion));
+        context.progress.step(candidates.len() as u64, &format!("{}: {criterion:.4}", name(value)));
+    }
+    let reason = "there is no value to try, expected at least one".to_owned();
+    let (value, criterion) = best(&candidates).ok_or(FitError::Params { method, reason })?;
+    Ok(Choice { value, criterion: Some(criterion) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +209,24 @@ mod tests {
         assert_eq!(slice.fit.len() + slice.valid.len(), 2000);
         assert!((320..480).contains(&slice.valid.len()), "{}", slice.valid.len());
         assert!(slice.valid.chunks(2).all(|pair| pair[1] == pair[0] + 1 && pair[0] % 2 == 0));
+    }
+
+    #[test]
+    fn a_query_is_predicted_from_the_other_folds_only() {
+        let prompts: Vec<String> = (0..60).map(|i| format!("prompt {}", i / 2)).collect();
+        let rows: Vec<(&str, &str)> = prompts.iter().map(|p| (p.as_str(), "s")).collect();
+        let folds = Folds::new(&table(&rows), 7, 4);
+        let predict = |held: usize, slice: &Slice| {
+            assert!(slice.fit.iter().all(|row| folds.of(*row) != held));
+            assert!(slice.fit.len() + slice.valid.len() == 60);
+            Ok::<_, ()>(slice.valid.iter().flat_map(|row| [*row, held]).collect())
+        };
+        let out = folds.out_of_fold(2, usize::MAX, predict).unwrap();
+        assert!((0..60).all(|row| out[row * 2] == row && out[row * 2 + 1] == folds.of(row)));
+        assert!((0..60).step_by(2).all(|row| folds.of(row) == folds.of(row + 1)));
+        // Nothing can be learned where every query is in one fold.
+        let folds = Folds::new(&table(&rows[..2]), 7, 4);
+        assert_eq!(folds.out_of_fold(1, 9, |_, _| Err(())), Ok(vec![9, 9]));
     }
 
     #[test]

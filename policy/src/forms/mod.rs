@@ -17,7 +17,7 @@ pub use constant::Constant;
 pub use cost::CostModel;
 pub use factor::Factor;
 pub use linear::{Linear, Link};
-pub use neighbors::{Memory, Neighbors, Weighting};
+pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
 
 /// A registered form: how artifacts of it are restored.

@@ -136,22 +136,10 @@ impl Neighbors {
     /// Predicts from neighbors already found; `score`, `se` and `cost` have one entry an arm.
     fn weigh(&self, neighbors: &[Neighbor], score: &mut [f32], se: &mut [f32], cost: &mut [f32]) {
         let Weighting { power, prior, gate, .. } = self.weighting;
-        let n_arms = self.mean_score.len();
-        let (mut scores, mut costs) = (vec![Sum::default(); n_arms], vec![Sum::default(); n_arms]);
         let near = neighbors.first().is_some_and(|first| first.similarity >= gate);
-        for neighbor in neighbors.iter().filter(|_| near) {
-            let weight = f64::from(neighbor.similarity.max(0.0).powf(power));
-            let row = neighbor.row as usize;
-            for arm in 0..n_arms {
-                if let Some(value) = self.memory.score.get(row, arm) {
-                    scores[arm].add(weight, f64::from(value));
-                }
-                if let Some(value) = self.memory.cost_usd.get(row, arm) {
-                    costs[arm].add(weight, f64::from(value));
-                }
-            }
-        }
-        for arm in 0..n_arms {
+        let weights = weights(if near { neighbors } else { &[] }, power);
+        let (scores, costs) = (sums(&weights, &self.memory.score), sums(&weights, &self.memory.cost_usd));
+        for arm in 0..self.mean_score.len() {
             score[arm] = scores[arm].mean(f64::from(prior), f64::from(self.mean_score[arm])) as f32;
             se[arm] = scores[arm].standard_error() as f32;
             cost[arm] = costs[arm].mean(f64::from(prior), f64::from(self.mean_cost[arm])) as f32;
@@ -165,6 +153,36 @@ impl Neighbors {
             similarities: reported.iter().map(|n| n.similarity).collect(),
         }
     }
+}
+
+/// Rows of the neighbors with their weights.
+fn weights(neighbors: &[Neighbor], power: f32) -> Vec<(usize, f64)> {
+    let weight = |similarity: f32| f64::from(similarity.max(0.0).powf(power));
+    neighbors.iter().map(|neighbor| (neighbor.row as usize, weight(neighbor.similarity))).collect()
+}
+
+/// Weighted sums over the present cells of every arm.
+fn sums(weights: &[(usize, f64)], cells: &Cells) -> Vec<Sum> {
+    let mut sums = vec![Sum::default(); cells.n_cols()];
+    for &(row, weight) in weights {
+        for (sum, &value) in sums.iter_mut().zip(cells.row(row)).filter(|(_, value)| !value.is_nan()) {
+            sum.add(weight, f64::from(value));
+        }
+    }
+    sums
+}
+
+/// Means of the cells of every arm over `neighbors`, weighed by `cosine^power` and shrunk to `overall` by
+/// `prior`: what [`Neighbors`] predicts for a query of its domain.
+pub fn weighted_means(
+    neighbors: &[Neighbor],
+    power: f32,
+    prior: f32,
+    cells: &Cells,
+    overall: &[f32],
+) -> Vec<f32> {
+    let sums = sums(&weights(neighbors, power), cells);
+    sums.iter().zip(overall).map(|(sum, mean)| sum.mean(f64::from(prior), f64::from(*mean)) as f32).collect()
 }
 
 fn split_ids(text: &[u8], ends: &[u32]) -> Option<Vec<String>> {

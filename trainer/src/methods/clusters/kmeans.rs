@@ -12,10 +12,10 @@
 use crate::clustering;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::validation;
+use crate::validation::{self, Choice, Folds};
 use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
 use routewright_policy::forms::{ClusterTables, Clusters, Mixing};
-use routewright_policy::{Batch, Predictor};
+use routewright_policy::{Batch, PredictError, Predictor};
 use serde::{Deserialize, Serialize};
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Kmeans>(
@@ -83,47 +83,28 @@ impl Method for Kmeans {
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
         params.check()?;
-        let (clusters, criterion) = choose(params, context)?;
+        let choice = choose(params, context)?;
+        let clusters = choice.value;
         let form = build(params, clusters, context.train, context.features, context.seed);
         let mut fitted = Fitted::new(Box::new(form), &Params { clusters: vec![clusters], ..params.clone() });
-        if let Some(criterion) = criterion {
-            fitted.metrics.insert("cross_validated_score".to_owned(), criterion);
-        }
+        choice.record(&mut fitted, "cross_validated_score");
         Ok(fitted)
     }
 }
 
-fn choose(params: &Params, context: &FitContext<'_>) -> Result<(usize, Option<f64>), FitError> {
-    if let [only] = params.clusters[..] {
-        return Ok((only, None));
-    }
-    let folds = validation::folds(context.train, context.seed, params.folds);
-    let mut candidates = Vec::new();
-    context.progress.start("cross-validation", params.clusters.len() as u64);
-    for &clusters in &params.clusters {
-        let mut scores = Cells::missing(context.train.n_queries(), context.train.n_arms());
-        for fold in 0..params.folds {
-            let (held, kept): (Vec<usize>, Vec<usize>) =
-                (0..folds.len()).partition(|row| folds[*row] == fold);
-            if held.is_empty() || kept.is_empty() {
-                continue;
-            }
-            let (train, features) = (context.train.select_rows(&kept), context.features.select_rows(&kept));
+fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<usize>, FitError> {
+    let folds = Folds::new(context.train, context.seed, params.folds);
+    let name = |clusters| format!("{clusters} clusters");
+    validation::choose(Kmeans::NAME, &params.clusters, context.train, context, name, |clusters| {
+        folds.out_of_fold(context.train.n_arms(), 0.0, |_, slice| {
+            let (train, features) =
+                (context.train.select_rows(&slice.fit), context.features.select_rows(&slice.fit));
             let form = build(params, clusters, &train, &features, context.seed);
-            let held_features = context.features.select_rows(&held);
-            let prediction = form
-                .predict(&Batch::of(&held_features))
-                .map_err(|error| FitError::Numeric { method: Kmeans::NAME, reason: error.to_string() })?;
-            for (at, row) in held.iter().enumerate() {
-                prediction.row(at).score.iter().enumerate().for_each(|(arm, s)| scores.set(*row, arm, *s));
-            }
-        }
-        let filled = scores.values().iter().map(|s| if s.is_nan() { 0.0 } else { *s }).collect();
-        let criterion = validation::chosen_score(filled, context.train, context.average);
-        candidates.push((clusters, criterion));
-        context.progress.step(candidates.len() as u64, &format!("{clusters} clusters: {criterion:.4}"));
-    }
-    Ok(validation::best(&candidates).map_or((params.clusters[0], None), |(k, c)| (k, Some(c))))
+            let prediction = form.predict(&Batch::of(&context.features.select_rows(&slice.valid)));
+            let failed = |e: PredictError| FitError::Numeric { method: Kmeans::NAME, reason: e.to_string() };
+            Ok(prediction.map_err(failed)?.score)
+        })
+    })
 }
 
 /// Clusters the queries from several seeds and tabulates the outcomes.

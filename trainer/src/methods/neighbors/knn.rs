@@ -8,10 +8,11 @@
 //! unweighted; (2) neighbor means are shrunk to the overall mean by `prior`; (3) missing cells are skipped.
 
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
-use crate::validation;
+use crate::methods::baselines::means;
+use crate::validation::{self, Choice, Folds};
 use rand::seq::index;
-use routewright_data::{OutcomeTable, rng};
-use routewright_policy::forms::{Memory, Neighbors, Weighting};
+use routewright_data::rng;
+use routewright_policy::forms::{Memory, Neighbors, Weighting, weighted_means};
 use routewright_policy::search::{EngineKind, ExactIndex, Neighbor};
 use serde::{Deserialize, Serialize};
 
@@ -88,8 +89,8 @@ impl Method for Knn {
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
         params.check()?;
-        let numeric = |reason: String| FitError::Numeric { method: Self::NAME, reason };
-        let (k, power, criterion) = choose(params, context).map_err(numeric)?;
+        let choice = choose(params, context)?;
+        let (k, power) = choice.value;
         let weighting = Weighting { k, power, prior: params.prior, gate: params.gate, engine: params.engine };
         let train = context.train;
         let memory = Memory {
@@ -97,42 +98,39 @@ impl Method for Knn {
             score: train.score.clone(),
             cost_usd: train.cost_usd.clone(),
         };
-        let form = Neighbors::new(weighting, context.features.clone(), memory)
-            .map_err(|e| numeric(e.to_string()))?;
+        let form = Neighbors::new(weighting, context.features.clone(), memory).map_err(|e| failed(&e))?;
         let chosen = Params { k: vec![k], power: vec![power], ..params.clone() };
         let mut fitted = Fitted::new(Box::new(form), &chosen);
-        if let Some(criterion) = criterion {
-            fitted.metrics.insert("cross_validated_score".to_owned(), criterion);
-        }
+        choice.record(&mut fitted, "cross_validated_score");
         Ok(fitted)
     }
 }
 
-/// The number of neighbors and exponent that cross-validation likes best, and its score.
-fn choose(params: &Params, context: &FitContext<'_>) -> Result<(usize, f32, Option<f64>), String> {
+fn failed(reason: &impl ToString) -> FitError {
+    FitError::Numeric { method: Knn::NAME, reason: reason.to_string() }
+}
+
+/// The number of neighbors and the exponent that cross-validation likes best.
+fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<(usize, f32)>, FitError> {
     let n = context.train.n_queries();
     let mut ks: Vec<usize> = params.k.iter().map(|k| (*k).min(n)).collect();
     ks.dedup();
-    if ks.len() == 1 && params.power.len() == 1 {
-        return Ok((ks[0], params.power[0], None));
+    let grid: Vec<(usize, f32)> = params.power.iter().flat_map(|p| ks.iter().map(|k| (*k, *p))).collect();
+    if let [value] = grid[..] {
+        return Ok(Choice { value, criterion: None });
     }
     let rows = sample(n, params.validation_queries_max, context.seed);
     let found = search(params, context, &rows, ks.iter().copied().max().unwrap_or(1))?;
     let judged = context.train.select_rows(&rows);
-    let mut candidates = Vec::new();
-    context.progress.start("cross-validation", (ks.len() * params.power.len()) as u64);
-    for &power in &params.power {
-        for &k in &ks {
-            let scores = found
-                .iter()
-                .flat_map(|near| weigh(&near[..near.len().min(k)], power, params.prior, context.train));
-            let criterion = validation::chosen_score(scores.collect(), &judged, context.average);
-            candidates.push(((k, power), criterion));
-            context.progress.step(candidates.len() as u64, &format!("k {k}, power {power}: {criterion:.4}"));
-        }
-    }
-    let best = validation::best(&candidates).ok_or("no candidate")?;
-    Ok((best.0.0, best.0.1, Some(best.1)))
+    let overall = means::mean_scores(context.train);
+    let name = |(k, power)| format!("k {k}, power {power}");
+    validation::choose(Knn::NAME, &grid, &judged, context, name, |(k, power)| {
+        let scores = found.iter().flat_map(|near| {
+            let nearest = &near[..near.len().min(k)];
+            weighted_means(nearest, power, params.prior, &context.train.score, &overall)
+        });
+        Ok(scores.collect())
+    })
 }
 
 fn sample(n: usize, limit: usize, seed: u64) -> Vec<usize> {
@@ -150,32 +148,11 @@ fn search(
     context: &FitContext<'_>,
     rows: &[usize],
     k: usize,
-) -> Result<Vec<Vec<Neighbor>>, String> {
-    let folds = validation::folds(context.train, context.seed, params.folds);
+) -> Result<Vec<Vec<Neighbor>>, FitError> {
+    let folds = Folds::new(context.train, context.seed, params.folds);
     let features = context.features;
-    let index = ExactIndex::new(features.values().to_vec(), features.dim()).map_err(|e| e.to_string())?;
+    let index = ExactIndex::new(features.values().to_vec(), features.dim()).map_err(|e| failed(&e))?;
     let queries = features.select_rows(rows);
-    let other_fold = |query: usize, row: u32| folds[rows[query]] != folds[row as usize];
-    index.search_where(queries.values(), k, other_fold).map_err(|e| e.to_string())
-}
-
-/// Predicted scores of one query, one an arm (the formula of the form, without its gate).
-fn weigh(neighbors: &[Neighbor], power: f32, prior: f32, train: &OutcomeTable) -> Vec<f32> {
-    let n_arms = train.n_arms();
-    let (mut weights, mut sums) = (vec![0.0_f32; n_arms], vec![0.0_f32; n_arms]);
-    for neighbor in neighbors {
-        let weight = neighbor.similarity.max(0.0).powf(power);
-        for (arm, score) in
-            train.score.row(neighbor.row as usize).iter().enumerate().filter(|(_, s)| !s.is_nan())
-        {
-            weights[arm] += weight;
-            sums[arm] += weight * score;
-        }
-    }
-    let overall = crate::methods::baselines::means::mean_scores(train);
-    let shrink = |arm: usize| {
-        let weight = weights[arm] + prior;
-        if weight > 0.0 { (sums[arm] + prior * overall[arm]) / weight } else { overall[arm] }
-    };
-    (0..n_arms).map(shrink).collect()
+    let other_fold = |query: usize, row: u32| folds.of(rows[query]) != folds.of(row as usize);
+    index.search_where(queries.values(), k, other_fold).map_err(|e| failed(&e))
 }

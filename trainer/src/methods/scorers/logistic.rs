@@ -3,15 +3,16 @@
 //! `min_w -sum_i [y_i ln p_i + (1 - y_i) ln(1 - p_i)] + alpha / 2 |w|^2`, `p = 1 / (1 + exp(-w . x - b))`, per
 //! arm over the rows where its cell is present; a graded score in [0, 1] is a soft label. Solved by
 //! Newton steps with the fixed bound `X^T X / 4 + alpha I` on the Hessian (Böhning and Lindsay 1988), so each
-//! step lowers the loss and one bound serves every arm of a mask (factorised anew each step).
+//! step lowers the loss and one bound, factorised once, serves every arm of a mask.
 //! `alpha` is chosen on a validation slice cut from train by prompt hash, then all rows are fitted.
 
 use super::gram;
-use super::ridge::{constant_weights, linear};
+use super::ridge::{constant_weights, linear, linear_all};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::validation;
-use routewright_data::{FeatureMatrix, OutcomeTable, linalg};
+use crate::validation::{self, Choice};
+use routewright_data::linalg::{Cholesky, LinalgError};
+use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::forms::{CostModel, Linear, Link};
 use serde::{Deserialize, Serialize};
 
@@ -56,39 +57,27 @@ impl Method for Logistic {
         if params.steps == 0 || !(params.valid_share > 0.0 && params.valid_share < 1.0) {
             return Err(error("`steps` must be at least 1 and `valid_share` in (0, 1)"));
         }
-        let (alpha, criterion) = choose(params, context)?;
+        let choice = choose(params, context)?;
+        let alpha = choice.value;
         let weights = solve(params, alpha, context.train, context.features)?;
         let cost = CostModel::constant(means::mean_costs(context.train));
         let form = Linear::new(context.features.dim(), Link::Logistic, weights, cost);
         let mut fitted = Fitted::new(Box::new(form), &Params { alpha: vec![alpha], ..params.clone() });
-        if let Some(criterion) = criterion {
-            fitted.metrics.insert("validation_score".to_owned(), criterion);
-        }
+        choice.record(&mut fitted, "validation_score");
         Ok(fitted)
     }
 }
 
-fn choose(params: &Params, context: &FitContext<'_>) -> Result<(f64, Option<f64>), FitError> {
-    if let [only] = params.alpha[..] {
-        return Ok((only, None));
-    }
+fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<f64>, FitError> {
     let slice = validation::slice(context.train, context.seed, params.valid_share);
     let (train, features) = (context.train.select_rows(&slice.fit), context.features.select_rows(&slice.fit));
     let (judged, held) =
         (context.train.select_rows(&slice.valid), context.features.select_rows(&slice.valid));
-    let mut candidates = Vec::new();
-    context.progress.start("validation", params.alpha.len() as u64);
-    for &alpha in &params.alpha {
+    let name = |alpha| format!("alpha {alpha}");
+    validation::choose(Logistic::NAME, &params.alpha, &judged, context, name, |alpha| {
         let weights = solve(params, alpha, &train, &features)?;
-        let scores = (0..held.n_rows()).flat_map(|row| {
-            let (weights, x) = (&weights, held.row(row));
-            (0..judged.n_arms()).map(move |arm| linear(weights, arm, x))
-        });
-        let criterion = validation::chosen_score(scores.collect(), &judged, context.average);
-        candidates.push((alpha, criterion));
-        context.progress.step(candidates.len() as u64, &format!("alpha {alpha}: {criterion:.4}"));
-    }
-    Ok(validation::best(&candidates).map_or((params.alpha[0], None), |(a, c)| (a, Some(c))))
+        Ok((0..held.n_rows()).flat_map(|row| linear_all(&weights, held.row(row))).collect())
+    })
 }
 
 /// Weights `(n_arms, dim + 1)`; an arm never observed gets the least mean score of the others.
@@ -105,6 +94,8 @@ fn solve(
     for group in gram::mask_groups(&train.score) {
         let mut bound: Vec<f64> = gram::gram(features, &group.rows).iter().map(|v| v / 4.0).collect();
         gram::penalize(&mut bound, width, alpha);
+        let failed = |e: LinalgError| FitError::Numeric { method: Logistic::NAME, reason: e.to_string() };
+        let bound = Cholesky::of(bound, width).map_err(failed)?;
         let n_arms = group.arms.len();
         for _ in 0..params.steps {
             let residual = |row: usize, k: usize| {
@@ -117,8 +108,7 @@ fn solve(
                     gradient[i * n_arms + k] -= alpha * f64::from(weights[arm * width + i]);
                 }
             }
-            let step = linalg::solve_spd(bound.clone(), gradient, width, n_arms)
-                .map_err(|error| FitError::Numeric { method: Logistic::NAME, reason: error.to_string() })?;
+            let step = bound.solve(gradient, n_arms).map_err(failed)?;
             for (k, &arm) in group.arms.iter().enumerate() {
                 for i in 0..width {
                     weights[arm * width + i] += step[i * n_arms + k] as f32;

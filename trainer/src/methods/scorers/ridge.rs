@@ -8,8 +8,8 @@
 use super::gram::{self, MaskGroup};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::validation;
-use routewright_data::{Cells, FeatureMatrix, linalg};
+use crate::validation::{self, Choice, Folds};
+use routewright_data::{FeatureMatrix, linalg};
 use routewright_policy::forms::{CostModel, Linear, Link};
 use serde::{Deserialize, Serialize};
 
@@ -53,22 +53,20 @@ impl Method for Ridge {
             return Err(error("`folds` must be at least 2"));
         }
         let systems = Systems::new(context, params.folds);
-        let (alpha, criterion) = systems.choose(params, context)?;
+        let choice = systems.choose(params, context)?;
+        let alpha = choice.value;
         let weights = systems.solve(alpha, None, context)?;
         let cost = CostModel::constant(means::mean_costs(context.train));
         let form = Linear::new(context.features.dim(), Link::Identity, weights, cost);
         let mut fitted = Fitted::new(Box::new(form), &Params { alpha: vec![alpha], ..params.clone() });
-        if let Some(criterion) = criterion {
-            fitted.metrics.insert("cross_validated_score".to_owned(), criterion);
-        }
+        choice.record(&mut fitted, "cross_validated_score");
         Ok(fitted)
     }
 }
 
 /// Normal equations of every mask group and fold; leaving a fold out is a subtraction.
 struct Systems {
-    folds: Vec<usize>,
-    n_folds: usize,
+    folds: Folds,
     groups: Vec<GroupSystem>,
 }
 
@@ -82,10 +80,10 @@ struct GroupSystem {
 
 impl Systems {
     fn new(context: &FitContext<'_>, n_folds: usize) -> Self {
-        let folds = validation::folds(context.train, context.seed, n_folds);
+        let folds = Folds::new(context.train, context.seed, n_folds);
         let score = &context.train.score;
         let of_fold = |group: &MaskGroup, fold: usize| -> Vec<usize> {
-            group.rows.iter().copied().filter(|row| folds[*row] == fold).collect()
+            group.rows.iter().copied().filter(|row| folds.of(*row) == fold).collect()
         };
         let system = |group: MaskGroup| {
             let target = |row: usize, k: usize| f64::from(score.get(row, group.arms[k]).unwrap_or(0.0));
@@ -97,33 +95,19 @@ impl Systems {
             GroupSystem { grams, moments, group }
         };
         let groups = gram::mask_groups(score).into_iter().map(system).collect();
-        Self { folds, n_folds, groups }
+        Self { folds, groups }
     }
 
-    fn choose(&self, params: &Params, context: &FitContext<'_>) -> Result<(f64, Option<f64>), FitError> {
-        if let [only] = params.alpha[..] {
-            return Ok((only, None));
-        }
-        let mut candidates = Vec::new();
-        context.progress.start("cross-validation", params.alpha.len() as u64);
-        for &alpha in &params.alpha {
-            let n_arms = context.train.n_arms();
-            let mut scores = Cells::missing(context.train.n_queries(), n_arms);
-            for fold in 0..self.n_folds {
-                let weights = self.solve(alpha, Some(fold), context)?;
-                for row in (0..self.folds.len()).filter(|row| self.folds[*row] == fold) {
-                    let x = context.features.row(row);
-                    for arm in 0..n_arms {
-                        scores.set(row, arm, linear(&weights, arm, x));
-                    }
-                }
-            }
-            let criterion =
-                validation::chosen_score(scores.values().to_vec(), context.train, context.average);
-            candidates.push((alpha, criterion));
-            context.progress.step(candidates.len() as u64, &format!("alpha {alpha}: {criterion:.4}"));
-        }
-        Ok(validation::best(&candidates).map_or((params.alpha[0], None), |(a, c)| (a, Some(c))))
+    fn choose(&self, params: &Params, context: &FitContext<'_>) -> Result<Choice<f64>, FitError> {
+        let (n_arms, features) = (context.train.n_arms(), context.features);
+        let name = |alpha| format!("alpha {alpha}");
+        validation::choose(Ridge::NAME, &params.alpha, context.train, context, name, |alpha| {
+            self.folds.out_of_fold(n_arms, 0.0, |held, slice| {
+                let weights = self.solve(alpha, Some(held), context)?;
+                let rows = slice.valid.iter().map(|row| features.row(*row));
+                Ok(rows.flat_map(|x| linear_all(&weights, x)).collect())
+            })
+        })
     }
 
     /// Weights `(n_arms, dim + 1)` from every fold but `left_out`; an arm without data gets the least mean.
@@ -170,6 +154,11 @@ pub(super) fn constant_weights(means: &[f32], features: &FeatureMatrix) -> Vec<f
 pub(super) fn linear(weights: &[f32], arm: usize, x: &[f32]) -> f32 {
     let w = &weights[arm * (x.len() + 1)..(arm + 1) * (x.len() + 1)];
     w[x.len()] + w.iter().zip(x).map(|(w, x)| w * x).sum::<f32>()
+}
+
+/// Value of every arm's linear function.
+pub(super) fn linear_all(weights: &[f32], x: &[f32]) -> Vec<f32> {
+    (0..weights.len() / (x.len() + 1)).map(|arm| linear(weights, arm, x)).collect()
 }
 
 fn sum(parts: &[Vec<f64>], left_out: Option<usize>) -> Vec<f64> {
