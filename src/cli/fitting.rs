@@ -1,9 +1,9 @@
 //! What `train`, `compare` and `quickstart` share: reading the log, making features, parameters.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use routewright_data::OutcomeTable;
-use routewright_data::features::LexicalSettings;
+use routewright_data::features::{EncoderSettings, LexicalSettings, OPTIONAL, Pooling};
 use routewright_data::log::LoadOptions;
 use routewright_trainer::Device;
 use routewright_trainer::evaluate::Average;
@@ -19,12 +19,19 @@ pub(crate) struct FittingArgs {
     /// Split to learn from.
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
-    /// Features: `lexical`, or `column:NAME` for a vector column of the log.
+    /// Features: `lexical`, `column:NAME` for a vector column of the log, `bert:DIR` or `embed:DIR` for a
+    /// sentence encoder (cargo features of those names).
     #[arg(long, value_name = "SPEC", default_value = "lexical")]
     pub(crate) features: String,
     /// Width of the lexical features.
     #[arg(long, value_name = "N")]
     pub(crate) dim: Option<usize>,
+    /// How `bert` and `embed` pool the vectors of the tokens: `mean` or `cls`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pooling: Option<Pooling>,
+    /// Tokens that `bert` and `embed` read of a text, at most.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_length: Option<usize>,
     /// Seed of every random choice.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -47,18 +54,34 @@ fn device(text: &str) -> Result<Device, String> {
 impl FittingArgs {
     /// How features are made.
     pub(crate) fn feature_choice(&self) -> anyhow::Result<FeatureChoice> {
-        match self.features.split_once(':') {
+        let choice = match self.features.split_once(':') {
             None if self.features == "lexical" => {
                 let mut settings = LexicalSettings::default();
                 if let Some(dim) = self.dim {
-                    anyhow::ensure!(dim > 0, "`--dim` is `0`, expected at least 1");
+                    ensure!(dim > 0, "`--dim` is `0`, expected at least 1");
                     settings.dim = dim;
                 }
-                Ok(FeatureChoice::Lexical(settings))
+                FeatureChoice::Lexical(settings)
             }
-            Some(("column", name)) if !name.is_empty() => Ok(FeatureChoice::Column(name.to_owned())),
-            _ => bail!("unknown features `{}`; known: `lexical`, `column:NAME`", self.features),
-        }
+            Some(("column", name)) if !name.is_empty() => FeatureChoice::Column(name.to_owned()),
+            Some((name, dir)) if OPTIONAL.contains(&name) && !dir.is_empty() => {
+                let mut settings = EncoderSettings::default();
+                settings.pooling = self.pooling.unwrap_or(settings.pooling);
+                settings.max_length = self.max_length.unwrap_or(settings.max_length);
+                FeatureChoice::Folder { name: name.to_owned(), dir: PathBuf::from(dir), settings }
+            }
+            _ => bail!(
+                "unknown features `{}`; known: `lexical`, `column:NAME`, `bert:DIR`, `embed:DIR`",
+                self.features
+            ),
+        };
+        let encoder = matches!(choice, FeatureChoice::Folder { .. });
+        ensure!(
+            encoder || (self.pooling.is_none() && self.max_length.is_none()),
+            "`--pooling` and `--max-length` are for `bert:DIR` and `embed:DIR`, features are `{}`",
+            self.features
+        );
+        Ok(choice)
     }
 
     /// Reads one split of the log, with vectors where features need them.

@@ -3,11 +3,13 @@
 use crate::evaluate::Average;
 use crate::method::{Device, FitContext, FitError, Fitted, MethodRow};
 use crate::progress::Progress;
-use routewright_data::features::{Column, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings};
+use routewright_data::features::{
+    self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
+};
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::artifact::{DataRecord, Draft};
 use routewright_policy::{Arm, Batch, PredictError, Prediction, Price};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How features are made.
@@ -17,6 +19,15 @@ pub enum FeatureChoice {
     Lexical(LexicalSettings),
     /// Take the vectors that came with the log, from the column named.
     Column(String),
+    /// Open a model folder: `bert` or `embed`, where the build has them.
+    Folder {
+        /// Registered name of the featurizer.
+        name: String,
+        /// The folder.
+        dir: PathBuf,
+        /// How texts are read.
+        settings: EncoderSettings,
+    },
 }
 
 impl Default for FeatureChoice {
@@ -101,6 +112,7 @@ impl Prepared {
                 let dim = train.vectors.as_ref().map_or(0, FeatureMatrix::dim);
                 Arc::new(Column::new(name, dim))
             }
+            FeatureChoice::Folder { name, dir, settings } => features::open(name, dir, *settings)?,
         };
         let features = featurizer.featurize(&feature_inputs(&train))?;
         Ok(Self { train, features, featurizer })

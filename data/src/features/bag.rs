@@ -19,6 +19,7 @@ pub(super) const ROW: FeaturizerRow = FeaturizerRow {
     name: "hashed-bag",
     title: "hashed word 1-2-grams and character 3-5-grams, mean of trained vectors",
     restore: |spec, tensors| Ok(Arc::new(HashedBag::restore(spec, tensors)?)),
+    open: None,
 };
 
 /// Queries a bucket must occur in to count; in a log of one query, one.

@@ -7,6 +7,7 @@ pub(super) const ROW: FeaturizerRow = FeaturizerRow {
     name: "column",
     title: "a precomputed vector: a list column of the log, a field of the request",
     restore: |spec, _| Ok(std::sync::Arc::new(Column { spec: spec.clone() })),
+    open: None,
 };
 
 /// The featurizer that reads [`FeatureInput::vector`].

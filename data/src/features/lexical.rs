@@ -23,6 +23,7 @@ pub(super) const ROW: FeaturizerRow = FeaturizerRow {
     name: "lexical",
     title: "hashed word 1-2-grams and character 3-5-grams, TF-IDF, truncated SVD, unit norm",
     restore: |spec, tensors| Ok(Arc::new(Lexical::restore(spec, tensors)?)),
+    open: None,
 };
 
 /// Settings of [`Lexical::fit`].

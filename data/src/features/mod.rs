@@ -8,16 +8,31 @@ use crate::suggest::near_names;
 use crate::{FeatureMatrix, TensorError, Tensors};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::Arc;
 
 mod bag;
+#[cfg(feature = "bert")]
+pub mod bert;
 mod column;
+#[cfg(feature = "embed")]
+mod embed;
+mod encoder;
 mod lexical;
+#[cfg(all(test, any(feature = "bert", feature = "embed")))]
+mod minilm;
 pub mod ngrams;
 mod sparse;
+#[cfg(feature = "embed")]
+mod vector_cache;
 
 pub use bag::{BITS_MAX, BagVocabulary, HashedBag};
+#[cfg(feature = "bert")]
+pub use bert::Bert;
 pub use column::Column;
+#[cfg(feature = "embed")]
+pub use embed::Embed;
+pub use encoder::{EncoderSettings, Pooling};
 pub use lexical::{Lexical, LexicalSettings};
 
 /// What features are made of: the text, or a vector that came with the query.
@@ -106,24 +121,77 @@ pub struct FeaturizerRow {
     pub title: &'static str,
     /// Restores it from its spec and weights.
     pub restore: fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>,
+    /// Opens a model folder as it is, for those that are not fitted.
+    pub open: Option<OpenFolder>,
 }
 
-/// Every featurizer, in the order of the documentation.
-pub static ALL: &[FeaturizerRow] = &[lexical::ROW, column::ROW, bag::ROW];
+/// Makes a featurizer of a model folder.
+pub type OpenFolder = fn(&Path, EncoderSettings) -> Result<Arc<dyn Featurizer>, FeatureError>;
+
+/// Every featurizer of this build, in the order of the documentation.
+pub static ALL: &[FeaturizerRow] = &[
+    lexical::ROW,
+    column::ROW,
+    bag::ROW,
+    #[cfg(feature = "bert")]
+    bert::ROW,
+    #[cfg(feature = "embed")]
+    embed::ROW,
+];
+
+/// Featurizers that a build has only with the cargo feature of the same name.
+pub const OPTIONAL: &[&str] = &["bert", "embed"];
 
 /// Restores a featurizer from what an artifact stores.
 ///
 /// # Errors
 /// If its name is unknown or its weights are not valid.
 pub fn restore(spec: &FeaturizerSpec, tensors: Tensors) -> Result<Arc<dyn Featurizer>, FeatureError> {
-    match ALL.iter().find(|row| row.name == spec.name) {
-        Some(row) => (row.restore)(spec, tensors),
+    (find(&spec.name)?.restore)(spec, tensors)
+}
+
+/// Opens the model folder `dir` with the featurizer named.
+///
+/// # Errors
+/// If this build does not have it, or the folder is not what it reads.
+pub fn open(name: &str, dir: &Path, settings: EncoderSettings) -> Result<Arc<dyn Featurizer>, FeatureError> {
+    match find(name)?.open {
+        Some(open) => open(dir, settings),
         None => {
-            let hint = near_names(&spec.name, ALL.iter().map(|row| row.name));
-            Err(FeatureError::Setup {
-                name: spec.name.clone(),
-                reason: format!("this build does not know it; {hint}"),
-            })
+            let reason = "it is fitted on a log, not opened as a folder".to_owned();
+            Err(FeatureError::Setup { name: name.to_owned(), reason })
+        }
+    }
+}
+
+fn find(name: &str) -> Result<&'static FeaturizerRow, FeatureError> {
+    ALL.iter().find(|row| row.name == name).ok_or_else(|| {
+        let reason = if OPTIONAL.contains(&name) {
+            format!("this build does not have it; build with `--features {name}`")
+        } else {
+            format!("this build does not know it; {}", near_names(name, ALL.iter().map(|row| row.name)))
+        };
+        FeatureError::Setup { name: name.to_owned(), reason }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_featurizer_this_build_lacks_is_refused_in_words() {
+        let reason = |name: &str| {
+            let opened = open(name, Path::new("nowhere"), EncoderSettings::default());
+            opened.unwrap_err().to_string()
+        };
+        assert!(reason("lexikal").contains("`lexical`"), "{}", reason("lexikal"));
+        assert!(reason("lexical").contains("fitted on a log"), "{}", reason("lexical"));
+        for name in OPTIONAL {
+            let said = reason(name);
+            let built = ALL.iter().any(|row| row.name == *name);
+            let expected = if built { "nowhere".to_owned() } else { format!("`--features {name}`") };
+            assert!(said.contains(&expected), "{said}");
         }
     }
 }
