@@ -121,11 +121,11 @@ fn with_values<B: Backend>(like: &[Parameter], tensors: &[Tensor<B, 2>]) -> Vec<
     like.iter().zip(tensors).map(parameter).collect()
 }
 
-fn upload<B: Backend>(values: &[f32], shape: [usize; 2], device: &B::Device) -> Tensor<B, 2> {
+pub(super) fn upload<B: Backend>(values: &[f32], shape: [usize; 2], device: &B::Device) -> Tensor<B, 2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-fn indices<B: Backend, const D: usize>(
+pub(super) fn indices<B: Backend, const D: usize>(
     values: &[u32],
     shape: [usize; D],
     device: &B::Device,
@@ -136,7 +136,7 @@ fn indices<B: Backend, const D: usize>(
 
 /// Values of a tensor on the host. A backend that cannot hand them out yields NaN, which every reader of a
 /// checkpoint or an artifact refuses.
-fn download<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+pub(super) fn download<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let n = tensor.shape().num_elements();
     tensor.into_data().convert::<f32>().into_vec().unwrap_or_else(|_| vec![f32::NAN; n])
 }
@@ -201,7 +201,7 @@ fn activate<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2>
 }
 
 /// Rows over their lengths.
-fn unit_rows<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+pub(super) fn unit_rows<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     let norms = x.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(NORM_MIN);
     x / norms
 }

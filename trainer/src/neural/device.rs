@@ -1,5 +1,7 @@
 //! Which engine runs where.
 
+#[cfg(feature = "bert")]
+use super::bert::{BertRecipe, TrainableBert};
 use super::cpu::CpuEngine;
 use super::engine::Engine;
 use super::network::{Network, Parameter};
@@ -20,6 +22,23 @@ pub fn engine(
     match device {
         Device::Cpu => Ok(Box::new(CpuEngine::new(network, parameters, optimizer))),
         Device::Cuda => cuda::engine(network, parameters, optimizer),
+    }
+}
+
+/// A sentence encoder in training on a device.
+///
+/// # Errors
+/// If the device cannot be used.
+#[cfg(feature = "bert")]
+pub(super) fn bert(device: Device, recipe: &BertRecipe) -> Result<Box<dyn TrainableBert + '_>, FitError> {
+    use burn::backend::Autodiff;
+    probe(device)?;
+    match device {
+        Device::Cpu => Ok(Box::new(recipe.start_on::<Autodiff<burn_flex::Flex>>(Default::default()))),
+        #[cfg(feature = "cuda")]
+        Device::Cuda => Ok(Box::new(recipe.start_on::<Autodiff<burn_cuda::Cuda>>(Default::default()))),
+        #[cfg(not(feature = "cuda"))]
+        Device::Cuda => Err(unusable("this build has no CUDA support".to_owned())),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The learner of every method of this crate that trains a network on features or on a bag of n-grams.
 
 use super::bag::{BagRows, TrainableBag};
+#[cfg(feature = "bert")]
+use super::bert::TrainableBert;
 use super::engine::Engine;
 use super::epochs::{Learner, Sampler};
 use super::judge::Judge;
@@ -21,6 +23,9 @@ pub enum Encoder<'a> {
     Frozen(&'a FeatureMatrix),
     /// N-gram vectors trained along with the network.
     Bag(Box<TrainableBag>, &'a BagRows),
+    /// A sentence encoder trained along with the network.
+    #[cfg(feature = "bert")]
+    Bert(Box<dyn TrainableBert + 'a>),
 }
 
 impl Encoder<'_> {
@@ -29,7 +34,31 @@ impl Encoder<'_> {
         match self {
             Self::Frozen(features) => features.select_rows(rows),
             Self::Bag(bag, grams) => FeatureMatrix::from_vec(rows.len(), bag.dim(), bag.pool(grams, rows)),
+            #[cfg(feature = "bert")]
+            Self::Bert(bert) => {
+                let values = bert.pool(rows);
+                FeatureMatrix::from_vec(rows.len(), values.len() / rows.len().max(1), values)
+            }
         }
+    }
+}
+
+impl Encoder<'_> {
+    /// Replaces the weights by those of [`Learner::weights`].
+    ///
+    /// # Errors
+    /// If one is missing, misshapen or not finite.
+    pub fn set_weights(&mut self, weights: &Tensors) -> Result<(), LoadError> {
+        match self {
+            Self::Frozen(_) => {}
+            Self::Bag(bag, _) => {
+                let shape = weights.shape("bag")?;
+                bag.set_table(weights.clone().take_f32("bag", &shape)?);
+            }
+            #[cfg(feature = "bert")]
+            Self::Bert(bert) => bert.set_weights("bert.", weights)?,
+        }
+        Ok(())
     }
 }
 
@@ -94,7 +123,11 @@ impl Learner for NetworkLearner<'_> {
         let rows = self.sampler.batch(step).to_vec();
         let mut rng = rng::stream(self.seed, &format!("step {step}"));
         let targets = (self.targets)(&rows, &mut rng);
-        let mut input = self.encoder.inputs(&rows).into_values();
+        let mut input = match &mut self.encoder {
+            #[cfg(feature = "bert")]
+            Encoder::Bert(bert) => bert.forward(&rows),
+            encoder => encoder.inputs(&rows).into_values(),
+        };
         self.add_noise(&mut input, &mut rng);
         match &mut self.encoder {
             Encoder::Frozen(_) => self.engine.step(&input, &targets, None),
@@ -102,6 +135,13 @@ impl Learner for NetworkLearner<'_> {
                 let mut gradient = Vec::new();
                 let loss = self.engine.step(&input, &targets, Some(&mut gradient));
                 bag.update(grams, &rows, &gradient);
+                loss
+            }
+            #[cfg(feature = "bert")]
+            Encoder::Bert(bert) => {
+                let mut gradient = Vec::new();
+                let loss = self.engine.step(&input, &targets, Some(&mut gradient));
+                bert.update(&gradient);
                 loss
             }
         }
@@ -125,6 +165,10 @@ impl Learner for NetworkLearner<'_> {
             let shape = [bag.table().len() / bag.dim(), bag.dim()];
             tensors.insert_f32("bag", &shape, bag.table().to_vec());
         }
+        #[cfg(feature = "bert")]
+        if let Encoder::Bert(bert) = &self.encoder {
+            bert.weights("bert.", &mut tensors);
+        }
         tensors
     }
 
@@ -134,6 +178,10 @@ impl Learner for NetworkLearner<'_> {
         if let Encoder::Bag(bag, _) = &self.encoder {
             bag.save(&mut tensors);
         }
+        #[cfg(feature = "bert")]
+        if let Encoder::Bert(bert) = &self.encoder {
+            bert.save(&mut tensors);
+        }
         tensors
     }
 
@@ -142,6 +190,8 @@ impl Learner for NetworkLearner<'_> {
         match &mut self.encoder {
             Encoder::Frozen(_) => Ok(()),
             Encoder::Bag(bag, _) => bag.restore(tensors),
+            #[cfg(feature = "bert")]
+            Encoder::Bert(bert) => bert.restore(tensors),
         }
     }
 }

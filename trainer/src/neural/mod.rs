@@ -10,6 +10,8 @@
 
 mod autodiff;
 mod bag;
+#[cfg(feature = "bert")]
+mod bert;
 mod checkpoint;
 mod cpu;
 mod device;
@@ -28,6 +30,8 @@ mod wide;
 
 pub use autodiff::AutodiffEngine;
 pub use bag::{BagRows, TrainableBag};
+#[cfg(feature = "bert")]
+pub use bert::{BertRecipe, TrainableBert};
 pub use checkpoint::Checkpoint;
 pub use cpu::CpuEngine;
 pub use device::{engine, probe};
@@ -39,7 +43,7 @@ pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;
 pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
 pub use training::Training;
-pub use two_phase::{BagRecipe, Recipe, Trained, fit};
+pub use two_phase::{BagRecipe, Front, Recipe, Trained, fit};
 
 #[cfg(test)]
 mod tests;

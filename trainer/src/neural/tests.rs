@@ -95,7 +95,23 @@ fn cases() -> Vec<(&'static str, Value)> {
         ("routerdc", bag),
         ("mlp", scorer),
         ("routellm-mf", factor),
+        #[cfg(feature = "bert")]
+        ("routerdc", with_contrast(tuned())),
     ]
+}
+
+/// A tiny checkpoint that knows the words of the world, tuned end to end.
+#[cfg(feature = "bert")]
+fn tuned() -> Value {
+    static DIR: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    let dir = DIR.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let words: Vec<&str> = WORDS.iter().flat_map(|w| w.split(' ')).collect();
+        routewright_data::features::bert::write_tiny(dir.path(), &words).unwrap();
+        dir
+    });
+    json!({ "steps": 80, "every": 20, "batch": 16, "hidden": [], "per_source": 0, "rate": 0.01,
+        "encoder": "bert", "bert_dir": dir.path(), "bert_rate": 1e-3 })
 }
 
 fn scores(fitted: &Fitted, world: &(OutcomeTable, FeatureMatrix)) -> Vec<f32> {
@@ -196,6 +212,11 @@ fn wrong_parameters_are_refused_with_the_value_and_the_range() {
         ("routerdc", json!({ "temperature": 0.001 }), "`temperature` is `0.001`"),
         ("routerdc", json!({ "positives": 0 }), "expected at least 1"),
         ("routerdc", json!({ "encoder": "bag", "bag_bits": 40 }), "`bag_bits` is `40`"),
+        (
+            "routerdc",
+            json!({ "encoder": "bert" }),
+            if cfg!(feature = "bert") { "`bert_dir` is empty" } else { "`--features bert`" },
+        ),
         ("routerdc", json!({ "temprature": 1.0 }), "did you mean `temperature`?"),
         ("mlp", json!({ "rate": -1.0 }), "`rate` is `-1`"),
         ("mlp", json!({ "hidden": [0] }), "width `0`"),

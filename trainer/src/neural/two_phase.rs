@@ -5,6 +5,8 @@
 //! 3. *refit* (optional): train from the start on every row for the chosen number of steps.
 
 use super::bag::{BagRows, TrainableBag};
+#[cfg(feature = "bert")]
+use super::bert::BertRecipe;
 use super::checkpoint::Checkpoint;
 use super::device;
 use super::epochs::{Run, Sampler, Schedule, run};
@@ -16,7 +18,7 @@ use super::training::Training;
 use crate::calibration;
 use crate::method::{FitContext, FitError, Fitted};
 use crate::validation::{self, Slice};
-use routewright_data::Cells;
+use routewright_data::{Cells, Tensors};
 use routewright_policy::Batch;
 use routewright_policy::forms::{Calibration, CostModel};
 
@@ -33,6 +35,16 @@ pub struct BagRecipe<'a> {
     pub optimizer: AdamW,
 }
 
+/// What is trained in front of the network.
+#[derive(Debug)]
+pub enum Front<'a> {
+    /// A bag of n-grams.
+    Bag(BagRecipe<'a>),
+    /// A sentence encoder.
+    #[cfg(feature = "bert")]
+    Bert(&'a BertRecipe),
+}
+
 /// What a method asks for.
 pub struct Recipe<'a> {
     /// Name of the method, for errors.
@@ -40,7 +52,7 @@ pub struct Recipe<'a> {
     /// Sizes of the network.
     pub network: Network,
     /// In front of the network; features of the context where `None`.
-    pub bag: Option<BagRecipe<'a>>,
+    pub front: Option<Front<'a>>,
     /// How long, how fast, on what.
     pub training: Training,
     /// What is judged on the slice, by which labels, averaged how.
@@ -89,6 +101,8 @@ pub struct Trained {
     pub parameters: Vec<Parameter>,
     /// Rows of the bag, where there is one.
     pub bag: Option<Vec<f32>>,
+    /// Weights of the whole run by name, those of the front among them.
+    pub weights: Tensors,
     /// Line from raw outputs to scores, fitted on the slice.
     pub calibration: Calibration,
     /// Chosen number of steps.
@@ -118,16 +132,18 @@ pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, Fit
     let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
     let selected = phase(recipe, context, &slice, &judge, "select", recipe.training.schedule())?;
     let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
-    let calibration = calibrate(recipe, context, &slice, &parameters, bag.as_ref());
+    let calibration = calibrate(recipe, context, &slice, &parameters, &selected.best)?;
+    let mut weights = selected.best;
     if recipe.training.refit {
         let all: Vec<usize> = (0..context.train.n_queries()).collect();
         let slice = Slice { fit: all, valid: slice.valid };
         let schedule = Schedule { steps: selected.best_step, judged: false, ..recipe.training.schedule() };
         let refitted = phase(recipe, context, &slice, &judge, "refit", schedule)?;
         (parameters, bag) = unpacked(recipe, &refitted)?;
+        weights = refitted.best;
     }
     let (steps, validation) = (selected.best_step, selected.best_score);
-    Ok(Trained { parameters, bag, calibration, steps, validation })
+    Ok(Trained { parameters, bag, weights, calibration, steps, validation })
 }
 
 fn phase(
@@ -140,14 +156,6 @@ fn phase(
 ) -> Result<Run, FitError> {
     let seed = context.seed;
     let parameters = recipe.network.init(seed);
-    let encoder = match &recipe.bag {
-        None => Encoder::Frozen(context.features),
-        Some(bag) => {
-            let dim = recipe.network.dim;
-            let table = TrainableBag::new(bag.n_buckets, dim, bag.sd, bag.optimizer, seed);
-            Encoder::Bag(Box::new(table), bag.rows)
-        }
-    };
     let mut learner = NetworkLearner {
         network: recipe.network.clone(),
         engine: device::engine(
@@ -156,7 +164,7 @@ fn phase(
             parameters,
             recipe.training.optimizer(),
         )?,
-        encoder,
+        encoder: encoder(recipe, context)?,
         sampler: Sampler::new(
             context.train,
             &slice.fit,
@@ -174,6 +182,20 @@ fn phase(
     run(recipe.method, name, &mut learner, &schedule, &recipe.checkpoint, context.progress)
 }
 
+/// What stands in front of the network, at the start of training.
+fn encoder<'a>(recipe: &'a Recipe<'_>, context: &'a FitContext<'_>) -> Result<Encoder<'a>, FitError> {
+    Ok(match &recipe.front {
+        None => Encoder::Frozen(context.features),
+        Some(Front::Bag(bag)) => {
+            let dim = recipe.network.dim;
+            let table = TrainableBag::new(bag.n_buckets, dim, bag.sd, bag.optimizer, context.seed);
+            Encoder::Bag(Box::new(table), bag.rows)
+        }
+        #[cfg(feature = "bert")]
+        Some(Front::Bert(bert)) => Encoder::Bert(bert.start(context.device)?),
+    })
+}
+
 fn unpacked(recipe: &Recipe<'_>, run: &Run) -> Result<(Vec<Parameter>, Option<Vec<f32>>), FitError> {
     unpack(&recipe.network, &run.best)
         .map_err(|error| FitError::Numeric { method: recipe.method, reason: error.to_string() })
@@ -184,20 +206,17 @@ fn calibrate(
     context: &FitContext<'_>,
     slice: &Slice,
     parameters: &[Parameter],
-    bag: Option<&Vec<f32>>,
-) -> Calibration {
-    let inputs = match (&recipe.bag, bag) {
-        (Some(spec), Some(table)) => {
-            let mut bag = TrainableBag::new(spec.n_buckets, recipe.network.dim, 1.0, spec.optimizer, 0);
-            bag.set_table(table.clone());
-            Encoder::Bag(Box::new(bag), spec.rows).inputs(&slice.valid)
-        }
-        _ => context.features.select_rows(&slice.valid),
-    };
+    weights: &Tensors,
+) -> Result<Calibration, FitError> {
+    let mut encoder = encoder(recipe, context)?;
+    encoder
+        .set_weights(weights)
+        .map_err(|error| FitError::Numeric { method: recipe.method, reason: error.to_string() })?;
+    let inputs = encoder.inputs(&slice.valid);
     let cost = CostModel::constant(vec![f32::NAN; recipe.network.n_arms]);
     let predictor = recipe.network.predictor(parameters, Calibration::default(), cost);
     let labels = context.train.score.select_rows(&slice.valid);
-    predictor
+    Ok(predictor
         .predict(&Batch::of(&inputs))
-        .map_or_else(|_| Calibration::default(), |p| calibration::within_queries(&p.score, &labels))
+        .map_or_else(|_| Calibration::default(), |p| calibration::within_queries(&p.score, &labels)))
 }

@@ -30,8 +30,8 @@ use crate::clustering::kmeans;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::neural::{
-    BagRecipe, BagRows, Checkpoint, Contrast, Criterion, HeadShape, LayerShape, Network, Recipe, Targets,
-    Training, Variant, fit,
+    BagRecipe, BagRows, Checkpoint, Contrast, Criterion, Front, HeadShape, LayerShape, Network, Recipe,
+    Targets, Training, Variant, fit,
 };
 use routewright_data::dense::Activation;
 use routewright_data::features::{BITS_MAX, BagVocabulary, HashedBag};
@@ -74,6 +74,8 @@ enum Encoder {
     Head,
     /// A bag of hashed n-grams trained end to end, dense layers on top.
     Bag,
+    /// A BERT checkpoint fine-tuned end to end (cargo feature `bert`), dense layers on top.
+    Bert,
 }
 
 /// Hyper-parameters.
@@ -81,7 +83,7 @@ enum Encoder {
 pub(in crate::methods) struct Params {
     /// `paper` or `released`.
     variant: Variant,
-    /// `head` or `bag`.
+    /// `head`, `bag` or `bert`.
     encoder: Encoder,
     /// Number of buckets of the bag is `2^bag_bits`.
     bag_bits: u32,
@@ -89,6 +91,12 @@ pub(in crate::methods) struct Params {
     bag_width: usize,
     /// Standard deviation of the rows of the bag at the start; small rows turn fast.
     bag_sd: f32,
+    /// Folder of the checkpoint for `bert`.
+    bert_dir: String,
+    /// Learning rate of the encoder for `bert`; `rate` is that of layers and arm vectors.
+    bert_rate: f32,
+    /// Tokens of a query for `bert`, at most.
+    bert_length: usize,
     /// Widths of the dense layers, GELU between them; the last is the width of the arm vectors. None leaves
     /// the features (or the bag) as they are.
     hidden: Vec<usize>,
@@ -123,6 +131,9 @@ impl Default for Params {
             bag_bits: 15,
             bag_width: 64,
             bag_sd: 0.1,
+            bert_dir: String::new(),
+            bert_rate: 5e-5,
+            bert_length: 128,
             hidden: vec![128],
             positives: 1,
             negatives: 6,
@@ -153,8 +164,9 @@ impl Method for RouterDc {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        let network = network(params, context);
         check(params)?;
+        let bert = super::bert::Tuned::new(params, context)?;
+        let network = network(params, context, bert.as_ref());
         let judged = adjusted(&context.train.score, &context.train.cost_usd, params.cost_rate);
         let soft = context.train.soft_score.as_ref().filter(|_| params.labels == Labels::Soft);
         let labels =
@@ -164,16 +176,19 @@ impl Method for RouterDc {
         let contrast = contrast(params);
         let vocabulary = bag_vocabulary(params, context);
         let grams = vocabulary.as_ref().map(|vocabulary| bag_rows(vocabulary, context));
-        let bag = vocabulary.as_ref().zip(grams.as_ref()).map(|(vocabulary, rows)| BagRecipe {
-            rows,
-            n_buckets: vocabulary.n_buckets(),
-            sd: params.bag_sd,
-            optimizer: params.training.optimizer(),
+        let front = vocabulary.as_ref().zip(grams.as_ref()).map(|(vocabulary, rows)| {
+            Front::Bag(BagRecipe {
+                rows,
+                n_buckets: vocabulary.n_buckets(),
+                sd: params.bag_sd,
+                optimizer: params.training.optimizer(),
+            })
         });
+        let front = front.or_else(|| bert.as_ref().map(super::bert::Tuned::front));
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            bag,
+            front,
             training: params.training,
             criterion: Criterion::Choice,
             judged: &judged,
@@ -188,12 +203,15 @@ impl Method for RouterDc {
         if let (Some(vocabulary), Some(table)) = (vocabulary, &trained.bag) {
             fitted.featurizer = Some(Arc::new(HashedBag::new(vocabulary, table)));
         }
+        if let Some(bert) = &bert {
+            fitted.featurizer = Some(bert.featurizer(&trained)?);
+        }
         trained.record(&mut fitted, "validation_score", trained.validation);
         Ok(fitted)
     }
 }
 
-fn network(params: &Params, context: &FitContext<'_>) -> Network {
+fn network(params: &Params, context: &FitContext<'_>, bert: Option<&super::bert::Tuned>) -> Network {
     let last = params.hidden.len().saturating_sub(1);
     let layer = |(i, &width): (usize, &usize)| LayerShape {
         width,
@@ -203,12 +221,24 @@ fn network(params: &Params, context: &FitContext<'_>) -> Network {
     let dim = match params.encoder {
         Encoder::Head => context.features.dim(),
         Encoder::Bag => params.bag_width,
+        Encoder::Bert => bert.map_or(0, super::bert::Tuned::dim),
     };
     Network {
         dim,
         layers: params.hidden.iter().enumerate().map(layer).collect(),
         head: HeadShape::Cosine,
         n_arms: context.train.n_arms(),
+    }
+}
+
+impl Params {
+    /// Folder, learning rate and length of the checkpoint to be tuned, where one is.
+    pub(super) fn bert(&self) -> Option<(&str, f32, usize)> {
+        (self.encoder == Encoder::Bert).then_some((&self.bert_dir, self.bert_rate, self.bert_length))
+    }
+
+    pub(super) fn weight_decay(&self) -> f32 {
+        self.training.weight_decay
     }
 }
 

@@ -83,7 +83,7 @@ impl Method for Mlp {
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            bag: None,
+            front: None,
             training: params.training,
             criterion: Criterion::Error,
             judged: labels,

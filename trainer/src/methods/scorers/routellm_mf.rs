@@ -84,7 +84,7 @@ impl Method for RouteLlmMf {
         let recipe = Recipe {
             method: Self::NAME,
             network,
-            bag: None,
+            front: None,
             training: params.training,
             criterion: Criterion::Choice,
             judged: labels,
