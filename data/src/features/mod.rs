@@ -120,10 +120,13 @@ pub struct FeaturizerRow {
     /// What it computes, in one line.
     pub title: &'static str,
     /// Restores it from its spec and weights.
-    pub restore: fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>,
+    pub restore: Restore,
     /// Opens a model folder as it is, for those that are not fitted.
     pub open: Option<OpenFolder>,
 }
+
+/// Makes a featurizer of what an artifact stores.
+pub type Restore = fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>;
 
 /// Makes a featurizer of a model folder.
 pub type OpenFolder = fn(&Path, EncoderSettings) -> Result<Arc<dyn Featurizer>, FeatureError>;

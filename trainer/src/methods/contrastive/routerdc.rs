@@ -5,8 +5,9 @@
 //! `K-` worst are pushed off. *Sample-sample*: queries of one cluster are drawn together, `H` queries of other
 //! clusters pushed off. Formulas and shapes stand in `neural/losses.rs`.
 //!
-//! Encoders: `head` (dense layers on frozen features) and `bag` (a hashed n-gram embedding bag trained end
-//! to end, stored as the featurizer `hashed-bag`), optionally with dense layers on top.
+//! Encoders: `head` (dense layers on frozen features), `bag` (a hashed n-gram embedding bag) and `bert` (a
+//! checkpoint); the latter two are trained end to end, stored as the featurizers `hashed-bag` and `bert`, and
+//! optionally have dense layers on top.
 //!
 //! # Deviations from the paper
 //! 1. The encoder is not mDeBERTa-v3: see above.
