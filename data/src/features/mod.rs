@@ -97,6 +97,9 @@ pub trait Featurizer: Send + Sync + Debug {
     }
 }
 
+/// Restores a featurizer from its spec and weights.
+pub type Restore = fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>;
+
 /// A registered featurizer: how it is restored from an artifact.
 #[derive(Debug, Clone, Copy)]
 pub struct FeaturizerRow {
@@ -105,7 +108,7 @@ pub struct FeaturizerRow {
     /// What it computes, in one line.
     pub title: &'static str,
     /// Restores it from its spec and weights.
-    pub restore: fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>,
+    pub restore: Restore,
 }
 
 /// Every featurizer, in the order of the documentation.
