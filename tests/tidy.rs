@@ -1,5 +1,7 @@
 //! The style limits that are tests, not opinions: dependency arrows, sizes, the registry rule.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

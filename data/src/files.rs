@@ -69,6 +69,31 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     publish(file, path)
 }
 
+/// Writes several files into a folder, none of them before all are on disk; other files are left alone.
+///
+/// # Errors
+/// If any step fails; the temporary files are removed, and the folder if it was made here.
+pub fn write_files(dir: &Path, entries: &[(&str, &[u8])]) -> Result<(), FileError> {
+    let made = !dir.exists();
+    let written = write_together(dir, entries);
+    if written.is_err() && made {
+        // Best effort, and only if it is empty: the first error is the one to tell.
+        drop(fs::remove_dir(dir));
+    }
+    written
+}
+
+fn write_together(dir: &Path, entries: &[(&str, &[u8])]) -> Result<(), FileError> {
+    let mut staged = Vec::with_capacity(entries.len());
+    for (name, bytes) in entries {
+        let path = dir.join(name);
+        let mut file = temporary_beside(&path)?;
+        file.write_all(bytes).map_err(fail("write", &path))?;
+        staged.push((file, path));
+    }
+    staged.into_iter().try_for_each(|(file, path)| publish(file, &path))
+}
+
 /// A temporary file in the folder of `path` (made when missing), removed on drop unless published.
 ///
 /// # Errors

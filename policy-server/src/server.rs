@@ -36,7 +36,7 @@ pub enum ServeError {
         path: String,
         /// Why.
         #[source]
-        source: ArtifactError,
+        source: Box<ArtifactError>,
     },
     /// The name in a manifest cannot stand in labels and headers.
     #[error("cannot serve a policy named `{name}`, expected {expected}")]

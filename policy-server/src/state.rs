@@ -46,8 +46,10 @@ pub(crate) struct Served {
 impl Served {
     /// Loads the artifact of an entry and puts it to the test of one decision.
     pub(crate) fn load(entry: &PolicyEntry, metrics: &Metrics) -> Result<Self, ServeError> {
-        let policy = artifact::load(&entry.path)
-            .map_err(|source| ServeError::Policy { path: entry.path.display().to_string(), source })?;
+        let policy = artifact::load(&entry.path).map_err(|source| ServeError::Policy {
+            path: entry.path.display().to_string(),
+            source: Box::new(source),
+        })?;
         Self::new(entry, Some(entry.path.clone()), policy, metrics)
     }
 

@@ -1,6 +1,6 @@
 //! The only place that prints: results to stdout, everything else to stderr.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that talks to the terminal")]
+#![expect(clippy::print_stderr, reason = "the one module that talks to the terminal")]
 
 use indicatif::{ProgressBar, ProgressStyle};
 use routewright_trainer::progress::Progress;

@@ -26,6 +26,15 @@ const CASES: &[Case] = &[
         says: &["model", "modle"],
     },
     Case {
+        name: "missing column",
+        make: |path| {
+            let mut columns = Rows::good(12).columns();
+            columns.retain(|(name, _)| name != "score");
+            write(path, &columns);
+        },
+        says: &["`score`", "log.parquet"],
+    },
+    Case {
         name: "wrong type",
         make: |path| {
             let rows = Rows::good(12);
@@ -50,6 +59,11 @@ const CASES: &[Case] = &[
         name: "score above 1",
         make: |path| edit(path, |rows| rows.score[4] = 7.0),
         says: &["score", "7", "row 5"],
+    },
+    Case {
+        name: "score below 0",
+        make: |path| edit(path, |rows| rows.score[4] = -0.5),
+        says: &["score", "-0.5", "row 5"],
     },
     Case {
         name: "score NaN",
@@ -145,14 +159,16 @@ fn odd_but_legitimate_logs_train() {
 }
 
 #[test]
-fn a_prompt_of_a_megabyte_is_routed() {
+fn a_prompt_of_a_megabyte_is_learned_from_decided_on_and_routed() {
     let dir = tempfile::tempdir().unwrap();
     let mut rows = Rows::good(30);
-    rows.prompt[0] = "sum ".repeat(1 << 18);
-    rows.prompt[1] = rows.prompt[0].clone();
-    rows.prompt[2] = rows.prompt[0].clone();
+    let megabyte = "sum ".repeat(1 << 18);
+    // Query 0 is in train, query 3 in test; three models each.
+    (0..3).chain(9..12).for_each(|row| rows.prompt[row].clone_from(&megabyte));
     rows.write(&dir.path().join("log.parquet"));
     ok(dir.path(), &["train", "knn", "--log", "log.parquet", "--out", "policy"]);
+    ok(dir.path(), &["evaluate", "--policy", "policy", "--log", "log.parquet"]);
+    // An argument of a process is at most 128 KiB on Linux.
     let long = "sum ".repeat(20_000);
     ok(dir.path(), &["route", "--policy", "policy", &long]);
 }
@@ -182,6 +198,27 @@ fn wrong_names_are_answered_with_near_ones() {
         left,
     );
     assert_refused("split", &train(&["ridge", "--split", "trian"]), &["trian", "train"], dir.path(), left);
+    assert_refused(
+        "type of a parameter",
+        &train(&["routerdc", "--set", "steps=\"many\""]),
+        &["`steps`", "many"],
+        dir.path(),
+        left,
+    );
+    assert_refused(
+        "test split of compare",
+        &run(dir.path(), &["compare", "--log", "log.parquet", "--methods", "knn", "--test-split", "tset"]),
+        &["tset", "test"],
+        dir.path(),
+        left,
+    );
+    assert_refused(
+        "parameter of compare",
+        &run(dir.path(), &["compare", "--log", "log.parquet", "--methods", "mlp", "--set", "mlp.stpes=3"]),
+        &["stpes", "`steps`"],
+        dir.path(),
+        left,
+    );
     assert_refused(
         "selector",
         &train(&["ridge", "--selector", "argmx"]),
@@ -231,20 +268,24 @@ fn bad_text_in_an_import_is_named_by_its_line() {
     assert_refused("UTF-8", &ran, &["log.csv", "3"], dir.path(), &["log.csv"]);
 }
 
-/// A limit on the size of files is how a full disk looks to a process, without one.
+/// Runs where no file can grow beyond a few blocks: how a full disk looks to a process, without one.
+#[cfg(unix)]
+fn run_on_full_disk(dir: &Path, arguments: &[&str]) -> Ran {
+    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" \"$@\"";
+    Command::new("sh").args(["-c", script, BINARY]).args(arguments).current_dir(dir).output().unwrap().into()
+}
+
 #[cfg(unix)]
 #[test]
 fn a_full_disk_leaves_no_half_policy() {
     let dir = tempfile::tempdir().unwrap();
     Rows::good(400).write(&dir.path().join("log.parquet"));
-    let script = "trap '' XFSZ; ulimit -f 8; exec \"$0\" train knn --log log.parquet --out policy";
-    let ran: Ran =
-        Command::new("sh").args(["-c", script, BINARY]).current_dir(dir.path()).output().unwrap().into();
+    let train = ["train", "knn", "--log", "log.parquet", "--out", "policy"];
+    let ran = run_on_full_disk(dir.path(), &train);
     assert_refused("full disk", &ran, &["cannot write"], dir.path(), &["log.parquet"]);
-    ok(dir.path(), &["train", "knn", "--log", "log.parquet", "--out", "policy"]);
+    ok(dir.path(), &train);
     let before = fs::read(dir.path().join("policy/manifest.json")).unwrap();
-    let ran: Ran =
-        Command::new("sh").args(["-c", script, BINARY]).current_dir(dir.path()).output().unwrap().into();
+    let ran = run_on_full_disk(dir.path(), &train);
     assert_refused(
         "full disk over an older policy",
         &ran,
@@ -253,4 +294,30 @@ fn a_full_disk_leaves_no_half_policy() {
         &["log.parquet", "policy"],
     );
     assert_eq!(fs::read(dir.path().join("policy/manifest.json")).unwrap(), before);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_no_half_log_nor_report() {
+    let dir = tempfile::tempdir().unwrap();
+    Rows::good(60).write(&dir.path().join("log.parquet"));
+    let left = &["log.parquet"];
+    let commands: [(&str, &[&str]); 4] = [
+        ("simulated log", &["data", "simulate", "--out", "new.parquet", "--queries", "2000"]),
+        ("log with splits", &["data", "split", "big.parquet", "--out", "new.parquet"]),
+        ("imported log", &["data", "import", "long", "big.parquet", "--out", "new.parquet"]),
+        (
+            "report",
+            &["compare", "--log", "log.parquet", "--methods", "knn", "--folds", "0", "--report", "report"],
+        ),
+    ];
+    for (name, arguments) in commands {
+        let big = dir.path().join("big.parquet");
+        if arguments.contains(&"big.parquet") {
+            ok(dir.path(), &["data", "simulate", "--out", "big.parquet", "--queries", "2000"]);
+        }
+        let ran = run_on_full_disk(dir.path(), arguments);
+        drop(fs::remove_file(big));
+        assert_refused(name, &ran, &["cannot write"], dir.path(), left);
+    }
 }

@@ -112,6 +112,9 @@ pub trait Featurizer: Send + Sync + Debug {
     }
 }
 
+/// Restores a featurizer from its spec and weights.
+pub type Restore = fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>;
+
 /// A registered featurizer: how it is restored from an artifact.
 #[derive(Debug, Clone, Copy)]
 pub struct FeaturizerRow {
@@ -124,9 +127,6 @@ pub struct FeaturizerRow {
     /// Opens a model folder as it is, for those that are not fitted.
     pub open: Option<OpenFolder>,
 }
-
-/// Makes a featurizer of what an artifact stores.
-pub type Restore = fn(&FeaturizerSpec, Tensors) -> Result<Arc<dyn Featurizer>, FeatureError>;
 
 /// Makes a featurizer of a model folder.
 pub type OpenFolder = fn(&Path, EncoderSettings) -> Result<Arc<dyn Featurizer>, FeatureError>;

@@ -199,13 +199,13 @@ impl LogReader {
 
     fn advance(&mut self) -> Result<Option<LogBatch>, LogError> {
         loop {
-            if let Some((path, reader, next_row)) = &mut self.current {
-                if let Some(batch) = reader.next() {
-                    let batch = batch.map_err(|e| LogError::not_parquet(path, e))?;
-                    let first_row = *next_row;
-                    *next_row += batch.num_rows() as u64;
-                    return Ok(Some(LogBatch { batch, file: Arc::clone(path), first_row }));
-                }
+            if let Some((path, reader, next_row)) = &mut self.current
+                && let Some(batch) = reader.next()
+            {
+                let batch = batch.map_err(|e| LogError::not_parquet(path, e))?;
+                let first_row = *next_row;
+                *next_row += batch.num_rows() as u64;
+                return Ok(Some(LogBatch { batch, file: Arc::clone(path), first_row }));
             }
             let Some(part) = self.parts.next() else { return Ok(None) };
             let reader = read_part(&part, self.columns.as_deref())?;

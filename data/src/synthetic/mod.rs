@@ -173,9 +173,7 @@ impl World {
         arms.sort_by(|a, b| a.name.cmp(&b.name));
         let mut rng = rng::stream(seed, "synthetic topics");
         let mut weights = [[1.0; TOPICS.len()]; 2];
-        for topic in 0..TOPICS.len() {
-            weights[1][topic] = (settings.drift * normal(&mut rng)).exp();
-        }
+        weights[1].iter_mut().for_each(|weight| *weight = (settings.drift * normal(&mut rng)).exp());
         Self { settings, seed, arms, topic_weights: weights }
     }
 

@@ -1,5 +1,5 @@
 //! The server over real HTTP: every test spawns one on port 0 and speaks to it through a socket.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
 mod auth;
 mod batch;

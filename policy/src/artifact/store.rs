@@ -18,6 +18,9 @@ const FEATURIZER: &str = "featurizer.safetensors";
 /// A manifest is a page of JSON; anything longer is not one.
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 
+/// A file of an artifact: name and content.
+type NamedBytes = (&'static str, Vec<u8>);
+
 /// Why an artifact could not be written or was refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -119,7 +122,7 @@ impl Draft {
     }
 
     /// The manifest and the files it speaks of.
-    fn encode(&self) -> Result<(Manifest, Vec<(&'static str, Vec<u8>)>), ArtifactError> {
+    fn encode(&self) -> Result<(Manifest, Vec<NamedBytes>), ArtifactError> {
         let state = self.predictor.state();
         let spec = self.featurizer.spec().clone();
         let weights = [(PREDICTOR, state.tensors), (FEATURIZER, self.featurizer.tensors())];

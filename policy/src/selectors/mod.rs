@@ -83,6 +83,9 @@ pub trait Selector: Send + Sync + Debug {
     }
 }
 
+/// Builds a selector from its settings for the given arms.
+pub type Build = fn(&serde_json::Value, &[Arm]) -> Result<Box<dyn Selector>, SelectorError>;
+
 /// A registered selector.
 #[derive(Debug, Clone, Copy)]
 pub struct SelectorRow {
@@ -91,7 +94,7 @@ pub struct SelectorRow {
     /// What it does, in one line.
     pub title: &'static str,
     /// Builds it from its settings for the given arms.
-    pub build: fn(&serde_json::Value, &[Arm]) -> Result<Box<dyn Selector>, SelectorError>,
+    pub build: Build,
 }
 
 /// Every selector, in the order of the documentation.

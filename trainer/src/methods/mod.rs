@@ -5,6 +5,7 @@ mod clusters;
 #[cfg(test)]
 mod conformance;
 mod contrastive;
+mod costs;
 mod neighbors;
 mod scorers;
 

@@ -27,7 +27,7 @@ pub use table::{Headline, HeadlineRow, headline, text_table};
 pub use text::{escape_html, escape_markdown, printable};
 
 use crate::evaluate::Judged;
-use routewright_data::files::{FileError, write_file};
+use routewright_data::files::{FileError, write_files};
 use std::path::{Path, PathBuf};
 
 /// What the document does not know of itself.
@@ -67,8 +67,8 @@ pub enum ReportError {
 /// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where costs are known,
 /// `cost-score.svg` into folder `dir`; returns their paths, the page first.
 ///
-/// Everything is made before the first file is written; each file is written whole or not at all, and
-/// other files of the folder are left alone.
+/// Everything is made before the first file is written, all files are on disk before the first gets its
+/// name, and other files of the folder are left alone.
 ///
 /// # Errors
 /// If a picture cannot be drawn or a file cannot be written.
@@ -82,11 +82,7 @@ pub fn write(judged: &Judged, note: &ReportNote, dir: &Path) -> Result<Vec<PathB
     if let Some(svg) = cost_score_svg(judged)? {
         files.push(("cost-score.svg", svg));
     }
-    let mut paths = Vec::with_capacity(files.len());
-    for (name, content) in files {
-        let path = dir.join(name);
-        write_file(&path, content.as_bytes())?;
-        paths.push(path);
-    }
-    Ok(paths)
+    let entries: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    write_files(dir, &entries)?;
+    Ok(entries.iter().map(|(name, _)| dir.join(name)).collect())
 }

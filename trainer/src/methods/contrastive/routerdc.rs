@@ -30,6 +30,7 @@
 use crate::clustering::kmeans;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
+use crate::methods::costs;
 use crate::neural::{
     BagRecipe, BagRows, Checkpoint, Contrast, Criterion, Front, HeadShape, LayerShape, Network, Recipe,
     Targets, Training, Variant, fit,
@@ -198,7 +199,11 @@ impl Method for RouterDc {
             checkpoint: Checkpoint::new(Self::NAME, params, context),
         };
         let trained = fit(&recipe, context)?;
-        let cost = CostModel::constant(means::mean_costs(context.train));
+        // The bag replaces the features that prices could be read from.
+        let cost = match params.encoder {
+            Encoder::Head => costs::fit(Self::NAME, context)?,
+            Encoder::Bag => CostModel::constant(means::mean_costs(context.train)),
+        };
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
         if let (Some(vocabulary), Some(table)) = (vocabulary, &trained.bag) {

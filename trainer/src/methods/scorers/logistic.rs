@@ -7,13 +7,14 @@
 //! `alpha` is chosen on a validation slice cut from train by prompt hash, then all rows are fitted.
 
 use super::gram;
-use super::ridge::{constant_weights, linear, linear_all};
+use super::systems::{constant_weights, linear, linear_all};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
+use crate::methods::costs;
 use crate::validation::{self, Choice};
 use routewright_data::linalg::{Cholesky, LinalgError};
 use routewright_data::{FeatureMatrix, OutcomeTable};
-use routewright_policy::forms::{CostModel, Linear, Link};
+use routewright_policy::forms::{Linear, Link};
 use serde::{Deserialize, Serialize};
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Logistic>(
@@ -60,7 +61,7 @@ impl Method for Logistic {
         let choice = choose(params, context)?;
         let alpha = choice.value;
         let weights = solve(params, alpha, context.train, context.features)?;
-        let cost = CostModel::constant(means::mean_costs(context.train));
+        let cost = costs::fit(Self::NAME, context)?;
         let form = Linear::new(context.features.dim(), Link::Logistic, weights, cost);
         let mut fitted = Fitted::new(Box::new(form), &Params { alpha: vec![alpha], ..params.clone() });
         choice.record(&mut fitted, "validation_score");
@@ -90,7 +91,7 @@ fn solve(
     let width = features.dim() + 1;
     let logit = |mean: f32| (mean.clamp(0.001, 0.999) / (1.0 - mean.clamp(0.001, 0.999))).ln();
     let start: Vec<f32> = means::mean_scores(train).into_iter().map(logit).collect();
-    let mut weights = constant_weights(&start, features);
+    let mut weights = constant_weights(&start, features.dim());
     for group in gram::mask_groups(&train.score) {
         let mut bound: Vec<f64> = gram::gram(features, &group.rows).iter().map(|v| v / 4.0).collect();
         gram::penalize(&mut bound, width, alpha);

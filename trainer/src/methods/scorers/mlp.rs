@@ -6,12 +6,12 @@
 //! gradient. Cost: three products of `dim x hidden` a query and step.
 
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
-use crate::methods::baselines::means;
+use crate::methods::costs;
 use crate::neural::{
     Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, ScoreLoss, Targets, Training, fit,
 };
 use routewright_data::dense::Activation;
-use routewright_policy::forms::{Calibration, CostModel};
+use routewright_policy::forms::Calibration;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Mlp>(
@@ -92,7 +92,7 @@ impl Method for Mlp {
             checkpoint: Checkpoint::new(Self::NAME, params, context),
         };
         let trained = fit(&recipe, context)?;
-        let cost = CostModel::constant(means::mean_costs(context.train));
+        let cost = costs::fit(Self::NAME, context)?;
         let predictor = recipe.network.predictor(&trained.parameters, Calibration::default(), cost);
         let mut fitted = Fitted::new(predictor, params);
         trained.record(&mut fitted, "validation_mse", -trained.validation);

@@ -3,3 +3,4 @@ pub(super) mod logistic;
 pub(super) mod mlp;
 pub(super) mod ridge;
 pub(super) mod routellm_mf;
+pub(super) mod systems;

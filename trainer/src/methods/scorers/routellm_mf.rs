@@ -15,10 +15,9 @@
 //! 5. Two or more arms, where the paper routes between two.
 
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
-use crate::methods::baselines::means;
+use crate::methods::costs;
 use crate::neural::{Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Targets, Training, fit};
 use routewright_data::dense::Activation;
-use routewright_policy::forms::CostModel;
 use serde::{Deserialize, Serialize};
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouteLlmMf>(
@@ -93,7 +92,7 @@ impl Method for RouteLlmMf {
             checkpoint: Checkpoint::new(Self::NAME, params, context),
         };
         let trained = fit(&recipe, context)?;
-        let cost = CostModel::constant(means::mean_costs(context.train));
+        let cost = costs::fit(Self::NAME, context)?;
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
         trained.record(&mut fitted, "validation_score", trained.validation);
