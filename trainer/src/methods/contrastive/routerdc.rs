@@ -199,10 +199,10 @@ impl Method for RouterDc {
             checkpoint: Checkpoint::new(Self::NAME, params, context),
         };
         let trained = fit(&recipe, context)?;
-        // The bag replaces the features that prices could be read from.
+        // A trained encoder replaces the features that prices could be read from.
         let cost = match params.encoder {
             Encoder::Head => costs::fit(Self::NAME, context)?,
-            Encoder::Bag => CostModel::constant(means::mean_costs(context.train)),
+            Encoder::Bag | Encoder::Bert => CostModel::constant(means::mean_costs(context.train)),
         };
         let predictor = recipe.network.predictor(&trained.parameters, trained.calibration, cost);
         let mut fitted = Fitted::new(predictor, params);
