@@ -7,7 +7,7 @@ use routewright_data::features::{EncoderSettings, LexicalSettings, OPTIONAL, Poo
 use routewright_data::log::LoadOptions;
 use routewright_trainer::Device;
 use routewright_trainer::evaluate::Average;
-use routewright_trainer::train::{FeatureChoice, Prepared};
+use routewright_trainer::train::{BaseFeatures, FeatureChoice, Prepared, SOURCE_WEIGHT};
 use std::path::{Path, PathBuf};
 
 /// Where the rows come from and how features and fits are made.
@@ -26,6 +26,9 @@ pub(crate) struct FittingArgs {
     /// Width of the lexical features.
     #[arg(long, value_name = "N")]
     pub(crate) dim: Option<usize>,
+    /// Weight of the predicted source of a query beside its text, 0 for none; 1 unless features are a column.
+    #[arg(long, value_name = "W")]
+    pub(crate) source_weight: Option<f32>,
     /// How `bert` and `embed` pool the vectors of the tokens: `mean` or `cls`.
     #[arg(long, value_name = "NAME")]
     pub(crate) pooling: Option<Pooling>,
@@ -54,34 +57,45 @@ fn device(text: &str) -> Result<Device, String> {
 impl FittingArgs {
     /// How features are made.
     pub(crate) fn feature_choice(&self) -> anyhow::Result<FeatureChoice> {
-        let choice = match self.features.split_once(':') {
+        let base = match self.features.split_once(':') {
             None if self.features == "lexical" => {
                 let mut settings = LexicalSettings::default();
                 if let Some(dim) = self.dim {
                     ensure!(dim > 0, "`--dim` is `0`, expected at least 1");
                     settings.dim = dim;
                 }
-                FeatureChoice::Lexical(settings)
+                BaseFeatures::Lexical(settings)
             }
-            Some(("column", name)) if !name.is_empty() => FeatureChoice::Column(name.to_owned()),
+            Some(("column", name)) if !name.is_empty() => BaseFeatures::Column(name.to_owned()),
             Some((name, dir)) if OPTIONAL.contains(&name) && !dir.is_empty() => {
                 let mut settings = EncoderSettings::default();
                 settings.pooling = self.pooling.unwrap_or(settings.pooling);
                 settings.max_length = self.max_length.unwrap_or(settings.max_length);
-                FeatureChoice::Folder { name: name.to_owned(), dir: PathBuf::from(dir), settings }
+                BaseFeatures::Folder { name: name.to_owned(), dir: PathBuf::from(dir), settings }
             }
             _ => bail!(
                 "unknown features `{}`; known: `lexical`, `column:NAME`, `bert:DIR`, `embed:DIR`",
                 self.features
             ),
         };
-        let encoder = matches!(choice, FeatureChoice::Folder { .. });
+        let encoder = matches!(base, BaseFeatures::Folder { .. });
         ensure!(
             encoder || (self.pooling.is_none() && self.max_length.is_none()),
             "`--pooling` and `--max-length` are for `bert:DIR` and `embed:DIR`, features are `{}`",
             self.features
         );
-        Ok(choice)
+        Ok(FeatureChoice { source_weight: self.source_weight(&base)?, base })
+    }
+
+    fn source_weight(&self, base: &BaseFeatures) -> anyhow::Result<f32> {
+        // A vector of the user's own is passed through as it is, unless he says otherwise.
+        let default = if matches!(base, BaseFeatures::Column(_)) { 0.0 } else { SOURCE_WEIGHT };
+        let weight = self.source_weight.unwrap_or(default);
+        ensure!(
+            weight.is_finite() && weight >= 0.0,
+            "`--source-weight` is `{weight}`, expected a number of at least 0"
+        );
+        Ok(weight)
     }
 
     /// Reads one split of the log, with vectors where features need them.
@@ -99,7 +113,7 @@ impl FittingArgs {
 /// Reads one split of a log, with the vector column where features need it.
 pub(crate) fn read(log: &Path, split: &str, choice: &FeatureChoice) -> anyhow::Result<OutcomeTable> {
     let mut options = LoadOptions::split(split);
-    if let FeatureChoice::Column(name) = choice {
+    if let BaseFeatures::Column(name) = &choice.base {
         options.vector_column = Some(name.clone());
     }
     Ok(OutcomeTable::load(log, &options)?)

@@ -5,6 +5,7 @@ use crate::method::{Device, FitContext, FitError, Fitted, MethodRow};
 use crate::progress::Progress;
 use routewright_data::features::{
     self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
+    WithSources,
 };
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::artifact::{DataRecord, Draft};
@@ -14,7 +15,25 @@ use std::sync::Arc;
 
 /// How features are made.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FeatureChoice {
+pub struct FeatureChoice {
+    /// What they are made from.
+    pub base: BaseFeatures,
+    /// Weight of the predicted source beside them, see [`WithSources`]; 0 leaves them as they are.
+    pub source_weight: f32,
+}
+
+/// Weight of the predicted source unless another is asked for: as much as the text.
+pub const SOURCE_WEIGHT: f32 = 1.0;
+
+impl Default for FeatureChoice {
+    fn default() -> Self {
+        Self { base: BaseFeatures::default(), source_weight: SOURCE_WEIGHT }
+    }
+}
+
+/// What features are made from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BaseFeatures {
     /// Fit the lexical featurizer on the train rows.
     Lexical(LexicalSettings),
     /// Take the vectors that came with the log, from the column named.
@@ -30,7 +49,7 @@ pub enum FeatureChoice {
     },
 }
 
-impl Default for FeatureChoice {
+impl Default for BaseFeatures {
     fn default() -> Self {
         Self::Lexical(LexicalSettings::default())
     }
@@ -106,16 +125,23 @@ impl Prepared {
     /// If the featurizer cannot be fitted or a query lacks what it reads.
     pub fn new(train: OutcomeTable, choice: &FeatureChoice, seed: u64) -> Result<Self, TrainError> {
         let train = observed_arms(train);
-        let featurizer: Arc<dyn Featurizer> = match choice {
-            FeatureChoice::Lexical(settings) => Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?),
-            FeatureChoice::Column(name) => {
+        let base: Arc<dyn Featurizer> = match &choice.base {
+            BaseFeatures::Lexical(settings) => Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?),
+            BaseFeatures::Column(name) => {
                 let dim = train.vectors.as_ref().map_or(0, FeatureMatrix::dim);
                 Arc::new(Column::new(name, dim))
             }
-            FeatureChoice::Folder { name, dir, settings } => features::open(name, dir, *settings)?,
+            BaseFeatures::Folder { name, dir, settings } => features::open(name, dir, *settings)?,
         };
-        let features = featurizer.featurize(&feature_inputs(&train))?;
-        Ok(Self { train, features, featurizer })
+        let features = base.featurize(&feature_inputs(&train))?;
+        if choice.source_weight == 0.0 {
+            return Ok(Self { train, features, featurizer: base });
+        }
+        let with =
+            WithSources::fit(Arc::clone(&base), &features, &train.sources(), choice.source_weight, seed)?;
+        let Some(with) = with else { return Ok(Self { train, features, featurizer: base }) };
+        let features = with.append(&features);
+        Ok(Self { train, features, featurizer: Arc::new(with) })
     }
 
     /// The same featurizer on some of the rows.

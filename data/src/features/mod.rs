@@ -22,6 +22,8 @@ mod lexical;
 #[cfg(all(test, any(feature = "bert", feature = "embed")))]
 mod minilm;
 pub mod ngrams;
+mod source_posterior;
+mod sources;
 mod sparse;
 #[cfg(feature = "embed")]
 mod vector_cache;
@@ -34,6 +36,7 @@ pub use column::Column;
 pub use embed::Embed;
 pub use encoder::{EncoderSettings, Pooling};
 pub use lexical::{Lexical, LexicalSettings};
+pub use sources::WithSources;
 
 /// What features are made of: the text, or a vector that came with the query.
 #[derive(Debug, Clone, Copy, Default)]
@@ -136,6 +139,7 @@ pub static ALL: &[FeaturizerRow] = &[
     lexical::ROW,
     column::ROW,
     bag::ROW,
+    sources::ROW,
     #[cfg(feature = "bert")]
     bert::ROW,
     #[cfg(feature = "embed")]

@@ -4,7 +4,7 @@ use super::ALL;
 use crate::evaluate::Average;
 use crate::method::{Device, Family, FitError, Fitted, MethodRow, Need};
 use crate::progress::Silent;
-use crate::train::{FeatureChoice, Prepared, RunOptions, arms, feature_inputs};
+use crate::train::{BaseFeatures, FeatureChoice, Prepared, RunOptions, SOURCE_WEIGHT, arms, feature_inputs};
 use routewright_data::features::{FeatureInput, LexicalSettings};
 use routewright_data::synthetic::{Settings, World};
 use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
@@ -40,7 +40,8 @@ fn world(n: usize) -> (OutcomeTable, Cells) {
 
 fn prepare(table: OutcomeTable) -> Prepared {
     let settings = LexicalSettings { dim: DIM, ..LexicalSettings::default() };
-    Prepared::new(table, &FeatureChoice::Lexical(settings), 1).unwrap()
+    let choice = FeatureChoice { base: BaseFeatures::Lexical(settings), source_weight: SOURCE_WEIGHT };
+    Prepared::new(table, &choice, 1).unwrap()
 }
 
 fn fit(row: &MethodRow, prepared: &Prepared) -> Result<Fitted, FitError> {

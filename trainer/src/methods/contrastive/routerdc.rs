@@ -243,6 +243,7 @@ impl Params {
         (self.encoder == Encoder::Bert).then_some((&self.bert_dir, self.bert_rate, self.bert_length))
     }
 
+    #[cfg(feature = "bert")]
     pub(super) fn weight_decay(&self) -> f32 {
         self.training.weight_decay
     }
