@@ -9,6 +9,7 @@
 //!
 //! A text without any known n-gram has the zero vector.
 
+use super::known::KnownHashes;
 use super::ngrams::NGrams;
 use super::sparse::{SparseRows, right_singular_vectors};
 use super::{FeatureError, FeatureInput, Featurizer, FeaturizerRow, FeaturizerSpec};
@@ -16,7 +17,7 @@ use crate::{FeatureMatrix, Tensors, rng};
 use rand::seq::index;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 pub(super) const ROW: FeaturizerRow = FeaturizerRow {
@@ -66,61 +67,57 @@ pub struct Lexical {
 struct Vocabulary {
     n_words: usize,
     hashes: Vec<u32>,
-    slots: Vec<(u32, u32)>,
+    words: KnownHashes,
+    chars: KnownHashes,
 }
 
+/// N-grams are counted in shards by their high bits, so that a shard's hashes fit in little memory.
+const SHARD_SHIFT: u32 = 26;
 /// Columns summed at once: eight vectors of eight.
 const STRIP: usize = 64;
-const EMPTY: u32 = u32::MAX;
 /// Share of the squared norm that words get; chosen by cross-validation on the train split of three logs, where
 /// equal shares were a little worse and words alone lost texts without spaces.
 const WORD_SHARE: f32 = 0.8;
 
+/// Memory of a thread, kept between texts.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Rows of the known n-grams of a text, with repetitions.
+    rows: Vec<u32>,
+    /// Occurrences of each row in the text at hand; all 0 between texts.
+    counts: Vec<u16>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
 impl Vocabulary {
     fn new(hashes: Vec<u32>, n_words: usize) -> Self {
-        // At most a quarter full: most n-grams of a new text are unknown and must miss at the first probe.
-        let n_slots = (hashes.len() * 4).next_power_of_two().max(16);
-        let mut slots = vec![(0, EMPTY); n_slots];
-        for (row, &hash) in hashes.iter().enumerate() {
-            let mut at = hash as usize & (n_slots - 1);
-            while slots[at].1 != EMPTY {
-                at = (at + 1) & (n_slots - 1);
-            }
-            slots[at] = (hash, row as u32);
-        }
-        Self { n_words, hashes, slots }
+        let (words, chars) = hashes.split_at(n_words);
+        let (words, chars) = (KnownHashes::new(words, 0), KnownHashes::new(chars, n_words as u32));
+        Self { n_words, hashes, words, chars }
     }
 
-    fn row(&self, hash: u32) -> Option<u32> {
-        let mask = self.slots.len() - 1;
-        let mut at = hash as usize & mask;
-        loop {
-            let (slot_hash, row) = self.slots[at];
-            if row == EMPTY {
-                return None;
+    /// Known n-grams of a text with their counts, each at its first occurrence, words before characters.
+    fn counts(&self, grams: &NGrams) -> Vec<(u32, u16)> {
+        SCRATCH.with_borrow_mut(|Scratch { rows, counts }| {
+            rows.clear();
+            self.words.rows(&grams.words, rows);
+            self.chars.rows(&grams.chars, rows);
+            if counts.len() < self.hashes.len() {
+                counts.resize(self.hashes.len(), 0);
             }
-            if slot_hash == hash {
-                return Some(row);
+            let mut n = 0;
+            for at in 0..rows.len() {
+                let row = rows[at];
+                let count = &mut counts[row as usize];
+                rows[n] = row;
+                n += usize::from(*count == 0);
+                *count = count.saturating_add(1);
             }
-            at = (at + 1) & mask;
-        }
-    }
-
-    /// Known n-grams of a text with their counts, by ascending row.
-    fn counts(&self, grams: &NGrams) -> Vec<(u32, u32)> {
-        let mut rows: Vec<u32> = Vec::with_capacity(grams.words.len() + grams.chars.len());
-        let is_word = |row: &u32| (*row as usize) < self.n_words;
-        rows.extend(grams.words.iter().filter_map(|hash| self.row(*hash)).filter(is_word));
-        rows.extend(grams.chars.iter().filter_map(|hash| self.row(*hash)).filter(|row| !is_word(row)));
-        rows.sort_unstable();
-        let mut counts: Vec<(u32, u32)> = Vec::with_capacity(rows.len());
-        for row in rows {
-            match counts.last_mut() {
-                Some((last, count)) if *last == row => *count += 1,
-                _ => counts.push((row, 1)),
-            }
-        }
-        counts
+            rows[..n].iter().map(|&row| (row, std::mem::take(&mut counts[row as usize]))).collect()
+        })
     }
 }
 
@@ -133,8 +130,8 @@ impl Lexical {
         let error = |reason: String| FeatureError::Setup { name: ROW.name.to_owned(), reason };
         let sample = sample(texts, settings.fit_queries_max, seed);
         let grams: Vec<NGrams> = sample.par_iter().map(|text| NGrams::of(text)).collect();
-        let words = frequent(grams.iter().map(|g| &g.words), settings.words_max, settings.queries_min);
-        let chars = frequent(grams.iter().map(|g| &g.chars), settings.chars_max, settings.queries_min);
+        let words = frequent(&distinct(&grams, |g| &g.words), settings.words_max, settings.queries_min);
+        let chars = frequent(&distinct(&grams, |g| &g.chars), settings.chars_max, settings.queries_min);
         if words.is_empty() && chars.is_empty() {
             return Err(error(format!(
                 "the {} training texts hold no n-gram; are the prompts empty?",
@@ -251,33 +248,46 @@ fn sample<'a>(texts: &[&'a str], limit: usize, seed: u64) -> Vec<&'a str> {
 }
 
 /// The `limit` n-grams that occur in most queries, at least in `queries_min` (in one where that leaves
-/// none), with their number of queries; by frequency, then hash.
-fn frequent<'a>(
-    grams: impl Iterator<Item = &'a Vec<u32>>,
-    limit: usize,
-    queries_min: usize,
-) -> Vec<(u32, u32)> {
-    let mut df: HashMap<u32, u32> = HashMap::new();
-    for grams in grams {
-        let mut distinct = grams.clone();
-        distinct.sort_unstable();
-        distinct.dedup();
-        for gram in distinct {
-            *df.entry(gram).or_default() += 1;
+/// none), with their number of queries; by frequency, then hash. `texts` are the n-grams of each query,
+/// ascending and distinct.
+fn frequent(texts: &[Vec<u32>], limit: usize, queries_min: usize) -> Vec<(u32, u32)> {
+    let count = |shard: u32| -> Vec<(u32, u32)> {
+        let of_shard = |hash: &u32| hash >> SHARD_SHIFT;
+        let mut hashes: Vec<u32> = Vec::new();
+        for text in texts {
+            let start = text.partition_point(|hash| of_shard(hash) < shard);
+            let own = text[start..].iter().take_while(|hash| of_shard(hash) == shard);
+            hashes.extend(own);
         }
+        hashes.sort_unstable();
+        hashes.chunk_by(|a, b| a == b).map(|run| (run[0], run.len() as u32)).collect()
+    };
+    let shards: Vec<Vec<(u32, u32)>> = (0..=u32::MAX >> SHARD_SHIFT).into_par_iter().map(count).collect();
+    let mut ranked = shards.concat();
+    if ranked.iter().any(|(_, df)| *df as usize >= queries_min) {
+        ranked.retain(|(_, df)| *df as usize >= queries_min);
     }
-    let mut ranked: Vec<(u32, u32)> = df.into_iter().collect();
     ranked.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    let n_frequent = ranked.partition_point(|(_, df)| *df as usize >= queries_min);
-    ranked.truncate(if n_frequent == 0 { limit } else { n_frequent.min(limit) });
+    ranked.truncate(limit);
     ranked
 }
 
-/// The two TF-IDF blocks of a text, words of squared norm [`WORD_SHARE`], characters the rest; by ascending
-/// row.
+/// The hashes of each text, ascending and distinct.
+fn distinct<'a>(grams: &'a [NGrams], part: impl Fn(&'a NGrams) -> &'a [u32] + Sync) -> Vec<Vec<u32>> {
+    let distinct = |grams: &'a NGrams| {
+        let mut hashes = part(grams).to_vec();
+        hashes.sort_unstable();
+        hashes.dedup();
+        hashes
+    };
+    grams.par_iter().map(distinct).collect()
+}
+
+/// The two TF-IDF blocks of a text, words of squared norm [`WORD_SHARE`], characters the rest; in the order of
+/// the text.
 fn weigh(vocabulary: &Vocabulary, idf: &[f32], grams: &NGrams) -> Vec<(u32, f32)> {
     let counts = vocabulary.counts(grams);
-    let weight = |(row, count): (u32, u32)| (row, (1.0 + (count as f32).ln()) * idf[row as usize]);
+    let weight = |(row, count): (u32, u16)| (row, (1.0 + f32::from(count).ln()) * idf[row as usize]);
     let mut weights: Vec<(u32, f32)> = counts.into_iter().map(weight).collect();
     let boundary = weights.partition_point(|(row, _)| (*row as usize) < vocabulary.n_words);
     let (words, chars) = weights.split_at_mut(boundary);

@@ -18,6 +18,7 @@ mod column;
 #[cfg(feature = "embed")]
 mod embed;
 mod encoder;
+mod known;
 mod lexical;
 #[cfg(all(test, any(feature = "bert", feature = "embed")))]
 mod minilm;

@@ -25,7 +25,12 @@ impl NGrams {
     /// Hashes the n-grams of a text.
     pub fn of(text: &str) -> Self {
         let chars = normalize(text);
-        let mut grams = Self::default();
+        // At most one word and one pair a character, and a gram of each length.
+        let n_lengths = CHAR_LENGTHS.end() + 1 - CHAR_LENGTHS.start();
+        let mut grams = Self {
+            words: Vec::with_capacity(chars.len()),
+            chars: Vec::with_capacity(n_lengths * chars.len()),
+        };
         hash_words(&chars, &mut grams.words);
         hash_chars(&chars, &mut grams.chars);
         grams

@@ -5,6 +5,9 @@
 //! missing cells are skipped, and an arm with few observations near by leans on its overall mean. The cost
 //! is averaged the same way. Where the nearest neighbor is less similar than `gate`, the query is out of
 //! domain and gets the overall means.
+//!
+//! A zero vector (a text without any known n-gram) is near to nothing, whatever the engine: a zero query gets
+//! the overall means, and a zero training query counts in them only. The index holds the others.
 
 use super::FormRow;
 use crate::search::{Engine, EngineKind, Neighbor, SearchError};
@@ -70,7 +73,10 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, weight: f64, value: f64) {
+    /// Without a branch, so that loops over arms vectorise; a missing cell adds zeros.
+    #[inline(always)]
+    fn add(&mut self, weight: f64, value: f32) {
+        let (weight, value) = if value.is_nan() { (0.0, 0.0) } else { (weight, f64::from(value)) };
         self.weight += weight;
         self.weight_squared += weight * weight;
         self.value += weight * value;
@@ -96,15 +102,27 @@ impl Sum {
 }
 
 impl Neighbors {
-    /// `features` are the unit-norm features of the training queries, `(n, dim)`.
+    /// `features` are those of the training queries, `(n, dim)`, of unit norm or zero.
     ///
     /// # Errors
     /// If the features cannot be indexed (no width, not finite, too many).
     pub fn new(weighting: Weighting, features: FeatureMatrix, memory: Memory) -> Result<Self, SearchError> {
-        Ok(Self::over(weighting, Engine::new(weighting.engine, features)?, memory))
+        let (mut order, zeros): (Vec<usize>, Vec<usize>) =
+            (0..features.n_rows()).partition(|&row| !is_zero(features.row(row)));
+        if zeros.is_empty() {
+            return Ok(Self::over(weighting, Engine::new(weighting.engine, features)?, memory));
+        }
+        let index = Engine::new(weighting.engine, features.select_rows(&order))?;
+        order.extend(zeros);
+        let memory = Memory {
+            query_ids: order.iter().map(|&row| memory.query_ids[row].clone()).collect(),
+            score: memory.score.select_rows(&order),
+            cost_usd: memory.cost_usd.select_rows(&order),
+        };
+        Ok(Self::over(weighting, index, memory))
     }
 
-    /// As [`Neighbors::new`], over an index that is already built.
+    /// As [`Neighbors::new`], over an index that is already built, of the leading rows of the memory.
     fn over(weighting: Weighting, index: Engine, memory: Memory) -> Self {
         let column = |cells: &Cells, arm| cells.column_mean(arm).map(|mean| mean as f32);
         let arms = 0..memory.score.n_cols();
@@ -120,13 +138,18 @@ impl Neighbors {
     fn load(mut state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
         let weighting: Weighting = super::config(ROW.name, state.config)?;
         let index = Engine::restore(weighting.engine, &mut state.tensors, ROW.name)?;
-        let n = index.len();
+        let error = |reason: String| LoadError::Config { form: ROW.name, reason };
+        let n = state.tensors.shape("score")?.first().copied().unwrap_or(0);
+        if n < index.len() {
+            let reason =
+                format!("`{n}` rows of scores for `{}` indexed queries, expected as many", index.len());
+            return Err(error(reason));
+        }
         let score = Cells::from_vec(n, n_arms, state.tensors.take_f32_any("score", &[n, n_arms])?);
         let cost_usd = Cells::from_vec(n, n_arms, state.tensors.take_f32_any("cost_usd", &[n, n_arms])?);
         let ends = state.tensors.take_u32("query_ids.ends", &[n])?;
         let total = ends.last().copied().unwrap_or(0) as usize;
         let text = state.tensors.take_u8("query_ids.text", &[total])?;
-        let error = |reason: String| LoadError::Config { form: ROW.name, reason };
         let query_ids =
             split_ids(&text, &ends).ok_or_else(|| error("the query ids are not valid".to_owned()))?;
         let memory = Memory { query_ids, score, cost_usd };
@@ -155,20 +178,28 @@ impl Neighbors {
     }
 }
 
+/// Whether a query has no features at all.
+fn is_zero(features: &[f32]) -> bool {
+    features.iter().all(|value| *value == 0.0)
+}
+
 /// Rows of the neighbors with their weights.
 fn weights(neighbors: &[Neighbor], power: f32) -> Vec<(usize, f64)> {
     let weight = |similarity: f32| f64::from(similarity.max(0.0).powf(power));
     neighbors.iter().map(|neighbor| (neighbor.row as usize, weight(neighbor.similarity))).collect()
 }
 
-/// Weighted sums over the present cells of every arm.
+/// Weighted sums over the present cells of every arm, each in the order of the neighbors.
 fn sums(weights: &[(usize, f64)], cells: &Cells) -> Vec<Sum> {
     let mut sums = vec![Sum::default(); cells.n_cols()];
-    for &(row, weight) in weights {
-        for (sum, &value) in sums.iter_mut().zip(cells.row(row)).filter(|(_, value)| !value.is_nan()) {
-            sum.add(weight, f64::from(value));
-        }
-    }
+    pulp::Arch::new().dispatch(
+        #[inline(always)]
+        || {
+            for &(row, weight) in weights {
+                sums.iter_mut().zip(cells.row(row)).for_each(|(sum, value)| sum.add(weight, *value));
+            }
+        },
+    );
     sums
 }
 
@@ -212,7 +243,12 @@ impl Predictor for Neighbors {
         check_batch(batch, self.index.dim())?;
         let (n, n_arms) = (batch.n_queries(), self.n_arms());
         let found = self.index.search(batch.features.values(), self.weighting.k);
-        let found = found.map_err(|error| PredictError::Search(error.to_string()))?;
+        let mut found = found.map_err(|error| PredictError::Search(error.to_string()))?;
+        for (row, neighbors) in found.iter_mut().enumerate() {
+            if is_zero(batch.features.row(row)) {
+                neighbors.clear();
+            }
+        }
         let (mut score, mut se, mut cost) =
             (vec![0.0; n * n_arms], vec![0.0; n * n_arms], vec![0.0; n * n_arms]);
         let outputs = score.chunks_mut(n_arms).zip(se.chunks_mut(n_arms)).zip(cost.chunks_mut(n_arms));
@@ -224,7 +260,7 @@ impl Predictor for Neighbors {
     }
 
     fn state(&self) -> FormState {
-        let (n, n_arms) = (self.index.len(), self.n_arms());
+        let (n, n_arms) = (self.memory.query_ids.len(), self.n_arms());
         let mut tensors = Tensors::new();
         self.index.store(&mut tensors);
         tensors.insert_f32("score", &[n, n_arms], self.memory.score.values().to_vec());
@@ -278,5 +314,40 @@ mod tests {
         let form = Neighbors::new(weighting, features, memory(vec![1.0, 0.0], 1)).unwrap();
         let query = FeatureMatrix::from_vec(1, 2, vec![0.0, 1.0]);
         assert_eq!(form.predict(&Batch::of(&query)).unwrap().score, [0.5]);
+    }
+
+    #[test]
+    fn a_zero_vector_is_near_to_nothing_in_every_engine() {
+        // The zero row in the middle counts in the overall means only: 0.25 of (1, 0, 0, 0).
+        let values = vec![1.0, 0.0, 0.0, 0.0, 0.6, 0.8, 0.0, 1.0];
+        let features = FeatureMatrix::from_vec(4, 2, values);
+        let query = FeatureMatrix::from_vec(2, 2, vec![1.0, 0.0, 0.0, 0.0]);
+        for engine in [EngineKind::Exact, EngineKind::Graph, EngineKind::Trees] {
+            let weighting = Weighting { k: 4, power: 0.0, prior: 0.0, gate: -1.0, engine };
+            let form =
+                Neighbors::new(weighting, features.clone(), memory(vec![1.0, 0.0, 0.0, 0.0], 1)).unwrap();
+            let prediction = form.predict(&Batch::of(&query)).unwrap();
+            // All but the zero row are neighbors and weigh 1.
+            assert!((prediction.score[0] - 1.0 / 3.0).abs() < 1e-6, "{engine:?}: {:?}", prediction.score);
+            assert_eq!(prediction.score[1], 0.25, "{engine:?}");
+            let near = &prediction.neighborhoods.as_ref().unwrap();
+            assert_eq!(near[0].query_ids, ["q0", "q2", "q3"], "{engine:?}");
+            assert!(near[1].query_ids.is_empty());
+            let restored = super::super::load("neighbors", 1, form.state(), 1).unwrap();
+            assert_eq!(restored.predict(&Batch::of(&query)).unwrap().score, prediction.score, "{engine:?}");
+        }
+    }
+
+    #[test]
+    fn zero_vectors_alone_make_a_policy_of_overall_means() {
+        for engine in [EngineKind::Exact, EngineKind::Graph, EngineKind::Trees] {
+            let weighting = Weighting { k: 4, power: 1.0, prior: 1.0, gate: 0.0, engine };
+            let features = FeatureMatrix::zeros(2, 3);
+            let form = Neighbors::new(weighting, features.clone(), memory(vec![1.0, 0.5], 1)).unwrap();
+            let restored = super::super::load("neighbors", 1, form.state(), 1).unwrap();
+            for form in [&form as &dyn Predictor, restored.as_ref()] {
+                assert_eq!(form.predict(&Batch::of(&features)).unwrap().score, [0.75; 2], "{engine:?}");
+            }
+        }
     }
 }
