@@ -43,6 +43,7 @@ mod query;
 mod reload;
 mod routes;
 mod server;
+mod session;
 mod stages;
 mod state;
 #[cfg(test)]

@@ -229,6 +229,10 @@ pub(super) fn mark(response: &mut Response, served: &Served, staged: &Staged, id
             headers.insert(HeaderName::from_static(name), value);
         }
     }
+    let cost_usd = staged.decision.candidates.get(staged.decision.arm).and_then(|c| c.cost_usd);
+    if let Some(value) = cost_usd.and_then(|usd| HeaderValue::try_from(usd.to_string()).ok()) {
+        headers.insert(HeaderName::from_static("x-router-cost-usd"), value);
+    }
     belongs_to(response, served);
 }
 

@@ -4,21 +4,26 @@ use super::answer::{self, Ticket};
 use super::{ApiError, Bytes, BytesRejection, json};
 use crate::guard::Began;
 use crate::query::Query;
+use crate::session;
 use crate::state::{App, Served};
 use crate::wire::{self, RouteRequest};
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
 
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
     let mut request: RouteRequest = wire::parse(&body)?;
     let wanted = request.policy.take();
+    let named = request.request.as_ref().and_then(session::of_body);
+    request.session_id = request.session_id.or_else(|| session::of_headers(&headers)).or(named);
     let ticket = Ticket::draw();
     let seed = ticket.seed;
     reply(&app, wanted.as_deref(), request.into_query(seed), ticket, began).await

@@ -8,10 +8,12 @@ use super::{ApiError, Bytes, BytesRejection, route};
 use crate::extract::{self, InputFormat};
 use crate::guard::Began;
 use crate::query::Query;
+use crate::session;
 use crate::state::App;
 use crate::wire::{self, Explain};
 use axum::Extension;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use routewright_policy::Constraints;
 use serde_json::Value;
@@ -22,28 +24,37 @@ type Body = Result<Bytes, BytesRejection>;
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::OpenaiChat, body, began).await
+    decide(&app, InputFormat::OpenaiChat, &headers, body, began).await
 }
 
 pub(crate) async fn responses(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::OpenaiResponses, body, began).await
+    decide(&app, InputFormat::OpenaiResponses, &headers, body, began).await
 }
 
 pub(crate) async fn messages(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::AnthropicMessages, body, began).await
+    decide(&app, InputFormat::AnthropicMessages, &headers, body, began).await
 }
 
-async fn decide(app: &App, format: InputFormat, body: Body, began: Began) -> Result<Response, ApiError> {
+async fn decide(
+    app: &App,
+    format: InputFormat,
+    headers: &HeaderMap,
+    body: Body,
+    began: Began,
+) -> Result<Response, ApiError> {
     let body: Value = wire::parse(&super::body(app, body)?)?;
     let model = body["model"].as_str().unwrap_or_default();
     let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
@@ -56,7 +67,7 @@ async fn decide(app: &App, format: InputFormat, body: Body, began: Began) -> Res
         objective: None,
         constraints: Constraints::default(),
         seed: ticket.seed,
-        session_id: None,
+        session_id: session::of_headers(headers).or_else(|| session::of_body(&body)),
         explain: Explain::Summary,
         dry_run: false,
     });

@@ -38,7 +38,28 @@ fn a_decision_names_model_policy_propensity_candidates_and_fallbacks() {
     assert_eq!(reply.header("x-router-model"), Some("large"));
     assert_eq!(reply.header("x-router-reason"), Some("selected"));
     assert_eq!(reply.header("x-router-decision-id"), body["id"].as_str());
+    let cost_usd: f64 = reply.header("x-router-cost-usd").unwrap().parse().unwrap();
+    assert!((cost_usd - 0.01).abs() < 1e-8, "the predicted price of `large`");
     assert!(reply.header("x-router-overhead-ms").unwrap().parse::<f64>().unwrap() > 0.0);
+}
+
+#[test]
+fn a_session_is_read_from_field_header_or_model_request_in_that_order() {
+    let (server, _dir) = default_server(|_| {});
+    let session = |headers: &[(&str, &str)], body: Value| {
+        let reply = send(server.address, "POST", "/v1/route", headers, &body.to_string());
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()["session"]["id"].as_str().map(str::to_owned)
+    };
+    let headers = [("x-conversation-id", "conversation"), ("x-session-id", "session")];
+    let given = json!({ "vector": V, "session_id": "field" });
+    assert_eq!(session(&headers, given).as_deref(), Some("field"));
+    assert_eq!(session(&headers, json!({ "vector": V })).as_deref(), Some("session"));
+    assert_eq!(session(&headers[..1], json!({ "vector": V })).as_deref(), Some("conversation"));
+    assert_eq!(session(&[], json!({ "vector": V })), None);
+    let request = json!({ "messages": [{ "role": "user", "content": "hi" }], "prompt_cache_key": "cache" });
+    let body = json!({ "request": request, "vector": V });
+    assert_eq!(session(&[], body).as_deref(), Some("cache"));
 }
 
 #[test]
