@@ -6,6 +6,7 @@
 mod artifacts;
 mod bad_input;
 mod bench;
+mod frozen;
 mod logs;
 mod real_logs;
 mod run;
