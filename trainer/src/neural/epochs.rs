@@ -53,12 +53,30 @@ pub struct Run {
     pub best_score: f64,
     /// The weights then.
     pub best: Tensors,
+    /// Every judgement, in the order of the steps.
+    pub curve: Vec<Judgement>,
+}
+
+/// What the weights were worth after some steps.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Judgement {
+    /// Steps taken.
+    pub step: u64,
+    /// What the learner said; greater is better.
+    pub score: f64,
+}
+
+impl Run {
+    fn start() -> Self {
+        Self { best_step: 0, best_score: f64::NEG_INFINITY, best: Tensors::new(), curve: Vec::new() }
+    }
 }
 
 const BEST: &str = "best.";
 const AT: &str = "run.at";
 const BEST_AT: &str = "run.best_at";
 const BEST_SCORE: &str = "run.best_score";
+const CURVE: &str = "run.curve";
 
 /// Runs a learner through a phase, going on from its checkpoint where there is one.
 ///
@@ -72,7 +90,7 @@ pub fn run(
     checkpoint: &Checkpoint,
     progress: &dyn Progress,
 ) -> Result<Run, FitError> {
-    let mut best = Run { best_step: 0, best_score: f64::NEG_INFINITY, best: Tensors::new() };
+    let mut best = Run::start();
     let mut step = 0;
     if let Some(mut saved) = checkpoint.load(phase)? {
         let misfit = |error: LoadError| checkpoint.misfit(phase, &error);
@@ -96,8 +114,9 @@ pub fn run(
         }
         if schedule.judged {
             let score = learner.judge();
+            best.curve.push(Judgement { step, score });
             if score > best.best_score {
-                best = Run { best_step: step, best_score: score, best: learner.weights() };
+                best = Run { best_step: step, best_score: score, best: learner.weights(), ..best };
             }
             progress.step(step, &format!("loss {loss:.4}, validation {score:.4}"));
         }
@@ -106,7 +125,7 @@ pub fn run(
         }
     }
     if !schedule.judged || best.best_step == 0 {
-        best = Run { best_step: step, best_score: f64::NAN, best: learner.weights() };
+        best = Run { best_step: step, best_score: f64::NAN, best: learner.weights(), ..best };
     }
     Ok(best)
 }
@@ -121,6 +140,9 @@ fn state(learner: &dyn Learner, step: u64, best: &Run) -> Tensors {
     store_step(AT, step, &mut tensors);
     store_step(BEST_AT, best.best_step, &mut tensors);
     store_step(BEST_SCORE, best.best_score.to_bits(), &mut tensors);
+    let halves = |v: u64| [v as u32, (v >> 32) as u32];
+    let curve = best.curve.iter().flat_map(|j| [halves(j.step), halves(j.score.to_bits())]).flatten();
+    tensors.insert_u32(CURVE, &[best.curve.len(), 4], curve.collect());
     for (name, tensor) in best.best.iter() {
         tensors.insert(&format!("{BEST}{name}"), tensor.clone());
     }
@@ -130,12 +152,19 @@ fn state(learner: &dyn Learner, step: u64, best: &Run) -> Tensors {
 fn take_best(tensors: &mut Tensors) -> Result<Run, LoadError> {
     let best_step = take_step(BEST_AT, tensors)?;
     let best_score = f64::from_bits(take_step(BEST_SCORE, tensors)?);
+    let shape = tensors.shape(CURVE)?;
+    let whole = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let curve = tensors.take_u32(CURVE, &shape)?;
+    let curve = curve
+        .chunks_exact(4)
+        .map(|q| Judgement { step: whole(q[0], q[1]), score: f64::from_bits(whole(q[2], q[3])) });
+    let curve = curve.collect();
     let names: Vec<String> = tensors.iter().map(|(name, _)| name.to_owned()).collect();
     let mut best = Tensors::new();
     for name in names.iter().filter(|name| name.starts_with(BEST)) {
         best.insert(&name[BEST.len()..], tensors.take(name)?);
     }
-    Ok(Run { best_step, best_score, best })
+    Ok(Run { best_step, best_score, best, curve })
 }
 
 /// Deals rows out in batches, epoch by epoch; the batch of a step depends on the step and the seed alone.

@@ -22,7 +22,9 @@ pub struct Training {
     pub weight_decay: f32,
     /// Items of each source an epoch, repeated or cut to that number; 0 deals every query once.
     pub per_source: usize,
-    /// Share of the train split held out to choose the number of steps.
+    /// Slices of the train split held out in turn to choose the number of steps; below 2 one slice is.
+    pub folds: usize,
+    /// Share of the train split in the slice where there is only one.
     pub valid_share: f64,
     /// Whether to train on all rows for the chosen number of steps in the end.
     pub refit: bool,

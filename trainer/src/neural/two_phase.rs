@@ -1,7 +1,8 @@
 //! How every network method is fitted: choose the number of steps on a validation slice, then refit.
 //!
-//! 1. *select*: train on the rows outside the slice, keep the weights that judge best on it.
-//! 2. Fit the line from raw outputs to scores on the slice, with those weights.
+//! 1. *select*: train on the rows outside a slice and judge on it; the number of steps is the one that judges best,
+//!    on one slice (whose best weights are kept) or on average over several held out in turn.
+//! 2. Fit the line from raw outputs to scores on the (first) slice, with weights after that many steps outside it.
 //! 3. *refit* (optional): train from the start on every row for the chosen number of steps.
 
 use super::bag::{BagRows, TrainableBag};
@@ -9,7 +10,7 @@ use super::bag::{BagRows, TrainableBag};
 use super::bert::BertRecipe;
 use super::checkpoint::Checkpoint;
 use super::device;
-use super::epochs::{Run, Sampler, Schedule, run};
+use super::epochs::{Judgement, Run, Sampler, Schedule, run};
 use super::judge::Judge;
 use super::learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 use super::network::{Network, Parameter};
@@ -128,9 +129,8 @@ impl Trained {
 pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, FitError> {
     device::probe(context.device)?;
     recipe.check()?;
-    let slice = validation::slice(context.train, context.seed, recipe.training.valid_share);
+    let (slice, selected) = select(recipe, context)?;
     let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
-    let selected = phase(recipe, context, &slice, &judge, "select", recipe.training.schedule())?;
     let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
     let calibration = calibrate(recipe, context, &slice, &parameters, &selected.best)?;
     let mut weights = selected.best;
@@ -146,12 +146,51 @@ pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, Fit
     Ok(Trained { parameters, bag, weights, calibration, steps, validation })
 }
 
+/// The run that chose the number of steps and the slice its weights have not seen.
+fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run), FitError> {
+    let (train, training) = (context.train, &recipe.training);
+    let mut slices = Vec::new();
+    if training.folds >= 2 {
+        let folds = validation::Folds::new(train, context.seed, training.folds);
+        slices.extend((0..training.folds).filter_map(|fold| folds.slice(fold)));
+    }
+    if slices.len() < 2 {
+        let slice = validation::slice(train, context.seed, training.valid_share);
+        let judge = Judge::new(train, recipe.judged, &slice.valid, context.average);
+        let run = phase(recipe, context, &slice, &judge, "select", training.schedule())?;
+        return Ok((slice, run));
+    }
+    let mut curves = Vec::new();
+    for (at, slice) in slices.iter().enumerate() {
+        let judge = Judge::new(train, recipe.judged, &slice.valid, context.average);
+        let name = format!("select-{}", at + 1);
+        curves.push(phase(recipe, context, slice, &judge, &name, training.schedule())?.curve);
+    }
+    let slice = slices.swap_remove(0);
+    let judge = Judge::new(train, recipe.judged, &slice.valid, context.average);
+    let Some((steps, score)) = best_on_average(&curves) else {
+        let reason = "no number of steps could be judged on the slices of train".to_owned();
+        return Err(FitError::Numeric { method: recipe.method, reason });
+    };
+    let schedule = Schedule { steps, judged: false, ..training.schedule() };
+    let run = phase(recipe, context, &slice, &judge, "calibrate", schedule)?;
+    Ok((slice, Run { best_score: score, ..run }))
+}
+
+/// The number of steps of the greatest mean judgement, among those that every curve has.
+fn best_on_average(curves: &[Vec<Judgement>]) -> Option<(u64, f64)> {
+    let n = curves.iter().map(Vec::len).min()?;
+    let mean = |at: usize| curves.iter().map(|curve| curve[at].score).sum::<f64>() / curves.len() as f64;
+    let candidates: Vec<(u64, f64)> = (0..n).map(|at| (curves[0][at].step, mean(at))).collect();
+    validation::best(&candidates)
+}
+
 fn phase(
     recipe: &Recipe<'_>,
     context: &FitContext<'_>,
     slice: &Slice,
     judge: &Judge,
-    name: &'static str,
+    name: &str,
     schedule: Schedule,
 ) -> Result<Run, FitError> {
     let seed = context.seed;
@@ -219,4 +258,23 @@ fn calibrate(
     Ok(predictor
         .predict(&Batch::of(&inputs))
         .map_or_else(|_| Calibration::default(), |p| calibration::within_queries(&p.score, &labels)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_steps_is_the_best_on_average_that_every_curve_has() {
+        let curve = |scores: &[f64]| -> Vec<Judgement> {
+            let at = |(i, &score): (usize, &f64)| Judgement { step: 10 * (i as u64 + 1), score };
+            scores.iter().enumerate().map(at).collect()
+        };
+        // Means 0.5, 0.6, 0.55; the third curve ended before its fourth judgement.
+        let curves = [curve(&[0.9, 0.5, 0.4, 1.0]), curve(&[0.3, 0.8, 0.5, 1.0]), curve(&[0.3, 0.5, 0.75])];
+        let (steps, score) = best_on_average(&curves).unwrap();
+        assert_eq!(steps, 20);
+        assert!((score - 0.6).abs() < 1e-12);
+        assert_eq!(best_on_average(&[curve(&[]), curve(&[0.5])]), None);
+    }
 }

@@ -22,8 +22,9 @@
 //! 7. Missing outcomes are neither positive nor negative. Labels are what an evaluation counts (`score`);
 //!    `labels = "soft"` takes the graded signal, as the paper does.
 //!
-//! 8. Defaults: `K+` = 1, `K-` = 6, `T` = 0.3 and noise on the features, chosen by cross-validation on
-//!    RouterDC's own train split for the frozen lexical features; the paper has 3, 3 and 1.
+//! 8. Defaults: `K+` = 1, `K-` = 6, `T` = 0.3, `lambda` = 0.3, up to 2000 steps and noise on the features, chosen
+//!    by cross-validation on RouterDC's own train split for the frozen lexical features; the paper has 3, 3, 1, 1
+//!    and 1000.
 //!
 //! Where paper and released code differ, `variant` decides: see [`Variant`].
 
@@ -141,19 +142,20 @@ impl Default for Params {
             negatives: 6,
             outsiders: 3,
             temperature: 0.3,
-            cluster_weight: 1.0,
+            cluster_weight: 0.3,
             n_clusters: 5,
             labels: Labels::Score,
             cost_rate: 0.0,
             noise: 0.1,
             training: Training {
-                steps: 1000,
-                every: 50,
+                steps: 2000,
+                every: 500,
                 patience: 0,
                 batch: 64,
                 rate: 1e-3,
                 weight_decay: 0.01,
                 per_source: 1000,
+                folds: 5,
                 valid_share: 0.15,
                 refit: true,
             },

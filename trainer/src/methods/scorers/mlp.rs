@@ -56,6 +56,7 @@ impl Default for Params {
                 rate: 1e-3,
                 weight_decay: 0.01,
                 per_source: 0,
+                folds: 5,
                 valid_share: 0.15,
                 refit: true,
             },

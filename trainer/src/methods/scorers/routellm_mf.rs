@@ -56,6 +56,7 @@ impl Default for Params {
                 rate: 3e-4,
                 weight_decay: 1e-5,
                 per_source: 0,
+                folds: 5,
                 valid_share: 0.15,
                 refit: true,
             },
