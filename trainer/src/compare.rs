@@ -12,11 +12,15 @@ use crate::evaluate::{
 use crate::method::{Device, MethodRow};
 use crate::progress::{Progress, Silent};
 use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
-use crate::validation::{self, Folds, Slice};
+use crate::validation::{self, Folds};
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Batch, Selector};
 use std::time::Instant;
+
+mod sides;
+
+use sides::{Held, Sides};
 
 /// Queries decided one at a time to measure what a decision takes.
 const TIMED_DECISIONS: usize = 100;
@@ -95,10 +99,10 @@ pub fn compare(
     let mut runs: Vec<Vec<Evaluation>> = methods.iter().map(|_| Vec::new()).collect();
     let total = options.seeds.len() * methods.len();
     progress.start("methods", total as u64);
+    let sides = Sides::open(train, test, &options.features)?;
     for (round, &seed) in options.seeds.iter().enumerate() {
-        let prepared = Prepared::new(train.clone(), &options.features, seed)?;
-        let features = prepared.featurizer.featurize(&feature_inputs(test)).map_err(TrainError::from)?;
-        let left_out = LeftOut::each(train, seed, options)?;
+        let (prepared, features) = sides.whole(seed)?;
+        let left_out = LeftOut::each(&sides, seed, options.folds)?;
         for (at, (method, params)) in methods.iter().enumerate() {
             progress.step((round * methods.len() + at) as u64, &format!("{} with seed {seed}", method.name));
             let one = One { method, params, prepared: &prepared, left_out: &left_out, seed, options };
@@ -121,27 +125,14 @@ struct LeftOut {
     held: Vec<Option<Held>>,
 }
 
-/// A fold left out: the others with a featurizer that has not seen it, and its own rows.
-struct Held {
-    kept: Prepared,
-    rest: OutcomeTable,
-    features: FeatureMatrix,
-}
-
 impl LeftOut {
     /// `None` if no cross-validation was asked for.
-    fn each(train: &OutcomeTable, seed: u64, options: &CompareOptions) -> Result<Option<Self>, CompareError> {
-        if options.folds < 2 {
+    fn each(sides: &Sides<'_>, seed: u64, n_folds: usize) -> Result<Option<Self>, CompareError> {
+        if n_folds < 2 {
             return Ok(None);
         }
-        let folds = Folds::new(train, seed, options.folds);
-        let held = |slice: Slice| -> Result<Held, CompareError> {
-            let kept = Prepared::new(train.select_rows(&slice.fit), &options.features, seed)?;
-            let rest = crate::evaluate::align(&train.select_rows(&slice.valid), &arms(&kept.train))?;
-            let features = kept.featurizer.featurize(&feature_inputs(&rest)).map_err(TrainError::from)?;
-            Ok(Held { kept, rest, features })
-        };
-        let held = (0..folds.n_folds()).map(|fold| folds.slice(fold).map(held).transpose());
+        let folds = Folds::new(sides.train(), seed, n_folds);
+        let held = (0..folds.n_folds()).map(|at| folds.slice(at).map(|s| sides.fold(&s, seed)).transpose());
         let held = held.collect::<Result<Vec<_>, _>>()?;
         Ok(Some(Self { folds, held }))
     }

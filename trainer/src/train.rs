@@ -55,6 +55,29 @@ impl Default for BaseFeatures {
     }
 }
 
+impl BaseFeatures {
+    /// Whether the featurizer depends on the rows it is fitted on; one that does not serves every fold.
+    #[must_use]
+    pub fn is_fitted(&self) -> bool {
+        matches!(self, Self::Lexical(_))
+    }
+
+    /// The featurizer: fitted on `train`, or opened.
+    ///
+    /// # Errors
+    /// If it cannot be fitted, the build lacks it, or its folder is not what it reads.
+    pub fn featurizer(&self, train: &OutcomeTable, seed: u64) -> Result<Arc<dyn Featurizer>, FeatureError> {
+        match self {
+            Self::Lexical(settings) => Ok(Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?)),
+            Self::Column(name) => {
+                let dim = train.vectors.as_ref().map_or(0, FeatureMatrix::dim);
+                Ok(Arc::new(Column::new(name, dim)))
+            }
+            Self::Folder { name, dir, settings } => features::open(name, dir, *settings),
+        }
+    }
+}
+
 /// Why a policy could not be trained.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -79,6 +102,8 @@ pub struct Prepared {
     pub features: FeatureMatrix,
     /// What made them.
     pub featurizer: Arc<dyn Featurizer>,
+    /// The same, where it appends the predicted source to the vectors of another.
+    sources: Option<Arc<WithSources>>,
 }
 
 /// How a fit is run.
@@ -124,24 +149,38 @@ impl Prepared {
     /// # Errors
     /// If the featurizer cannot be fitted or a query lacks what it reads.
     pub fn new(train: OutcomeTable, choice: &FeatureChoice, seed: u64) -> Result<Self, TrainError> {
+        let base = choice.base.featurizer(&train, seed)?;
+        let vectors = base.featurize(&feature_inputs(&train))?;
+        Self::on(train, base, vectors, choice.source_weight, seed)
+    }
+
+    /// On `vectors` that `base` made of the rows of `train`; only the predicted source is fitted, where
+    /// `source_weight` is not 0. Arms never observed are left out.
+    ///
+    /// # Errors
+    /// If the classifier of sources cannot be fitted.
+    pub fn on(
+        train: OutcomeTable,
+        base: Arc<dyn Featurizer>,
+        vectors: FeatureMatrix,
+        source_weight: f32,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
         let train = observed_arms(train);
-        let base: Arc<dyn Featurizer> = match &choice.base {
-            BaseFeatures::Lexical(settings) => Arc::new(Lexical::fit(&train.prompts(), *settings, seed)?),
-            BaseFeatures::Column(name) => {
-                let dim = train.vectors.as_ref().map_or(0, FeatureMatrix::dim);
-                Arc::new(Column::new(name, dim))
-            }
-            BaseFeatures::Folder { name, dir, settings } => features::open(name, dir, *settings)?,
+        let sources = match source_weight {
+            0.0 => None,
+            weight => WithSources::fit(Arc::clone(&base), &vectors, &train.sources(), weight, seed)?,
         };
-        let features = base.featurize(&feature_inputs(&train))?;
-        if choice.source_weight == 0.0 {
-            return Ok(Self { train, features, featurizer: base });
-        }
-        let with =
-            WithSources::fit(Arc::clone(&base), &features, &train.sources(), choice.source_weight, seed)?;
-        let Some(with) = with else { return Ok(Self { train, features, featurizer: base }) };
-        let features = with.append(&features);
-        Ok(Self { train, features, featurizer: Arc::new(with) })
+        let Some(sources) = sources.map(Arc::new) else {
+            return Ok(Self { train, features: vectors, featurizer: base, sources: None });
+        };
+        let (features, featurizer) = (sources.append(&vectors), Arc::clone(&sources) as _);
+        Ok(Self { train, features, featurizer, sources: Some(sources) })
+    }
+
+    /// The features of rows whose vectors were already made by the featurizer beneath the predicted source.
+    pub fn features_on(&self, vectors: &FeatureMatrix) -> FeatureMatrix {
+        self.sources.as_ref().map_or_else(|| vectors.clone(), |sources| sources.append(vectors))
     }
 
     /// The same featurizer on some of the rows.
@@ -151,6 +190,7 @@ impl Prepared {
             train: self.train.select_rows(rows),
             features: self.features.select_rows(rows),
             featurizer: Arc::clone(&self.featurizer),
+            sources: self.sources.clone(),
         }
     }
 
