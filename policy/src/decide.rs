@@ -1,7 +1,7 @@
 //! A decision: which arm, from which distribution, and why.
 
 use crate::artifact::Manifest;
-use crate::selectors::Utility;
+use crate::selectors::{Utility, priced};
 use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
 use rand::RngExt;
 use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
@@ -282,7 +282,15 @@ impl Policy {
         let reason = if only { Reason::OnlyEligible } else { Reason::Objective };
         let lambda =
             if objective.quality > 0.0 { objective.cost / objective.quality } else { objective.cost };
-        (Utility { lambda: objective.cost }.distribution(&weighted, eligible), lambda, reason)
+        let Some(explorer) = self.selector.explorer() else {
+            return (Utility { lambda: objective.cost }.distribution(&weighted, eligible), lambda, reason);
+        };
+        // A policy that explores does so on what the request values, with uncertainty on the same scale.
+        let quality = objective.quality as f32;
+        let se: Option<Vec<f32>> = row.score_se.map(|se| se.iter().map(|se| quality * se).collect());
+        let (net, eligible) = priced::net(&weighted, eligible, objective.cost);
+        let net = PredictionRow { score: &net, score_se: se.as_deref(), ..*row };
+        (explorer.distribution(&net, &eligible), lambda, reason)
     }
 
     fn exclusions(
@@ -394,7 +402,12 @@ mod tests {
 
     #[test]
     fn the_flip_is_where_the_cheaper_arm_has_the_same_utility() {
-        let row = PredictionRow { score: &[0.5, 0.7, 0.8], score_se: None, cost_usd: &[0.001, 0.01, 0.11] };
+        let row = PredictionRow {
+            score: &[0.5, 0.7, 0.8],
+            score_se: None,
+            cost_usd: &[0.001, 0.01, 0.11],
+            n_updates: 0,
+        };
         let flip = flip(&row, &[true; 3], 2, 0.0).unwrap();
         assert_eq!(flip.arm, 1);
         assert!((flip.lambda - 1.0).abs() < 1e-5, "{flip:?}"); // (0.8 - 0.7) / (0.11 - 0.01)

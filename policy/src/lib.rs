@@ -15,6 +15,7 @@
 pub mod artifact;
 pub mod decide;
 pub mod forms;
+pub mod online;
 mod predict;
 pub mod search;
 pub mod selectors;

@@ -1,5 +1,6 @@
 //! The predictor contract: features in, score and cost of every arm out.
 
+use crate::online::Learner;
 use routewright_data::{FeatureMatrix, TensorError, Tensors};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -84,6 +85,9 @@ pub struct Prediction {
     pub cost_usd: Vec<f32>,
     /// Nearest training rows of each query, where the form has them.
     pub neighborhoods: Option<Vec<Neighborhood>>,
+    /// Rewards the form has learned from so far; 0 for a form that learns none. Explorers explore less as
+    /// it grows.
+    pub n_updates: u64,
 }
 
 impl Prediction {
@@ -99,6 +103,7 @@ impl Prediction {
             score: &self.score[range.clone()],
             score_se: self.score_se.as_ref().map(|se| &se[range.clone()]),
             cost_usd: &self.cost_usd[range],
+            n_updates: self.n_updates,
         }
     }
 }
@@ -112,6 +117,8 @@ pub struct PredictionRow<'a> {
     pub score_se: Option<&'a [f32]>,
     /// Expected price in US dollars, `NaN` where unknown.
     pub cost_usd: &'a [f32],
+    /// Rewards the form has learned from so far.
+    pub n_updates: u64,
 }
 
 /// Why a prediction could not be made.
@@ -202,6 +209,11 @@ pub trait Predictor: Send + Sync + Debug {
 
     /// Everything needed to restore this predictor bit for bit.
     fn state(&self) -> FormState;
+
+    /// A copy that learns from rewards; `None` for a form that learns none.
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        None
+    }
 }
 
 /// Checks width and finiteness of a batch for a form that reads `dim` features.

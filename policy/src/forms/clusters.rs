@@ -118,7 +118,14 @@ impl Predictor for Clusters {
                 }
             }
         }
-        Ok(Prediction { n_arms: self.n_arms, score, score_se: Some(se), cost_usd: cost, neighborhoods: None })
+        Ok(Prediction {
+            n_arms: self.n_arms,
+            score,
+            score_se: Some(se),
+            cost_usd: cost,
+            neighborhoods: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

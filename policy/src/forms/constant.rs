@@ -74,7 +74,14 @@ impl Predictor for Constant {
         let score =
             (0..batch.n_queries()).flat_map(|row| self.scores(batch.source(row)).iter().copied()).collect();
         let cost_usd = self.cost.mean_usd().repeat(batch.n_queries());
-        Ok(Prediction { n_arms: self.n_arms(), score, score_se: None, cost_usd, neighborhoods: None })
+        Ok(Prediction {
+            n_arms: self.n_arms(),
+            score,
+            score_se: None,
+            cost_usd,
+            neighborhoods: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

@@ -108,7 +108,14 @@ impl Predictor for Factor {
         let mut score = self.raw(batch.features.values());
         self.calibration.apply(&mut score);
         let cost_usd = self.cost.predict(batch.features);
-        Ok(Prediction { n_arms: self.n_arms(), score, score_se: None, cost_usd, neighborhoods: None })
+        Ok(Prediction {
+            n_arms: self.n_arms(),
+            score,
+            score_se: None,
+            cost_usd,
+            neighborhoods: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

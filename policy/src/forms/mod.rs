@@ -10,6 +10,8 @@ mod factor;
 mod linear;
 mod neighbors;
 mod neural;
+mod posterior;
+mod table;
 
 pub use calibration::Calibration;
 pub use clusters::{ClusterTables, Clusters, Mixing};
@@ -19,6 +21,8 @@ pub use factor::Factor;
 pub use linear::{Linear, Link};
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
+pub use posterior::{BayesianRidge, RidgeShape};
+pub use table::{Cell, Rule, ValueTable};
 
 /// A registered form: how artifacts of it are restored.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +38,16 @@ pub struct FormRow {
 }
 
 /// Every form, in the order of the documentation.
-pub static ALL: &[FormRow] =
-    &[constant::ROW, neighbors::ROW, clusters::ROW, linear::ROW, neural::ROW, factor::ROW];
+pub static ALL: &[FormRow] = &[
+    constant::ROW,
+    neighbors::ROW,
+    clusters::ROW,
+    linear::ROW,
+    neural::ROW,
+    factor::ROW,
+    posterior::ROW,
+    table::ROW,
+];
 
 /// Restores a predictor from its stored state.
 ///

@@ -195,6 +195,7 @@ impl Predictor for Neural {
             score_se: None,
             cost_usd: self.cost.predict(batch.features),
             neighborhoods: None,
+            n_updates: 0,
         })
     }
 

@@ -13,8 +13,16 @@ mod argmax;
 mod budget;
 mod cheapest;
 mod cheapest_within;
+mod epsilon_greedy;
 mod mixture;
+pub(crate) mod priced;
+mod proportional;
+mod regcb;
+mod softmax;
+mod squarecb;
+mod thompson;
 mod threshold;
+mod ucb;
 mod uniform;
 mod utility;
 
@@ -22,8 +30,16 @@ pub use argmax::Argmax;
 pub use budget::Budget;
 pub use cheapest::Cheapest;
 pub use cheapest_within::CheapestWithin;
+pub use epsilon_greedy::EpsilonGreedy;
 pub use mixture::{Mixture, Part};
+pub use priced::Priced;
+pub use proportional::Proportional;
+pub use regcb::RegCb;
+pub use softmax::Softmax;
+pub use squarecb::SquareCb;
+pub use thompson::Thompson;
 pub use threshold::{Settings as ThresholdSettings, Threshold};
+pub use ucb::Ucb;
 pub use uniform::Uniform;
 pub use utility::Utility;
 
@@ -81,6 +97,13 @@ pub trait Selector: Send + Sync + Debug {
     fn lambda(&self) -> f64 {
         0.0
     }
+
+    /// The explorer that chooses once prices are taken off the scores; `None` where nothing is explored.
+    ///
+    /// A request with an objective of its own is decided by it on the scores the objective makes.
+    fn explorer(&self) -> Option<&dyn Selector> {
+        None
+    }
 }
 
 /// Builds a selector from its settings for the given arms.
@@ -107,6 +130,14 @@ pub static ALL: &[SelectorRow] = &[
     mixture::ROW,
     cheapest::ROW,
     uniform::ROW,
+    priced::ROW,
+    epsilon_greedy::ROW,
+    softmax::ROW,
+    ucb::ROW,
+    thompson::ROW,
+    squarecb::ROW,
+    regcb::ROW,
+    proportional::ROW,
 ];
 
 /// Builds a selector for the given arms.
@@ -139,6 +170,12 @@ fn finite_at_least(name: &'static str, key: &str, value: f64, least: f64) -> Res
     Err(SelectorError::Settings { name, reason })
 }
 
+/// Probabilities in proportion to weights that are at least 0, not all of them 0.
+fn normalized(weights: &[f64]) -> Vec<f32> {
+    let total: f64 = weights.iter().sum();
+    weights.iter().map(|weight| (weight / total) as f32).collect()
+}
+
 /// Shares the mass among the eligible arms of the greatest `value`; equal values go to the cheaper arm,
 /// equal prices share equally. Unknown costs count as dearest.
 fn share_best(values: &[f64], row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
@@ -157,5 +194,7 @@ fn share_best(values: &[f64], row: &PredictionRow<'_>, eligible: &[bool]) -> Vec
     out
 }
 
+#[cfg(test)]
+mod explorer_tests;
 #[cfg(test)]
 mod tests;

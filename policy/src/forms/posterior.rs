@@ -1,0 +1,257 @@
+//! A Bayesian ridge regression per arm: the learner behind LinUCB, LinTS, MetaLLM and PILOT.
+//!
+//! `score_m(x) = theta_m . x`, `score_se_m(x) = noise * sqrt(x' A_m^-1 x)`, see [`crate::online`]. With an
+//! intercept the features are `[x, 1]`. The statistics of the arms lie behind shared pointers: a snapshot
+//! copies pointers, and learning copies the one arm it changes.
+
+use super::{CostModel, FormRow};
+use crate::online::{
+    ArmStatistics, Experience, Forgetting, LearnError, Learner, Posterior, Prior, Scratch, check,
+};
+use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
+use routewright_data::Tensors;
+use routewright_data::linalg::LinalgError;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+pub(super) const ROW: FormRow = FormRow {
+    name: "posterior",
+    version: 1,
+    title: "a Bayesian ridge regression per arm, with its uncertainty",
+    load: BayesianRidge::load,
+};
+
+/// Sizes and switches of a [`BayesianRidge`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RidgeShape {
+    /// Width of the features.
+    pub dim: usize,
+    /// Whether a constant feature is added.
+    pub intercept: bool,
+    /// Prior precision of every coefficient, above 0.
+    pub precision: f64,
+    /// Standard deviation of a reward around its expectation; scales the standard errors.
+    pub noise: f64,
+    /// What is remembered of rewards long past.
+    #[serde(default)]
+    pub forgetting: Forgetting,
+}
+
+impl RidgeShape {
+    /// Number of coefficients an arm.
+    pub fn width(&self) -> usize {
+        self.dim + usize::from(self.intercept)
+    }
+}
+
+/// One belief an arm.
+#[derive(Debug, Clone)]
+pub struct BayesianRidge {
+    shape: RidgeShape,
+    arms: Vec<Arc<Posterior>>,
+    /// `(n_arms, width)`, or empty for zeros.
+    prior_mean: Vec<f32>,
+    cost: CostModel,
+    n_updates: u64,
+    room: Room,
+}
+
+/// Where a learner works; a copy of it starts empty.
+#[derive(Debug, Clone, Default)]
+struct Room {
+    features: Vec<f32>,
+    scratch: Scratch,
+}
+
+impl Room {
+    fn fill(&mut self, features: &[f32], intercept: bool) {
+        self.features.clear();
+        self.features.extend_from_slice(features);
+        if intercept {
+            self.features.push(1.0);
+        }
+        self.scratch.fill(&self.features);
+    }
+}
+
+impl BayesianRidge {
+    /// Beliefs before any reward; `prior_mean` has shape `(n_arms, shape.width())` or is empty for zeros.
+    ///
+    /// # Errors
+    /// If the precision is not above 0.
+    ///
+    /// # Panics
+    /// If the length of `prior_mean` does not match (a bug of the caller).
+    pub fn new(shape: RidgeShape, prior_mean: Vec<f32>, cost: CostModel) -> Result<Self, LinalgError> {
+        let seen = vec![ArmStatistics::new(shape.width()); cost.mean_usd().len()];
+        Self::with(shape, prior_mean, seen, cost)
+    }
+
+    fn with(
+        shape: RidgeShape,
+        prior_mean: Vec<f32>,
+        seen: Vec<ArmStatistics>,
+        cost: CostModel,
+    ) -> Result<Self, LinalgError> {
+        let (width, n_arms) = (shape.width(), cost.mean_usd().len());
+        assert!(prior_mean.is_empty() || prior_mean.len() == n_arms * width, "prior mean: (n_arms, width)");
+        if !(shape.precision > 0.0 && shape.precision.is_finite()) {
+            let reason = format!("precision is `{}`, expected a number above 0", shape.precision);
+            return Err(LinalgError { dim: width, reason });
+        }
+        let n_updates = seen.iter().map(ArmStatistics::n_updates).sum();
+        let believe = |(arm, seen): (usize, ArmStatistics)| {
+            let mean = prior_mean.get(arm * width..(arm + 1) * width).unwrap_or_default().to_vec();
+            Posterior::new(seen, Prior { precision: shape.precision, mean }).map(Arc::new)
+        };
+        let arms = seen.into_iter().enumerate().map(believe).collect::<Result<_, _>>()?;
+        Ok(Self { shape, arms, prior_mean, cost, n_updates, room: Room::default() })
+    }
+
+    /// The beliefs, one an arm.
+    pub fn arms(&self) -> &[Arc<Posterior>] {
+        &self.arms
+    }
+
+    fn load(state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
+        Ok(Box::new(Self::restore(state, n_arms)?))
+    }
+
+    fn restore(mut state: FormState, n_arms: usize) -> Result<Self, LoadError> {
+        let shape: RidgeShape = super::config(ROW.name, state.config)?;
+        let tensors = &mut state.tensors;
+        let prior_mean = match tensors.shape("prior_mean") {
+            Ok(_) => tensors.take_f32("prior_mean", &[n_arms, shape.width()])?,
+            Err(_) => Vec::new(),
+        };
+        let seen = restore_arms(tensors, n_arms, shape.width())?;
+        let cost = CostModel::restore(tensors, n_arms)?;
+        Self::with(shape, prior_mean, seen, cost)
+            .map_err(|error| LoadError::Config { form: ROW.name, reason: error.to_string() })
+    }
+
+    fn failed(error: LinalgError) -> LearnError {
+        LearnError::Statistics(LoadError::Config { form: ROW.name, reason: error.to_string() })
+    }
+
+    /// Lets every arm forget what is long past.
+    fn forget(&mut self, now: u64) -> Result<(), LinalgError> {
+        let forgetting = self.shape.forgetting;
+        for arm in &mut self.arms {
+            if arm.is_stale(now, forgetting) {
+                Arc::make_mut(arm).forget(now, forgetting)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn predict_row(&self, room: &Room, score: &mut [f32], score_se: &mut [f32]) {
+        let noise = self.shape.noise as f32;
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((arm, score), se) in self.arms.iter().zip(score).zip(score_se) {
+                    let (mean, spread) = arm.predict(&room.features, &room.scratch);
+                    (*score, *se) = (mean, noise * spread);
+                }
+            },
+        );
+    }
+}
+
+fn restore_arms(tensors: &mut Tensors, n_arms: usize, width: usize) -> Result<Vec<ArmStatistics>, LoadError> {
+    let restore = |arm: usize| ArmStatistics::restore(&format!("arm.{arm:04}"), width, tensors);
+    Ok((0..n_arms).map(restore).collect::<Result<_, _>>()?)
+}
+
+impl Predictor for BayesianRidge {
+    fn form(&self) -> &'static str {
+        ROW.name
+    }
+
+    fn n_arms(&self) -> usize {
+        self.arms.len()
+    }
+
+    fn dim(&self) -> Option<usize> {
+        Some(self.shape.dim)
+    }
+
+    fn predict(&self, batch: &Batch<'_>) -> Result<Prediction, PredictError> {
+        check_batch(batch, self.shape.dim)?;
+        let (n, n_arms) = (batch.n_queries(), self.arms.len());
+        let (mut score, mut score_se) = (vec![0.0; n * n_arms], vec![0.0; n * n_arms]);
+        let mut room = Room::default();
+        for row in 0..n {
+            room.fill(batch.features.row(row), self.shape.intercept);
+            let range = row * n_arms..(row + 1) * n_arms;
+            self.predict_row(&room, &mut score[range.clone()], &mut score_se[range]);
+        }
+        let cost_usd = self.cost.predict(batch.features);
+        let (score_se, n_updates) = (Some(score_se), self.n_updates);
+        Ok(Prediction { n_arms, score, score_se, cost_usd, neighborhoods: None, n_updates })
+    }
+
+    fn state(&self) -> FormState {
+        let mut tensors = Tensors::new();
+        if !self.prior_mean.is_empty() {
+            let shape = [self.arms.len(), self.shape.width()];
+            tensors.insert_f32("prior_mean", &shape, self.prior_mean.clone());
+        }
+        for (arm, posterior) in self.arms.iter().enumerate() {
+            posterior.statistics().store(&format!("arm.{arm:04}"), &mut tensors);
+        }
+        self.cost.store(&mut tensors);
+        FormState { config: serde_json::to_value(self.shape).unwrap_or_default(), tensors }
+    }
+
+    fn learner(&self) -> Option<Box<dyn Learner>> {
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl Learner for BayesianRidge {
+    fn learn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
+        check(experience, self.arms.len(), self.shape.dim)?;
+        let mut room = std::mem::take(&mut self.room);
+        room.fill(experience.features, self.shape.intercept);
+        let forgetting = self.shape.forgetting;
+        let arm = Arc::make_mut(&mut self.arms[experience.arm]);
+        let learned = arm.learn(experience, &room.features, forgetting, &mut room.scratch);
+        self.room = room;
+        learned.map_err(Self::failed)?;
+        self.n_updates += 1;
+        self.forget(experience.time).map_err(Self::failed)
+    }
+
+    fn predict_into(&mut self, features: &[f32], _: Option<&str>, score: &mut [f32], score_se: &mut [f32]) {
+        let mut room = std::mem::take(&mut self.room);
+        room.fill(features, self.shape.intercept);
+        self.predict_row(&room, score, score_se);
+        self.room = room;
+    }
+
+    fn n_updates(&self) -> u64 {
+        self.n_updates
+    }
+
+    fn snapshot(&self) -> Box<dyn Predictor> {
+        Box::new(Self { room: Room::default(), ..self.clone() })
+    }
+
+    fn merge(&mut self, other: FormState, base: FormState) -> Result<(), LearnError> {
+        let (n_arms, width) = (self.arms.len(), self.shape.width());
+        let parts = [other, base].map(|mut state| restore_arms(&mut state.tensors, n_arms, width));
+        let [other, base] = parts;
+        for ((arm, other), base) in self.arms.iter_mut().zip(other?).zip(base?) {
+            Arc::make_mut(arm).merge(other, base, self.shape.forgetting).map_err(Self::failed)?;
+        }
+        self.n_updates = self.arms.iter().map(|arm| arm.statistics().n_updates()).sum();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "posterior_tests.rs"]
+mod tests;

@@ -1,0 +1,211 @@
+//! The learner against fresh solves, in f64, of the equations it keeps up.
+
+use super::*;
+use rand::RngExt as _;
+use rand_distr::StandardNormal;
+use routewright_data::linalg::solve_spd;
+use routewright_data::{FeatureMatrix, rng};
+
+const DIM: usize = 5;
+const N_ARMS: usize = 3;
+
+struct Told {
+    features: Vec<f32>,
+    arm: usize,
+    reward: f64,
+    weight: f64,
+    time: u64,
+}
+
+impl Told {
+    fn experience(&self) -> Experience<'_> {
+        let Self { ref features, arm, reward, weight, time } = *self;
+        Experience { features, source: None, arm, reward, weight, time }
+    }
+}
+
+fn told(n: usize) -> Vec<Told> {
+    let mut rng = rng::stream(3, "told");
+    let tell = |time: usize| {
+        let features: Vec<f32> = (0..DIM).map(|_| 0.4 * rng.sample::<f32, _>(StandardNormal)).collect();
+        let (arm, weight) = (rng.random_range(0..N_ARMS), [1.0, 0.5, 0.25][time % 3]);
+        let reward = f64::from(features[arm]) + 0.3 + 0.1 * rng.sample::<f64, _>(StandardNormal);
+        Told { features, arm, reward, weight, time: time as u64 }
+    };
+    (0..n).map(tell).collect()
+}
+
+fn shape(discount: f64) -> RidgeShape {
+    let forgetting = Forgetting { discount };
+    RidgeShape { dim: DIM, intercept: true, precision: 2.5, noise: 0.5, forgetting }
+}
+
+fn fresh(discount: f64, prior_mean: Vec<f32>) -> BayesianRidge {
+    BayesianRidge::new(shape(discount), prior_mean, CostModel::constant(vec![f32::NAN; N_ARMS])).unwrap()
+}
+
+fn learn(form: &mut BayesianRidge, told: &[Told]) {
+    told.iter().for_each(|told| form.learn(&told.experience()).unwrap());
+}
+
+/// Score and spread of an arm, by one solve of the whole system with every weight `weigh` gives.
+fn solved(told: &[Told], arm: usize, prior: &[f32], x: &[f32], weigh: impl Fn(&Told) -> f64) -> (f64, f64) {
+    let width = DIM + 1;
+    let with_one = |x: &[f32]| -> Vec<f64> { x.iter().map(|v| f64::from(*v)).chain([1.0]).collect() };
+    let (mut a, mut b) = (vec![0.0; width * width], vec![0.0; width * 2]);
+    for i in 0..width {
+        a[i * width + i] = 2.5;
+        b[i * 2] = 2.5 * prior.get(i).map_or(0.0, |mean| f64::from(*mean));
+        b[i * 2 + 1] = with_one(x)[i];
+    }
+    for one in told.iter().filter(|one| one.arm == arm) {
+        let (features, weight) = (with_one(&one.features), weigh(one));
+        for i in 0..width {
+            (0..width).for_each(|j| a[i * width + j] += weight * features[i] * features[j]);
+            b[i * 2] += weight * one.reward * features[i];
+        }
+    }
+    let out = solve_spd(a, b, width, 2).unwrap();
+    let x = with_one(x);
+    let dot = |column: usize| (0..width).map(|i| out[i * 2 + column] * x[i]).sum::<f64>();
+    (dot(0), dot(1).sqrt())
+}
+
+fn agrees(
+    form: &mut BayesianRidge,
+    told: &[Told],
+    prior: &[f32],
+    weigh: impl Fn(&Told) -> f64,
+    tolerance: f64,
+) {
+    let x = [0.3, -0.2, 0.5, 0.1, -0.4];
+    let (mut score, mut se) = ([0.0; N_ARMS], [0.0; N_ARMS]);
+    form.predict_into(&x, None, &mut score, &mut se);
+    for arm in 0..N_ARMS {
+        let prior = prior.get(arm * (DIM + 1)..(arm + 1) * (DIM + 1)).unwrap_or_default();
+        let (expected, spread) = solved(told, arm, prior, &x, &weigh);
+        let far = (f64::from(score[arm]) - expected).abs().max((f64::from(se[arm]) - 0.5 * spread).abs());
+        assert!(far < tolerance, "arm {arm}: {score:?} {se:?}, expected {expected} {spread}");
+    }
+    let batch = FeatureMatrix::from_vec(1, DIM, x.to_vec());
+    let prediction = form.predict(&Batch::of(&batch)).unwrap();
+    assert_eq!((prediction.score, prediction.score_se), (score.to_vec(), Some(se.to_vec())));
+}
+
+#[test]
+fn ten_thousand_rank_one_updates_equal_a_fresh_solve_with_a_ridge_that_is_not_one() {
+    let told = told(10_000);
+    let mut form = fresh(1.0, Vec::new());
+    learn(&mut form, &told);
+    agrees(&mut form, &told, &[], |told| told.weight, 2e-6);
+    assert_eq!(form.n_updates(), 10_000);
+}
+
+#[test]
+fn a_prior_mean_is_what_is_believed_before_rewards_and_weighs_as_the_ridge() {
+    let prior: Vec<f32> = (0..N_ARMS * (DIM + 1)).map(|i| i as f32 / 10.0 - 0.5).collect();
+    let mut form = fresh(1.0, prior.clone());
+    agrees(&mut form, &[], &prior, |told| told.weight, 1e-6);
+    let told = told(50);
+    learn(&mut form, &told);
+    agrees(&mut form, &told, &prior, |told| told.weight, 2e-6);
+}
+
+#[test]
+fn any_order_of_the_same_rewards_gives_the_same_statistics_bit_for_bit() {
+    let told = told(500);
+    let (mut one, mut other) = (fresh(1.0, Vec::new()), fresh(1.0, Vec::new()));
+    learn(&mut one, &told);
+    let mut order: Vec<usize> = (0..500).collect();
+    let mut rng = rng::stream(5, "order");
+    (1..500).rev().for_each(|i| order.swap(i, rng.random_range(0..=i)));
+    order.iter().for_each(|at| other.learn(&told[*at].experience()).unwrap());
+    assert_eq!(one.state(), other.state());
+}
+
+#[test]
+fn what_two_learners_heard_apart_adds_up_to_what_one_heard_bit_for_bit() {
+    let told = told(600);
+    let mut base = fresh(1.0, Vec::new());
+    learn(&mut base, &told[..200]);
+    let (mut one, mut other, mut all) = (base.clone(), base.clone(), base.clone());
+    learn(&mut one, &told[200..350]);
+    learn(&mut other, &told[350..]);
+    learn(&mut all, &told[200..]);
+    one.merge(other.state(), base.state()).unwrap();
+    assert_eq!(one.state(), all.state());
+    agrees(&mut one, &told, &[], |told| told.weight, 2e-6);
+}
+
+#[test]
+fn forgetting_weighs_by_the_distance_of_decisions_and_keeps_the_ridge() {
+    let told = told(2000);
+    let (mut form, mut late) = (fresh(0.99, Vec::new()), fresh(0.99, Vec::new()));
+    learn(&mut form, &told);
+    // Between two refreshes the weights are relative to the epoch: off by less than 1 / 0.95.
+    let epoch = form.arms()[0].statistics().clone();
+    let weigh = |told: &Told| told.weight * 0.99_f64.powf(epoch_of(&epoch) - told.time as f64);
+    agrees(&mut form, &told, &[], weigh, 1e-4);
+    // Rewards that arrive up to 40 decisions late count as much as prompt ones.
+    for block in told.chunks(40) {
+        block.iter().rev().for_each(|told| late.learn(&told.experience()).unwrap());
+    }
+    let (mut a, mut b) = ([0.0; N_ARMS], [0.0; N_ARMS]);
+    let (mut se_a, mut se_b) = (a, b);
+    form.predict_into(&[0.1; DIM], None, &mut a, &mut se_a);
+    late.predict_into(&[0.1; DIM], None, &mut b, &mut se_b);
+    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 2e-3), "{a:?} {b:?}");
+    // An arm nobody called for long is as uncertain as before any reward: the ridge is back.
+    let mut stale = fresh(0.99, Vec::new());
+    learn(&mut stale, &told);
+    let silent: Vec<Told> = (2000..6000)
+        .map(|time| Told { features: vec![0.0; DIM], arm: 0, reward: 0.0, weight: 1.0, time })
+        .collect();
+    learn(&mut stale, &silent);
+    let mut untouched = fresh(0.99, Vec::new());
+    let (mut se_stale, mut se_untouched) = ([0.0; N_ARMS], [0.0; N_ARMS]);
+    stale.predict_into(&[0.1; DIM], None, &mut a, &mut se_stale);
+    untouched.predict_into(&[0.1; DIM], None, &mut b, &mut se_untouched);
+    assert!((se_stale[1] - se_untouched[1]).abs() < 1e-4, "{se_stale:?} {se_untouched:?}");
+    assert!(a[1].abs() < 1e-4, "what was learned of arm 1 is long past: {a:?}");
+}
+
+/// The epoch, by way of the stored words: the fourth number.
+fn epoch_of(statistics: &ArmStatistics) -> f64 {
+    let mut tensors = Tensors::new();
+    statistics.store("arm", &mut tensors);
+    let words = tensors.take_u32("arm", &[2 * (4 + 21 + 6)]).unwrap();
+    f64::from(words[6])
+}
+
+#[test]
+fn snapshots_stay_and_the_disk_keeps_every_bit() {
+    let told = told(300);
+    let mut form = fresh(0.999, vec![0.1; N_ARMS * (DIM + 1)]);
+    learn(&mut form, &told[..200]);
+    let (snapshot, before) = (form.snapshot(), form.state());
+    learn(&mut form, &told[200..]);
+    assert_eq!(snapshot.state(), before);
+    assert_ne!(form.state(), before);
+    let restored = BayesianRidge::load(form.state(), N_ARMS).unwrap();
+    assert_eq!(restored.state(), form.state());
+    assert!(restored.learner().is_some());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let mut form = fresh(1.0, Vec::new());
+    let before = form.state();
+    let fits = Experience { features: &[0.1; DIM], source: None, arm: 0, reward: 1.0, weight: 1.0, time: 0 };
+    for (bad, word) in [
+        (Experience { features: &[0.1; 2], ..fits }, "width 2"),
+        (Experience { features: &[f32::NAN; DIM], ..fits }, "features"),
+        (Experience { arm: 3, ..fits }, "arm 3 of 3"),
+        (Experience { reward: f64::NAN, ..fits }, "reward"),
+        (Experience { weight: -1.0, ..fits }, "weight"),
+    ] {
+        let error = form.learn(&bad).unwrap_err().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+    assert_eq!(form.state(), before);
+}

@@ -1,0 +1,145 @@
+//! Learning after the artifact was made: a reward at a time, in any order.
+//!
+//! A policy never changes; what it learns from production is kept beside it by a [`Learner`], a predictor
+//! that may be told rewards. Its statistics are sums over what it was told: without forgetting they do not
+//! depend on the order of arrival, *bit for bit* (see [`ArmStatistics`]), and two learners that heard
+//! different rewards merge by addition.
+//!
+//! Time is logical: the number of decisions the policy had made when it made this one. A learner that
+//! forgets weighs a reward by the distance between decisions, never between arrivals, so that a late reward
+//! counts as much as a prompt one.
+
+mod packed;
+mod statistics;
+
+pub use packed::Packed;
+pub(crate) use statistics::Scratch;
+pub use statistics::{ArmStatistics, Posterior, Prior};
+
+use crate::{FormState, LoadError, Predictor};
+use serde::{Deserialize, Serialize};
+
+/// One decision whose reward is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Experience<'a> {
+    /// Features the decision was made on.
+    pub features: &'a [f32],
+    /// Source of the query, where known.
+    pub source: Option<&'a str>,
+    /// The arm that was called.
+    pub arm: usize,
+    /// What came of it; `[0, 1]` for the reward forms of this project, any finite number else.
+    pub reward: f64,
+    /// How much it counts, at least 0; 1 for a trusted source.
+    pub weight: f64,
+    /// Decisions of the policy before this one.
+    pub time: u64,
+}
+
+/// Why a reward could not be learned from.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// The features have another width than the form was made with.
+    #[error("cannot learn: features have width {found}, the policy was made with {expected}")]
+    Width {
+        /// Width given.
+        found: usize,
+        /// Width expected.
+        expected: usize,
+    },
+    /// A number is not valid.
+    #[error("cannot learn: `{field}` is `{value}`, expected {expected}")]
+    Number {
+        /// Which number.
+        field: &'static str,
+        /// Value given.
+        value: f64,
+        /// What would be accepted.
+        expected: &'static str,
+    },
+    /// No such arm.
+    #[error("cannot learn: arm {arm} of {n_arms}")]
+    Arm {
+        /// Index given.
+        arm: usize,
+        /// Number of arms.
+        n_arms: usize,
+    },
+    /// What the form learned depends on the order of the rewards.
+    #[error("cannot merge: what form `{form}` learns by this rule depends on the order of the rewards")]
+    Order {
+        /// Name of the form.
+        form: &'static str,
+    },
+    /// The statistics do not fit the form, or make no system that can be solved.
+    #[error("cannot learn: {0}")]
+    Statistics(#[from] LoadError),
+}
+
+/// What is remembered of rewards long past.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgetting {
+    /// Weight of a reward one decision older than another, `(0, 1]`; 1 forgets nothing.
+    pub discount: f64,
+}
+
+impl Default for Forgetting {
+    fn default() -> Self {
+        Self { discount: 1.0 }
+    }
+}
+
+/// A predictor that learns from rewards.
+pub trait Learner: Predictor {
+    /// Learns from one reward.
+    ///
+    /// # Errors
+    /// If the experience does not fit the form; nothing is learned then.
+    fn learn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError>;
+
+    /// Writes the prediction for one query into `score` and `score_se`, one entry an arm: what
+    /// [`Predictor::predict`] computes, without its allocations.
+    fn predict_into(
+        &mut self,
+        features: &[f32],
+        source: Option<&str>,
+        score: &mut [f32],
+        score_se: &mut [f32],
+    );
+
+    /// Rewards learned from.
+    fn n_updates(&self) -> u64;
+
+    /// A predictor that stays as it is; shares with this one what later learning does not touch.
+    fn snapshot(&self) -> Box<dyn Predictor>;
+
+    /// Adds what `other` learned since both were `base`; all three have the same form and sizes.
+    ///
+    /// # Errors
+    /// If the states do not fit.
+    fn merge(&mut self, other: FormState, base: FormState) -> Result<(), LearnError>;
+}
+
+/// Checks what is common to every form.
+pub(crate) fn check(experience: &Experience<'_>, n_arms: usize, dim: usize) -> Result<(), LearnError> {
+    let Experience { features, arm, reward, weight, .. } = *experience;
+    if arm >= n_arms {
+        return Err(LearnError::Arm { arm, n_arms });
+    }
+    if dim > 0 && features.len() != dim {
+        return Err(LearnError::Width { found: features.len(), expected: dim });
+    }
+    let number = |field, value, expected| Err(LearnError::Number { field, value, expected });
+    if !reward.is_finite() {
+        return number("reward", reward, "a finite number");
+    }
+    if !weight.is_finite() || weight < 0.0 {
+        return number("weight", weight, "a finite number of at least 0");
+    }
+    match features.iter().find(|value| !value.is_finite()) {
+        Some(value) if dim > 0 => number("features", f64::from(*value), "finite numbers"),
+        _ => Ok(()),
+    }
+}

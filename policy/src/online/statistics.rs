@@ -1,0 +1,335 @@
+//! What a linear arm has seen, and what it believes: ridge regression, updated a reward at a time.
+//!
+//! With features `x_i`, rewards `r_i`, weights `w_i`, prior mean `theta_0` and precision `lambda`:
+//!
+//! ```text
+//! A = lambda I + sum w_i x_i x_i'        theta = A^-1 (lambda theta_0 + sum w_i r_i x_i)
+//! ```
+//!
+//! [`ArmStatistics`] are the sums. Every product is rounded to a multiple of 2^-30 before it is added, so
+//! that additions are exact below 2^22 and their order does not matter: any reordering of the same rewards
+//! gives the same bits. [`Posterior`] is the working copy, kept by rank-one updates (Sherman and Morrison)
+//! and made anew from the sums by a Cholesky factorisation every [`REFRESH`] updates, so that rounding
+//! never piles up.
+//!
+//! With forgetting the sums are relative to an epoch `e`: a reward of decision `t` weighs `g^(e - t)`.
+//! When decisions have moved the weights by more than [`DRIFT`], the sums are brought to the present and the
+//! posterior is made anew with the *whole* ridge, so that the precision never falls below `lambda`.
+
+use super::packed::{Packed, Padded};
+use super::{Experience, Forgetting};
+use routewright_data::linalg::{Cholesky, LinalgError};
+use routewright_data::{TensorError, Tensors};
+
+/// Updates after which the posterior is made anew from the sums.
+const REFRESH: u32 = 4096;
+/// Change of weight by forgetting that is put up with before sums are brought to the present.
+const DRIFT: f64 = 0.95;
+/// Adding and taking away this number rounds to a multiple of 2^-30.
+const ROUNDER: f64 = 1.5 * (1_u64 << 22) as f64;
+
+fn rounded(value: f64) -> f64 {
+    (value + ROUNDER) - ROUNDER
+}
+
+/// What is believed of every arm before any reward.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prior {
+    /// Precision `lambda` of every coefficient, above 0.
+    pub precision: f64,
+    /// Prior mean of the coefficients, `(dim,)`; empty for zeros.
+    pub mean: Vec<f32>,
+}
+
+/// Sums over the rewards of one arm, relative to an epoch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ArmStatistics {
+    dim: usize,
+    /// Lower triangle of `sum w x x'`, row by row.
+    gram: Vec<f64>,
+    /// `sum w r x`.
+    moment: Vec<f64>,
+    /// `sum w r^2`.
+    square: f64,
+    /// `sum w`.
+    weight: f64,
+    /// Rewards added, whatever their weight.
+    n_updates: u64,
+    /// Decision the weights are relative to.
+    epoch: u64,
+}
+
+impl ArmStatistics {
+    /// Nothing seen.
+    pub fn new(dim: usize) -> Self {
+        let gram = vec![0.0; dim * (dim + 1) / 2];
+        Self { dim, gram, moment: vec![0.0; dim], square: 0.0, weight: 0.0, n_updates: 0, epoch: 0 }
+    }
+
+    /// Rewards added.
+    pub fn n_updates(&self) -> u64 {
+        self.n_updates
+    }
+
+    /// Sum of the weights of the rewards added.
+    pub fn weight(&self) -> f64 {
+        self.weight
+    }
+
+    /// `sum w r^2`.
+    pub fn square(&self) -> f64 {
+        self.square
+    }
+
+    /// Weight of a reward relative to the epoch.
+    fn weigh(&self, experience: &Experience<'_>, forgetting: Forgetting) -> f64 {
+        if forgetting.discount >= 1.0 {
+            return experience.weight;
+        }
+        let age = self.epoch as f64 - experience.time as f64;
+        experience.weight * forgetting.discount.powf(age)
+    }
+
+    /// Adds one reward of the weight given, a row of the triangle at a time.
+    #[inline(always)]
+    fn add(&mut self, features: &[f32], reward: f64, weight: f64) {
+        let mut rest = self.gram.as_mut_slice();
+        for (i, x) in features.iter().enumerate() {
+            let (row, after) = rest.split_at_mut(i + 1);
+            let scaled = weight * f64::from(*x);
+            for (sum, y) in row.iter_mut().zip(features) {
+                *sum += rounded(scaled * f64::from(*y));
+            }
+            self.moment[i] += rounded(scaled * reward);
+            rest = after;
+        }
+        self.square += rounded(weight * reward * reward);
+        self.weight += rounded(weight);
+        self.n_updates += 1;
+    }
+
+    /// Makes the sums relative to decision `now`.
+    fn bring_to(&mut self, now: u64, forgetting: Forgetting) {
+        let factor = forgetting.discount.powf(now as f64 - self.epoch as f64);
+        self.gram.iter_mut().chain(&mut self.moment).for_each(|sum| *sum *= factor);
+        self.square *= factor;
+        self.weight *= factor;
+        self.epoch = now;
+    }
+
+    /// Adds `other - base`: what another learner saw since it began with `base`. Sums of another epoch are
+    /// brought to the later one first.
+    fn merge(&mut self, mut other: Self, mut base: Self, forgetting: Forgetting) {
+        let now = self.epoch.max(other.epoch).max(base.epoch);
+        if forgetting.discount < 1.0 {
+            for sums in [&mut *self, &mut other, &mut base] {
+                sums.bring_to(now, forgetting);
+            }
+        }
+        let parts = other.gram.iter().zip(&base.gram).chain(other.moment.iter().zip(&base.moment));
+        let own = self.gram.iter_mut().chain(&mut self.moment);
+        own.zip(parts).for_each(|(sum, (other, base))| *sum += other - base);
+        self.square += other.square - base.square;
+        self.weight += other.weight - base.weight;
+        self.n_updates += other.n_updates.saturating_sub(base.n_updates);
+    }
+
+    /// Stores the sums, bit for bit, under `name`.
+    pub fn store(&self, name: &str, tensors: &mut Tensors) {
+        let head = [self.square.to_bits(), self.weight.to_bits(), self.n_updates, self.epoch];
+        let sums = self.gram.iter().chain(&self.moment).map(|sum| sum.to_bits());
+        let words: Vec<u32> =
+            head.into_iter().chain(sums).flat_map(|bits| [bits as u32, (bits >> 32) as u32]).collect();
+        tensors.insert_u32(name, &[words.len()], words);
+    }
+
+    /// Restores what [`ArmStatistics::store`] stored.
+    ///
+    /// # Errors
+    /// If the tensor is missing, of another size, or holds a sum that is not finite.
+    pub fn restore(name: &str, dim: usize, tensors: &mut Tensors) -> Result<Self, TensorError> {
+        let n_gram = dim * (dim + 1) / 2;
+        let words = tensors.take_u32(name, &[2 * (4 + n_gram + dim)])?;
+        let bits: Vec<u64> =
+            words.chunks_exact(2).map(|pair| u64::from(pair[0]) | (u64::from(pair[1]) << 32)).collect();
+        let float = |at: usize| f64::from_bits(bits[at]);
+        let sums: Vec<f64> = (4..bits.len()).map(float).collect();
+        let head = [float(0), float(1)];
+        if let Some(position) = head.iter().chain(&sums).position(|sum| !sum.is_finite()) {
+            return Err(TensorError::NotFinite { name: name.to_owned(), position });
+        }
+        let (gram, moment) = sums.split_at(n_gram);
+        Ok(Self {
+            dim,
+            gram: gram.to_vec(),
+            moment: moment.to_vec(),
+            square: head[0],
+            weight: head[1],
+            n_updates: bits[2],
+            epoch: bits[3],
+        })
+    }
+}
+
+/// Belief about one arm: the sums, and what follows from them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Posterior {
+    statistics: ArmStatistics,
+    prior: Prior,
+    /// `A^-1`.
+    covariance: Packed,
+    /// `theta`, padded like the covariance.
+    mean: Vec<f32>,
+    since_refresh: u32,
+}
+
+/// Room that updates and predictions work in, kept so that nothing is allocated a round.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scratch {
+    pub(super) x: Padded,
+    product: Padded,
+}
+
+impl Scratch {
+    /// Takes the features of the query that follows.
+    pub(crate) fn fill(&mut self, features: &[f32]) {
+        self.x.fill(features);
+    }
+}
+
+impl Posterior {
+    /// The belief that `statistics` and `prior` make.
+    ///
+    /// # Errors
+    /// If the precision is too small for the sums to be factorised.
+    pub fn new(statistics: ArmStatistics, prior: Prior) -> Result<Self, LinalgError> {
+        let dim = statistics.dim;
+        let mean = vec![0.0; dim];
+        let mut out =
+            Self { statistics, prior, covariance: Packed::diagonal(dim, 0.0), mean, since_refresh: 0 };
+        out.refresh()?;
+        Ok(out)
+    }
+
+    /// What was seen.
+    pub fn statistics(&self) -> &ArmStatistics {
+        &self.statistics
+    }
+
+    /// Coefficients believed, `(dim,)`.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Makes covariance and mean from the sums.
+    fn refresh(&mut self) -> Result<(), LinalgError> {
+        let ArmStatistics { dim, gram, moment, .. } = &self.statistics;
+        let (dim, precision) = (*dim, self.prior.precision);
+        self.since_refresh = 0;
+        let prior = |i: usize| self.prior.mean.get(i).map_or(0.0, |mean| f64::from(*mean));
+        if self.statistics.n_updates == 0 {
+            self.covariance = Packed::diagonal(dim, (1.0 / precision) as f32);
+            self.mean = (0..dim).map(|i| prior(i) as f32).collect();
+            return Ok(());
+        }
+        let entry = |i: usize, j: usize| gram[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)];
+        let mut a = vec![0.0; dim * dim];
+        // `[I | b]`: the inverse and the mean come out of one solve.
+        let mut right = vec![0.0; dim * (dim + 1)];
+        for i in 0..dim {
+            for j in 0..dim {
+                a[i * dim + j] = entry(i, j);
+            }
+            a[i * dim + i] += precision;
+            right[i * (dim + 1) + i] = 1.0;
+            right[i * (dim + 1) + dim] = precision * prior(i) + moment[i];
+        }
+        let solved = Cholesky::of(a, dim)?.solve(right, dim + 1)?;
+        self.covariance = Packed::from_fn(dim, |i, j| solved[i * (dim + 1) + j] as f32);
+        self.mean = (0..dim).map(|i| solved[i * (dim + 1) + dim] as f32).collect();
+        Ok(())
+    }
+
+    /// Learns one reward; the features are those in `scratch`.
+    pub(crate) fn learn(
+        &mut self,
+        experience: &Experience<'_>,
+        features: &[f32],
+        forgetting: Forgetting,
+        scratch: &mut Scratch,
+    ) -> Result<(), LinalgError> {
+        let weight = self.statistics.weigh(experience, forgetting);
+        self.since_refresh += 1;
+        let reward = experience.reward;
+        if self.since_refresh >= REFRESH {
+            self.statistics.add(features, reward, weight);
+            return self.refresh();
+        }
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                self.statistics.add(features, reward, weight);
+                let Scratch { x, product } = scratch;
+                self.covariance.product(x, product);
+                let spread = dot(x.values(), product.values());
+                let gain = weight as f32 / (1.0 + weight as f32 * spread);
+                let error = reward as f32 - dot(&self.mean, features);
+                let step = gain * error;
+                self.mean.iter_mut().zip(product.values()).for_each(|(mean, p)| *mean += step * p);
+                self.covariance.add_outer(-gain, product);
+            },
+        );
+        Ok(())
+    }
+
+    /// Brings the sums to decision `now` if forgetting has moved the weights by more than it may.
+    pub(crate) fn forget(&mut self, now: u64, forgetting: Forgetting) -> Result<(), LinalgError> {
+        let age = now.saturating_sub(self.statistics.epoch);
+        if forgetting.discount >= 1.0 || forgetting.discount.powf(age as f64) >= DRIFT {
+            return Ok(());
+        }
+        self.statistics.bring_to(now, forgetting);
+        self.refresh()
+    }
+
+    /// Whether [`Posterior::forget`] would change anything.
+    pub(crate) fn is_stale(&self, now: u64, forgetting: Forgetting) -> bool {
+        let age = now.saturating_sub(self.statistics.epoch);
+        forgetting.discount < 1.0 && forgetting.discount.powf(age as f64) < DRIFT
+    }
+
+    /// `(theta . x, sqrt(x' A^-1 x))` of the features in `scratch`.
+    #[inline(always)]
+    pub(crate) fn predict(&self, features: &[f32], scratch: &Scratch) -> (f32, f32) {
+        (dot(&self.mean, features), self.covariance.quadratic(&scratch.x).max(0.0).sqrt())
+    }
+
+    /// Adds what another belief with the same prior learned since both were `base`.
+    ///
+    /// # Errors
+    /// If the sums cannot be factorised.
+    pub(crate) fn merge(
+        &mut self,
+        other: ArmStatistics,
+        base: ArmStatistics,
+        forgetting: Forgetting,
+    ) -> Result<(), LinalgError> {
+        self.statistics.merge(other, base, forgetting);
+        self.refresh()
+    }
+}
+
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let n = a.len().min(b.len());
+    let (a, b) = (a[..n].chunks_exact(LANES), b[..n].chunks_exact(LANES));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,67 @@
+//! Another selector on what an arm is worth after its price: score minus lambda times cost.
+
+use super::{Selector, SelectorRow, SelectorSpec};
+use crate::PredictionRow;
+use serde::{Deserialize, Serialize};
+
+pub(super) const ROW: SelectorRow = SelectorRow {
+    name: "priced",
+    title: "the selector within, on predicted score - lambda * predicted cost",
+    build: |settings, arms| {
+        let settings: Settings = super::settings(ROW.name, settings)?;
+        super::finite_at_least(ROW.name, "lambda", settings.lambda, 0.0)?;
+        let within = super::build(&settings.selector, arms)?;
+        Ok(Box::new(Priced { settings, within }))
+    },
+};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    /// Score given up to save one US dollar, at least 0.
+    lambda: f64,
+    /// What chooses.
+    selector: SelectorSpec,
+}
+
+/// Takes the price of every arm off its score before another selector chooses.
+///
+/// An arm of unknown cost is eligible only when `lambda` is 0 or no eligible arm has a known cost.
+#[derive(Debug)]
+pub struct Priced {
+    settings: Settings,
+    within: Box<dyn Selector>,
+}
+
+/// Scores less `lambda` dollars' worth of cost, and who stays eligible.
+pub(crate) fn net(row: &PredictionRow<'_>, eligible: &[bool], lambda: f64) -> (Vec<f32>, Vec<bool>) {
+    let priced = row.cost_usd.iter().zip(eligible).any(|(cost, &ok)| ok && !cost.is_nan());
+    if lambda == 0.0 || !priced {
+        return (row.score.to_vec(), eligible.to_vec());
+    }
+    let net = |(score, cost): (&f32, &f32)| {
+        if cost.is_nan() { *score } else { (f64::from(*score) - lambda * f64::from(*cost)) as f32 }
+    };
+    let score = row.score.iter().zip(row.cost_usd).map(net).collect();
+    (score, eligible.iter().zip(row.cost_usd).map(|(ok, cost)| *ok && !cost.is_nan()).collect())
+}
+
+impl Selector for Priced {
+    fn spec(&self) -> SelectorSpec {
+        let settings = serde_json::to_value(&self.settings).unwrap_or_default();
+        SelectorSpec { name: ROW.name.to_owned(), settings }
+    }
+
+    fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
+        let (score, eligible) = net(row, eligible, self.settings.lambda);
+        self.within.distribution(&PredictionRow { score: &score, ..*row }, &eligible)
+    }
+
+    fn lambda(&self) -> f64 {
+        self.settings.lambda + self.within.lambda()
+    }
+
+    fn explorer(&self) -> Option<&dyn Selector> {
+        self.within.explorer()
+    }
+}
