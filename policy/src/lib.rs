@@ -16,6 +16,7 @@ pub mod artifact;
 pub mod decide;
 pub mod forms;
 pub mod online;
+pub mod pacing;
 mod predict;
 pub mod search;
 pub mod selectors;

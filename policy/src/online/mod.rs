@@ -10,9 +10,11 @@
 //! counts as much as a prompt one.
 
 mod packed;
+mod reward;
 mod statistics;
 
 pub use packed::Packed;
+pub use reward::{Reward, RewardForm};
 pub(crate) use statistics::Scratch;
 pub use statistics::{ArmStatistics, Posterior, Prior};
 
