@@ -1,7 +1,7 @@
 //! A decision: which arm, from which distribution, and why.
 
 use crate::artifact::Manifest;
-use crate::selectors::{Utility, priced};
+use crate::selectors::{Utility, net_scores};
 use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
 use rand::RngExt;
 use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
@@ -288,7 +288,7 @@ impl Policy {
         // A policy that explores does so on what the request values, with uncertainty on the same scale.
         let quality = objective.quality as f32;
         let se: Option<Vec<f32>> = row.score_se.map(|se| se.iter().map(|se| quality * se).collect());
-        let (net, eligible) = priced::net(&weighted, eligible, objective.cost);
+        let (net, eligible) = net_scores(&weighted, eligible, objective.cost);
         let net = PredictionRow { score: &net, score_se: se.as_deref(), ..*row };
         (explorer.distribution(&net, &eligible), lambda, reason)
     }

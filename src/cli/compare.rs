@@ -41,9 +41,9 @@ impl CompareCommand {
         let rows = rows(&self.methods)?;
         let mut entries = Vec::new();
         for row in rows {
-            entries.push((row, fitting::params(None, &settings_of(row.name, &self.settings))?));
+            entries.push((row, fitting::params(None, &fitting::settings_of(row.name, &self.settings))?));
         }
-        self.check_settings()?;
+        fitting::check_settings(&self.settings)?;
         if self.seeds == 0 {
             bail!("`--seeds` is `0`, expected at least 1");
         }
@@ -73,17 +73,6 @@ impl CompareCommand {
         }
         Ok(ExitCode::SUCCESS)
     }
-
-    fn check_settings(&self) -> anyhow::Result<()> {
-        for setting in &self.settings {
-            let method = setting.split_once('.').map(|(method, _)| method);
-            let Some(method) = method else {
-                bail!("`--set {setting}` is no setting, expected `METHOD.KEY=VALUE`");
-            };
-            methods::find(method)?;
-        }
-        Ok(())
-    }
 }
 
 /// The rows named; `all` means every method that can be fitted on outcomes.
@@ -93,9 +82,4 @@ fn rows(names: &[String]) -> anyhow::Result<Vec<&'static MethodRow>> {
         return Ok(methods::ALL.iter().filter(fits).collect());
     }
     names.iter().map(|name| Ok(methods::find(name)?)).collect()
-}
-
-fn settings_of(method: &str, settings: &[String]) -> Vec<String> {
-    let own = |setting: &String| setting.strip_prefix(method)?.strip_prefix('.').map(ToOwned::to_owned);
-    settings.iter().filter_map(own).collect()
 }

@@ -119,6 +119,29 @@ pub(crate) fn read(log: &Path, split: &str, choice: &FeatureChoice) -> anyhow::R
     Ok(OutcomeTable::load(log, &options)?)
 }
 
+/// Reads every query of a log, or those of one split.
+pub(crate) fn read_split(log: &Path, split: Option<&str>) -> anyhow::Result<OutcomeTable> {
+    let options = LoadOptions { split: split.map(str::to_owned), ..LoadOptions::default() };
+    Ok(OutcomeTable::load(log, &options)?)
+}
+
+/// Of settings `METHOD.KEY=VALUE` those of one method, as `KEY=VALUE`.
+pub(crate) fn settings_of(method: &str, settings: &[String]) -> Vec<String> {
+    let own = |setting: &String| setting.strip_prefix(method)?.strip_prefix('.').map(ToOwned::to_owned);
+    settings.iter().filter_map(own).collect()
+}
+
+/// Checks that every setting names a method: `METHOD.KEY=VALUE`.
+pub(crate) fn check_settings(settings: &[String]) -> anyhow::Result<()> {
+    for setting in settings {
+        let Some((method, _)) = setting.split_once('.') else {
+            bail!("`--set {setting}` is no setting, expected `METHOD.KEY=VALUE`");
+        };
+        routewright_trainer::methods::find(method)?;
+    }
+    Ok(())
+}
+
 /// Parameters of a method from a TOML file and `key=value` settings, the latter winning.
 pub(crate) fn params(config: Option<&Path>, settings: &[String]) -> anyhow::Result<serde_json::Value> {
     let mut params = serde_json::Map::new();

@@ -16,6 +16,7 @@ mod policy;
 mod quickstart;
 mod route;
 mod serve;
+mod simulate;
 mod train;
 
 use clap::{Parser, Subcommand};
@@ -44,6 +45,8 @@ enum Command {
     Train(train::TrainCommand),
     /// Train several methods on a log and judge them side by side.
     Compare(compare::CompareCommand),
+    /// Play bandits on a replayed log or a simulated world, undisturbed or under what production does.
+    Simulate(simulate::SimulateCommand),
     /// Judge exported policies on a log, beside the five baselines.
     Evaluate(evaluate::EvaluateCommand),
     /// Serve decisions over HTTP.
@@ -65,6 +68,7 @@ impl Cli {
             Command::Methods(command) => command.run(self.json),
             Command::Train(command) => command.run(self.json),
             Command::Compare(command) => command.run(self.json),
+            Command::Simulate(command) => command.run(self.json),
             Command::Evaluate(command) => command.run(self.json),
             Command::Serve(command) => command.run(),
             Command::Route(command) => command.run(self.json),

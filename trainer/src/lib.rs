@@ -14,6 +14,7 @@ pub mod methods;
 pub mod neural;
 pub mod progress;
 pub mod report;
+pub mod simulate;
 pub mod train;
 pub mod validation;
 

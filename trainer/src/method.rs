@@ -2,6 +2,7 @@
 
 use crate::evaluate::Average;
 use crate::progress::Progress;
+use crate::simulate::Bandit;
 use routewright_data::features::Featurizer;
 use routewright_data::suggest::near_names;
 use routewright_data::{FeatureMatrix, OutcomeTable};
@@ -83,6 +84,22 @@ pub enum FitError {
         /// Near names, or all of them.
         hint: String,
     },
+    /// No scenario of that name.
+    #[error("unknown scenario `{name}`; {hint}")]
+    UnknownScenario {
+        /// Name asked for.
+        name: String,
+        /// Near names, or all of them.
+        hint: String,
+    },
+    /// The method learns nothing from rewards.
+    #[error("method `{method}` does not learn from rewards; those that do: {online}")]
+    NotOnline {
+        /// Name of the method.
+        method: String,
+        /// The names of those that do, comma-separated.
+        online: String,
+    },
     /// A parameter is not known or not valid.
     #[error("the parameters of method `{method}` are not valid: {reason}")]
     Params {
@@ -141,6 +158,16 @@ pub trait Method {
     fn fit(params: &Self::Params, context: &FitContext<'_>) -> Result<Fitted, FitError>;
 }
 
+/// A method whose policy learns from one reward at a time.
+pub trait OnlineMethod: Method {
+    /// The bandit before its first reward. Of `context.train` it may use texts, prices and latencies; scores
+    /// only where a parameter of the method says so.
+    ///
+    /// # Errors
+    /// If a parameter is out of range or the log cannot carry the method.
+    fn start(params: &Self::Params, context: &FitContext<'_>) -> Result<Bandit, FitError>;
+}
+
 /// What a method needs of the log or the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -182,7 +209,12 @@ pub struct MethodRow {
     pub defaults: fn() -> serde_json::Value,
     /// Fits with the given parameters (an object; missing keys take their defaults).
     pub fit: fn(&serde_json::Value, &FitContext<'_>) -> Result<Fitted, FitError>,
+    /// Starts the bandit with the given parameters, where the method learns from rewards.
+    pub start: Option<Start>,
 }
+
+/// Makes a bandit of parameters (an object; missing keys take their defaults).
+pub type Start = fn(&serde_json::Value, &FitContext<'_>) -> Result<Bandit, FitError>;
 
 impl MethodRow {
     /// The row of a typed method.
@@ -192,7 +224,14 @@ impl MethodRow {
         family: Family,
         needs: &'static [Need],
     ) -> Self {
-        Self { name: M::NAME, title, paper, family, needs, defaults: defaults::<M>, fit: fit::<M> }
+        let (defaults, fit) = (defaults::<M>, fit::<M>);
+        Self { name: M::NAME, title, paper, family, needs, defaults, fit, start: None }
+    }
+
+    /// The row of a typed method that learns from rewards.
+    #[must_use]
+    pub const fn online<M: OnlineMethod>(self) -> Self {
+        Self { start: Some(start::<M>), ..self }
     }
 }
 
@@ -213,7 +252,7 @@ fn blame<M: Method>(given: &serde_json::Map<String, serde_json::Value>, whole: &
 }
 
 /// Merges the given keys over the defaults, so that a typo is found by its name.
-fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+fn params<M: Method>(given: &serde_json::Value) -> Result<M::Params, FitError> {
     let error = |reason| FitError::Params { method: M::NAME, reason };
     let mut merged = defaults::<M>();
     let empty = serde_json::Map::new();
@@ -231,11 +270,25 @@ fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result
             known.insert(key.clone(), value.clone());
         }
     }
-    let params: M::Params =
-        serde_json::from_value(merged).map_err(|e| error(blame::<M>(given, &e.to_string())))?;
+    serde_json::from_value(merged).map_err(|e| error(blame::<M>(given, &e.to_string())))
+}
+
+fn check_log<M: Method>(context: &FitContext<'_>) -> Result<(), FitError> {
     if context.train.n_queries() == 0 || context.train.score.n_present() == 0 {
         let reason = "it has no scored query".to_owned();
         return Err(FitError::Log { method: M::NAME, reason });
     }
+    Ok(())
+}
+
+fn fit<M: Method>(given: &serde_json::Value, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+    let params = params::<M>(given)?;
+    check_log::<M>(context)?;
     M::fit(&params, context)
+}
+
+fn start<M: OnlineMethod>(given: &serde_json::Value, context: &FitContext<'_>) -> Result<Bandit, FitError> {
+    let params = params::<M>(given)?;
+    check_log::<M>(context)?;
+    M::start(&params, context)
 }

@@ -356,18 +356,24 @@ mod tests {
     #[test]
     fn every_rule_follows_its_formula() {
         let mut mean = table(Rule::Mean { prior_mean: 0.5, prior_weight: 2.0, noise: 0.5 }, Cell::One);
-        [1.0, 1.0].map(|reward| tell(&mut mean, None, 0, reward));
+        for reward in [1.0, 1.0] {
+            tell(&mut mean, None, 0, reward);
+        }
         // (0.5 * 2 + 2) / 4, 0.5 / sqrt(4); untouched: 0.5, 0.5 / sqrt(2)
         let (score, se) = read(&mut mean, None);
         assert_eq!(score, [0.75, 0.5]);
         assert!((se[0] - 0.25).abs() < 1e-6 && (se[1] - 0.353_553_4).abs() < 1e-6);
         let mut beta = table(Rule::Beta { a: 1.0, b: 1.0 }, Cell::One);
-        [1.0, 0.0, 1.0].map(|reward| tell(&mut beta, None, 1, reward));
+        for reward in [1.0, 0.0, 1.0] {
+            tell(&mut beta, None, 1, reward);
+        }
         // Beta(3, 2): mean 0.6, variance 3 * 2 / (25 * 6) = 0.04
         let (score, se) = read(&mut beta, None);
         assert!((score[1] - 0.6).abs() < 1e-6 && (se[1] - 0.2).abs() < 1e-6);
         let mut step = table(Rule::Step { alpha: 0.5, start: 0.0 }, Cell::One);
-        [1.0, 0.0].map(|reward| tell(&mut step, None, 0, reward));
+        for reward in [1.0, 0.0] {
+            tell(&mut step, None, 0, reward);
+        }
         assert_eq!(read(&mut step, None).0, [0.25, 0.0]);
         let mut automaton = table(Rule::RewardInaction { rate: 0.1 }, Cell::One);
         tell(&mut automaton, None, 0, 0.5);
@@ -378,7 +384,9 @@ mod tests {
         assert_eq!(read(&mut automaton, None).0, score, "reward-inaction learns nothing from a failure");
         let mut ucb1 = table(Rule::Ucb1, Cell::One);
         assert!(read(&mut ucb1, None).1[0] > 1e3, "an arm never tried comes first");
-        [1.0, 0.0, 1.0].map(|reward| tell(&mut ucb1, None, 0, reward));
+        for reward in [1.0, 0.0, 1.0] {
+            tell(&mut ucb1, None, 0, reward);
+        }
         tell(&mut ucb1, None, 1, 1.0);
         let (score, se) = read(&mut ucb1, None);
         assert!(

@@ -33,8 +33,9 @@ pub struct Priced {
     within: Box<dyn Selector>,
 }
 
-/// Scores less `lambda` dollars' worth of cost, and who stays eligible.
-pub(crate) fn net(row: &PredictionRow<'_>, eligible: &[bool], lambda: f64) -> (Vec<f32>, Vec<bool>) {
+/// Scores less `lambda` times the cost, and who stays eligible: an arm of unknown cost does only where
+/// `lambda` is 0 or no eligible arm has a known cost.
+pub fn net_scores(row: &PredictionRow<'_>, eligible: &[bool], lambda: f64) -> (Vec<f32>, Vec<bool>) {
     let priced = row.cost_usd.iter().zip(eligible).any(|(cost, &ok)| ok && !cost.is_nan());
     if lambda == 0.0 || !priced {
         return (row.score.to_vec(), eligible.to_vec());
@@ -53,7 +54,7 @@ impl Selector for Priced {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let (score, eligible) = net(row, eligible, self.settings.lambda);
+        let (score, eligible) = net_scores(row, eligible, self.settings.lambda);
         self.within.distribution(&PredictionRow { score: &score, ..*row }, &eligible)
     }
 

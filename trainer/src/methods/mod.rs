@@ -1,5 +1,6 @@
 //! Every method, one file each; the row in [`ALL`] is the only place its name is registered.
 
+mod bandits;
 pub(crate) mod baselines;
 mod clusters;
 #[cfg(test)]
@@ -26,6 +27,13 @@ pub static ALL: &[MethodRow] = &[
     contrastive::routerdc::ROW,
     scorers::mlp::ROW,
     scorers::routellm_mf::ROW,
+    bandits::ucb1::ROW,
+    bandits::thompson::ROW,
+    bandits::linucb::ROW,
+    bandits::lints::ROW,
+    bandits::metallm::ROW,
+    bandits::pickllm_q::ROW,
+    bandits::pickllm_automaton::ROW,
 ];
 
 /// Finds a method by name.

@@ -12,6 +12,7 @@ mod json;
 mod labels;
 mod markdown;
 mod plane;
+mod regret;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub use heatmap::heatmap_html;
 pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
+pub use regret::{regret_svg, simulation_html, simulation_table};
 pub use table::{Headline, HeadlineRow, headline, text_table};
 pub use text::{escape_html, escape_markdown, printable};
 

@@ -110,7 +110,7 @@ fn widen((lo, hi): (f64, f64), least: f64, ceiling: f64) -> (f64, f64) {
 }
 
 /// Round values (1, 2 or 5 times a power of ten apart), at most about `n`.
-fn linear_ticks((lo, hi): (f64, f64), n: f64) -> Vec<Tick> {
+pub(super) fn linear_ticks((lo, hi): (f64, f64), n: f64) -> Vec<Tick> {
     let raw = (hi - lo) / n.max(1.0);
     let power = raw.log10().floor();
     let unit = 10_f64.powf(power);

@@ -134,20 +134,18 @@ fn baseline_row(name: &str, baseline: &Baseline, judged: &Judged, shown: Shown) 
     row
 }
 
-/// The headline table for a terminal: aligned, one line a row, a rule above the baselines.
-pub fn text_table(judged: &Judged) -> String {
-    let table = headline(judged);
-    let rows = || table.policies.iter().chain(&table.baselines);
+/// Rows of cells for a terminal, aligned: names to the left, figures to the right, a rule between groups.
+pub(super) fn aligned(columns: &[&str], groups: &[Vec<&[String]>]) -> String {
+    let rows = || groups.iter().flatten();
     let width = |text: &str| printable(text).chars().count();
-    let widths: Vec<usize> = (0..table.columns.len())
-        .map(|i| rows().map(|row| width(&row.cells[i])).chain([width(table.columns[i])]).max().unwrap_or(0))
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|i| rows().map(|row| width(&row[i])).chain([width(columns[i])]).max().unwrap_or(0))
         .collect();
-    let last = widths.len() - 1;
+    let last = widths.len().saturating_sub(1);
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
         for (i, cell) in cells.enumerate() {
             let (cell, width) = (printable(cell), widths[i]);
-            // Names to the left, figures to the right.
             let _ = if i == 0 {
                 write!(line, "{cell:<width$}")
             } else if i == last {
@@ -159,18 +157,22 @@ pub fn text_table(judged: &Judged) -> String {
         line.trim_end().to_owned() + "\n"
     };
     let rule = "-".repeat(widths.iter().sum::<usize>() + 2 * last) + "\n";
-    let mut out = caption(judged) + "\n\n";
-    out += &line(&mut table.columns.iter().copied());
-    out += &rule;
-    for row in &table.policies {
-        out += &line(&mut row.cells.iter().map(String::as_str));
-    }
-    if !table.baselines.is_empty() {
+    let mut out = line(&mut columns.iter().copied());
+    for group in groups.iter().filter(|group| !group.is_empty()) {
         out += &rule;
-        for row in &table.baselines {
-            out += &line(&mut row.cells.iter().map(String::as_str));
+        for row in group {
+            out += &line(&mut row.iter().map(String::as_str));
         }
     }
+    out
+}
+
+/// The headline table for a terminal.
+pub fn text_table(judged: &Judged) -> String {
+    let table = headline(judged);
+    let groups = [&table.policies, &table.baselines]
+        .map(|rows| rows.iter().map(|row| row.cells.as_slice()).collect::<Vec<_>>());
+    let mut out = caption(judged) + "\n\n" + &aligned(&table.columns, &groups);
     if let Some(aiq) = judged.singles_aiq {
         let _ = writeln!(out, "\nAIQ of mixing single models at random: {}", score(aiq));
     }

@@ -1,0 +1,187 @@
+//! `routewright simulate --methods ... --scenario ...`: bandits on a replayed log or on a simulated world.
+
+use super::{fitting, output};
+use anyhow::ensure;
+use clap::Args;
+use routewright_data::features::LexicalSettings;
+use routewright_data::synthetic::{Settings, World};
+use routewright_data::{Cells, OutcomeTable};
+use routewright_policy::online::Reward;
+use routewright_policy::pacing::PacerSettings;
+use routewright_trainer::evaluate::Average;
+use routewright_trainer::method::{Device, FitContext, MethodRow};
+use routewright_trainer::methods;
+use routewright_trainer::progress::{Progress, Silent};
+use routewright_trainer::report::{simulation_html, simulation_table};
+use routewright_trainer::simulate::{ScenarioRow, SimulateOptions, Simulation, scenario, simulate};
+use routewright_trainer::train::{BaseFeatures, FeatureChoice, Prepared, SOURCE_WEIGHT};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateCommand {
+    /// Outcome log to replay; a simulated world if there is none.
+    #[arg(long, value_name = "PATH")]
+    log: Option<PathBuf>,
+    /// Split of the log; `all` takes every row.
+    #[arg(long, value_name = "NAME", default_value = "train")]
+    split: String,
+    /// Methods that learn from rewards, comma-separated, or `all`.
+    #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// Scenarios, comma-separated, or `all`.
+    #[arg(long, value_name = "NAMES", default_value = "stationary", value_delimiter = ',')]
+    scenario: Vec<String>,
+    /// Rounds of each run; the number of queries by default.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Number of seeds, counted up from `--seed`.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    seeds: u64,
+    /// First seed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Queries of the simulated world.
+    #[arg(long, value_name = "N", default_value_t = 6000)]
+    queries: usize,
+    /// Width of the text features.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    dim: usize,
+    /// Weight of the predicted source of a query beside its text, 0 for none.
+    #[arg(long, value_name = "W", default_value_t = SOURCE_WEIGHT)]
+    source_weight: f32,
+    /// Weight of the price in the utility that regret is measured in, in prices of the dearest arm; methods
+    /// that have a `cost` parameter are rewarded alike.
+    #[arg(long, value_name = "W", default_value_t = 0.0)]
+    cost_weight: f64,
+    /// Mean price of a call to keep to, US dollars.
+    #[arg(long, value_name = "USD")]
+    target_usd: Option<f64>,
+    /// Weight of rewards from sources that are not trusted, from 0 to 1.
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    trust: f64,
+    /// One parameter of one method, e.g. `--set linucb.precision=10`; may be repeated.
+    #[arg(long = "set", value_name = "METHOD.KEY=VALUE")]
+    settings: Vec<String>,
+    /// File for a page with the drawn regret curves.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// The queries to play on.
+struct Played {
+    name: String,
+    table: OutcomeTable,
+    expected: Option<Cells>,
+}
+
+impl SimulateCommand {
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        ensure!(self.seeds > 0, "`--seeds` is `0`, expected at least 1");
+        ensure!((0.0..=1.0).contains(&self.trust), "`--trust` is `{}`, expected 0 to 1", self.trust);
+        let target = self.target_usd;
+        ensure!(target.is_none_or(|usd| usd > 0.0), "`--target-usd` must be above 0");
+        let scenarios = self.scenarios()?;
+        let rows = self.rows()?;
+        let played = self.played()?;
+        let n_rounds = self.rounds.unwrap_or(played.table.n_queries());
+        let choice = FeatureChoice {
+            base: BaseFeatures::Lexical(LexicalSettings { dim: self.dim, ..LexicalSettings::default() }),
+            source_weight: self.source_weight,
+        };
+        let prepared = Prepared::new(played.table, &choice, self.seed)?;
+        let expected = played.expected.filter(|cells| cells.n_cols() == prepared.train.n_arms());
+        let utility = self.utility(&prepared.train)?;
+        let context = FitContext {
+            train: &prepared.train,
+            features: &prepared.features,
+            featurizer: &prepared.featurizer,
+            average: Average::Micro,
+            seed: self.seed,
+            device: Device::Cpu,
+            progress: &Silent,
+            checkpoint: None,
+        };
+        let options = SimulateOptions {
+            seeds: (0..self.seeds).map(|i| self.seed + i).collect(),
+            n_rounds,
+            utility,
+            pacing: target.map(PacerSettings::target),
+            trust: self.trust,
+        };
+        let bars = output::Bars::new("simulate");
+        let mut out: Vec<Simulation> = Vec::new();
+        bars.start("scenarios", scenarios.len() as u64);
+        for scenario in scenarios {
+            bars.step(out.len() as u64, scenario.name);
+            out.push(simulate(&rows, scenario, &context, expected.as_ref(), &options)?);
+        }
+        drop(bars);
+        self.print(&played.name, &out, json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn print(&self, name: &str, simulations: &[Simulation], json: bool) -> anyhow::Result<()> {
+        if let Some(path) = &self.report {
+            let page = simulation_html(name, simulations)?;
+            routewright_data::files::write_file(path, page.as_bytes())?;
+            output::tell(&format!("written to {}", path.display()));
+        }
+        if json {
+            return output::say_json(&serde_json::json!({ "log": name, "simulations": simulations }));
+        }
+        for simulation in simulations {
+            output::say(&simulation_table(name, simulation));
+        }
+        Ok(())
+    }
+
+    fn scenarios(&self) -> anyhow::Result<Vec<&'static ScenarioRow>> {
+        if self.scenario == ["all"] {
+            return Ok(scenario::ALL.iter().collect());
+        }
+        self.scenario.iter().map(|name| Ok(scenario::find(name)?)).collect()
+    }
+
+    /// The methods with their parameters.
+    fn rows(&self) -> anyhow::Result<Vec<(&'static MethodRow, serde_json::Value)>> {
+        let online = || methods::ALL.iter().filter(|row| row.start.is_some());
+        let rows: Vec<&MethodRow> = match self.methods.as_slice() {
+            [all] if all == "all" => online().collect(),
+            names => names.iter().map(|name| methods::find(name)).collect::<Result<_, _>>()?,
+        };
+        fitting::check_settings(&self.settings)?;
+        let with_params = |row: &'static MethodRow| {
+            let mut params = fitting::params(None, &fitting::settings_of(row.name, &self.settings))?;
+            let defaults = (row.defaults)();
+            if let (Some(given), true) = (params.as_object_mut(), defaults.get("cost").is_some()) {
+                given.entry("cost").or_insert(self.cost_weight.into());
+            }
+            Ok((row, params))
+        };
+        rows.into_iter().map(with_params).collect()
+    }
+
+    fn played(&self) -> anyhow::Result<Played> {
+        let Some(path) = &self.log else {
+            let settings = Settings { drift: 0.0, ..Settings::default() };
+            let (table, expected, _) = World::new(settings, self.seed).table(self.queries);
+            return Ok(Played { name: "simulated world".to_owned(), table, expected: Some(expected) });
+        };
+        let split = (self.split != "all").then_some(self.split.as_str());
+        let table = fitting::read_split(path, split)?;
+        Ok(Played { name: path.display().to_string(), table, expected: None })
+    }
+
+    fn utility(&self, table: &OutcomeTable) -> anyhow::Result<Reward> {
+        let dearest =
+            (0..table.n_arms()).filter_map(|arm| table.cost_usd.column_mean(arm)).fold(0.0, f64::max);
+        ensure!(
+            self.cost_weight == 0.0 && self.target_usd.is_none() || dearest > 0.0,
+            "`--cost-weight` and `--target-usd` need a log with prices above 0"
+        );
+        let cost_unit_usd = if dearest > 0.0 { dearest } else { 1.0 };
+        Ok(Reward { cost: self.cost_weight, cost_unit_usd, ..Reward::default() })
+    }
+}

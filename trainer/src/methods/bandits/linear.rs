@@ -1,0 +1,114 @@
+//! What the linear bandits share: parameters, and a Bayesian ridge regression per arm to start from.
+
+use super::paid;
+use super::replay::{self, Told};
+use crate::method::{FitContext, FitError, Fitted};
+use crate::methods::baselines::means;
+use crate::simulate::Bandit;
+use routewright_policy::SelectorSpec;
+use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
+use routewright_policy::online::{Forgetting, RewardForm};
+use serde::{Deserialize, Serialize};
+
+/// Parameters of a linear bandit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Params {
+    /// Prior precision (ridge) of every coefficient, above 0.
+    pub(super) precision: f64,
+    /// Standard deviation of a reward around its expectation; 0.5 is the most a score can have.
+    pub(super) noise: f64,
+    /// Reward expected of an arm before any, through the intercept.
+    pub(super) prior_mean: f64,
+    /// Whether a constant feature is added.
+    pub(super) intercept: bool,
+    /// Weight of a reward one decision older than another, `(0, 1]`.
+    pub(super) discount: f64,
+    /// What chooses while learning.
+    pub(super) explorer: SelectorSpec,
+    /// Weight of the score in the reward.
+    pub(super) score: f64,
+    /// Weight of the price, in prices of the dearest arm.
+    pub(super) cost: f64,
+    /// Weight of the decimal logarithm of the latency in milliseconds.
+    pub(super) latency: f64,
+    /// What is told of the train rows when a policy is trained.
+    pub(super) feedback: Told,
+    /// Passes over the train rows when a policy is trained.
+    pub(super) epochs: usize,
+    /// Whether the trained policy goes on exploring; else it chooses the greatest predicted reward.
+    pub(super) explores: bool,
+}
+
+impl Params {
+    /// The defaults, with an explorer.
+    pub(super) fn exploring(explorer: SelectorSpec) -> Self {
+        Self {
+            precision: 1.0,
+            noise: 0.5,
+            prior_mean: 0.5,
+            intercept: true,
+            discount: 1.0,
+            explorer,
+            score: 1.0,
+            cost: 0.0,
+            latency: 0.0,
+            feedback: Told::Bandit,
+            epochs: 1,
+            explores: false,
+        }
+    }
+
+    /// The selector of the trained policy.
+    fn deployed(&self) -> SelectorSpec {
+        if self.explores { self.explorer.clone() } else { SelectorSpec::named("argmax") }
+    }
+}
+
+/// The bandit before its first reward. `prior_mean` replaces the parameter: `(n_arms, dim + intercept)`.
+pub(super) fn start(
+    method: &'static str,
+    params: &Params,
+    prior_mean: Option<Vec<f32>>,
+    context: &FitContext<'_>,
+) -> Result<Bandit, FitError> {
+    let Params { precision, noise, intercept, discount, .. } = *params;
+    let most = f64::MAX;
+    paid::within(method, "precision", precision, 1e-6..=1e9)?;
+    paid::within(method, "noise", noise, 0.0..=most)?;
+    paid::within(method, "discount", discount, 0.5..=1.0)?;
+    paid::within(method, "prior_mean", params.prior_mean, -most..=most)?;
+    let weights = [params.score, params.cost, params.latency];
+    let reward = paid::reward(method, RewardForm::Sum, weights, context)?;
+    let forgetting = Forgetting { discount };
+    let shape = RidgeShape { dim: context.features.dim(), intercept, precision, noise, forgetting };
+    let cost = CostModel::constant(means::mean_costs(context.train));
+    let prior_mean = prior_mean.unwrap_or_else(|| {
+        let mut arm = vec![0.0; shape.width()];
+        if let (true, Some(last)) = (intercept, arm.last_mut()) {
+            *last = params.prior_mean as f32;
+        }
+        arm.repeat(context.train.n_arms())
+    });
+    let failed = |error: routewright_data::linalg::LinalgError| FitError::Numeric {
+        method,
+        reason: error.to_string(),
+    };
+    let learner = BayesianRidge::new(shape, prior_mean, cost.clone()).map_err(failed)?;
+    let selector = params.explorer.clone();
+    Ok(Bandit { learner: Box::new(learner), selector, reward, normalized: false, cost })
+}
+
+/// Starts a bandit and lets it learn from the train rows.
+pub(super) fn fit(
+    method: &'static str,
+    params: &Params,
+    bandit: Bandit,
+    context: &FitContext<'_>,
+) -> Result<Fitted, FitError> {
+    if params.epochs == 0 {
+        let reason = "`epochs` is `0`, expected at least 1".to_owned();
+        return Err(FitError::Params { method, reason });
+    }
+    replay::fit(bandit, params.feedback, params.epochs, params.deployed(), params, context)
+}

@@ -1,0 +1,14 @@
+//! Methods that learn from one reward at a time.
+
+mod linear;
+pub(in crate::methods) mod lints;
+pub(in crate::methods) mod linucb;
+pub(in crate::methods) mod metallm;
+mod paid;
+pub(in crate::methods) mod pickllm_automaton;
+pub(in crate::methods) mod pickllm_q;
+mod plain;
+mod replay;
+mod tabular;
+pub(in crate::methods) mod thompson;
+pub(in crate::methods) mod ucb1;

@@ -1,0 +1,79 @@
+//! Fitting a bandit: one pass, or several, over the train rows.
+
+use crate::method::{FitContext, FitError, Fitted};
+use crate::simulate::{Bandit, Ground, RunSettings, Stream, run, shuffled};
+use routewright_policy::SelectorSpec;
+use routewright_policy::online::Experience;
+use serde::{Deserialize, Serialize};
+
+/// What a bandit is told of the train rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Told {
+    /// The reward of the arm it called.
+    Bandit,
+    /// The reward of every arm that has one: what a log of full outcomes offers.
+    Full,
+}
+
+/// Lets `bandit` learn from the train rows and makes a policy of it.
+///
+/// `explores` tells whether the exported policy goes on exploring as it did while learning; else it chooses
+/// the greatest predicted reward, or draws as it did where its predictions are probabilities.
+pub(super) fn fit(
+    mut bandit: Bandit,
+    told: Told,
+    epochs: usize,
+    deployed: SelectorSpec,
+    params: &impl Serialize,
+    context: &FitContext<'_>,
+) -> Result<Fitted, FitError> {
+    let table = context.train;
+    let n_rounds = table.n_queries() * epochs;
+    let rows = shuffled(table.n_queries(), n_rounds, context.seed);
+    let mut metrics = Vec::new();
+    match told {
+        Told::Full => full(&mut bandit, &rows, context)?,
+        Told::Bandit => {
+            let arms = crate::train::arms(table);
+            let ground = Ground { table, features: context.features, expected: None, arms: &arms };
+            let stream = Stream::prompt(rows, table.n_arms());
+            let settings =
+                RunSettings { utility: bandit.reward, pacing: None, trust: 1.0, seed: context.seed };
+            let trace = run(&mut bandit, ground, &stream, settings)?;
+            metrics = vec![("replay_regret", trace.regret), ("replay_score", trace.score)];
+        }
+    }
+    let mut fitted = Fitted::new(bandit.learner.snapshot(), params);
+    fitted.selector = deployed;
+    fitted.metrics.extend(metrics.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Ok(fitted)
+}
+
+fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>) -> Result<(), FitError> {
+    let table = context.train;
+    let sources = table.sources();
+    for (time, &row) in rows.iter().enumerate() {
+        for arm in 0..table.n_arms() {
+            let Some(score) = table.score.get(row, arm) else { continue };
+            let latency = table.latency_ms.as_ref().and_then(|cells| cells.get(row, arm));
+            let cost = table.cost_usd.get(row, arm).or_else(|| known(bandit.cost.mean_usd()[arm]));
+            let reward = bandit.lesson(f64::from(score), cost.map(f64::from), latency.map(f64::from));
+            let experience = Experience {
+                features: context.features.row(row),
+                source: sources[row],
+                arm,
+                reward,
+                weight: 1.0,
+                time: time as u64,
+            };
+            let failed = |reason: String| FitError::Numeric { method: "replay", reason };
+            bandit.learner.learn(&experience).map_err(|error| failed(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+fn known(cost: f32) -> Option<f32> {
+    (!cost.is_nan()).then_some(cost)
+}

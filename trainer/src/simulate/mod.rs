@@ -1,0 +1,224 @@
+//! Bandits on streams whose every outcome is known: replays of a log, and what production does to them.
+//!
+//! A [`Stream`] says which query comes when, how the world differs from the log then, and when the news of
+//! each reward arrives; [`scenario::ALL`] lists the ways to make one. [`run()`] plays one [`Bandit`] on it and
+//! returns a [`Trace`]; [`simulate`] does so for several methods over several seeds, every method on the same
+//! streams with the same draws, so that differences are paired.
+//!
+//! A replay of a log is a simulation too: every outcome is in the table, the bandit sees that of the arm it
+//! called. Fitting an online method is one pass over the train rows.
+
+mod bandit;
+mod run;
+pub mod scenario;
+mod stream;
+mod trace;
+
+pub use bandit::Bandit;
+pub use run::{Ground, RunSettings, run, shuffled};
+pub use scenario::ScenarioRow;
+pub use stream::{Delivery, Phase, Round, Stream};
+pub use trace::Trace;
+
+use crate::method::{FitContext, FitError, MethodRow};
+use rayon::prelude::*;
+use routewright_data::Cells;
+use routewright_policy::online::Reward;
+use routewright_policy::pacing::PacerSettings;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// How methods are simulated.
+#[derive(Debug, Clone)]
+pub struct SimulateOptions {
+    /// Seeds; each makes its own order, draws and deliveries.
+    pub seeds: Vec<u64>,
+    /// Rounds of each run; the log is repeated in new orders if it is shorter.
+    pub n_rounds: usize,
+    /// What the regret is measured in.
+    pub utility: Reward,
+    /// Keeps the mean price of a call at a target.
+    pub pacing: Option<PacerSettings>,
+    /// Weight of rewards from sources that are not trusted, `[0, 1]`.
+    pub trust: f64,
+}
+
+/// A mean over seeds with its standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Mean {
+    /// The mean.
+    pub mean: f64,
+    /// Its standard error; `None` for one seed.
+    pub se: Option<f64>,
+}
+
+impl Mean {
+    /// Mean and standard error of the values; zero if there are none.
+    pub fn of(values: &[f64]) -> Self {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n.max(1.0);
+        let squares: f64 = values.iter().map(|value| (value - mean) * (value - mean)).sum();
+        Self { mean, se: (values.len() > 1).then(|| (squares / (n - 1.0) / n).sqrt()) }
+    }
+}
+
+/// One method on one scenario, over the seeds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Simulated {
+    /// Name of the method.
+    pub method: String,
+    /// Regret a round.
+    pub regret: Mean,
+    /// Regret a round over the last quarter.
+    pub last_regret: Mean,
+    /// Regret a round less that of the first method, on the same streams.
+    pub regret_vs_first: Mean,
+    /// Utility a round.
+    pub utility: Mean,
+    /// Score a round.
+    pub score: Mean,
+    /// Spent a round, US dollars.
+    pub cost_usd: Option<Mean>,
+    /// Mean spend over the target.
+    pub spend_over_target: Option<Mean>,
+    /// Rounds until the change was recovered from, median over the seeds that did, and how many did.
+    pub recovered_after: Option<(usize, usize)>,
+    /// Share of each arm, by name.
+    pub shares: BTreeMap<String, f64>,
+    /// Mean cumulated regret at equal steps.
+    pub curve: Vec<f64>,
+}
+
+/// Every method on one scenario, and the yardsticks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Simulation {
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Rounds of each run.
+    pub n_rounds: usize,
+    /// Number of seeds.
+    pub n_seeds: usize,
+    /// Utility a round of the best arm of each round.
+    pub oracle: Mean,
+    /// Utility a round of calling every arm equally often.
+    pub uniform: Mean,
+    /// Utility a round of the best fixed arm, chosen in hindsight.
+    pub best_single: Mean,
+    /// The methods, in the order asked for.
+    pub methods: Vec<Simulated>,
+}
+
+/// Runs every method on one scenario over every seed.
+///
+/// # Errors
+/// If a method does not learn from rewards, cannot be started, or a run fails.
+pub fn simulate(
+    methods: &[(&MethodRow, serde_json::Value)],
+    scenario: &ScenarioRow,
+    context: &FitContext<'_>,
+    expected: Option<&Cells>,
+    options: &SimulateOptions,
+) -> Result<Simulation, FitError> {
+    let arms = crate::train::arms(context.train);
+    let ground = Ground { table: context.train, features: context.features, expected, arms: &arms };
+    let about = About::of(context, &options.utility);
+    let one = |&seed: &u64| -> Result<Vec<Trace>, FitError> {
+        let rows = shuffled(context.train.n_queries(), options.n_rounds, seed);
+        let stream = (scenario.build)(&about.setting(&rows, seed));
+        let &SimulateOptions { utility, pacing, trust, .. } = options;
+        let settings = RunSettings { utility, pacing, trust, seed };
+        let play = |(method, params): &(&MethodRow, serde_json::Value)| {
+            let start = method.start.ok_or_else(|| not_online(method.name))?;
+            let mut bandit = start(params, &FitContext { seed, ..*context })?;
+            run(&mut bandit, ground, &stream, settings)
+        };
+        methods.iter().map(play).collect()
+    };
+    let traces: Vec<Vec<Trace>> = options.seeds.par_iter().map(one).collect::<Result<_, _>>()?;
+    Ok(summed_up(methods, scenario, &context.train.models, &traces))
+}
+
+/// The error for a method that learns nothing from rewards.
+pub fn not_online(method: &str) -> FitError {
+    let online = crate::methods::ALL.iter().filter(|row| row.start.is_some()).map(|row| row.name);
+    let online = online.collect::<Vec<_>>().join(", ");
+    FitError::NotOnline { method: method.to_owned(), online }
+}
+
+/// What scenarios may know of the log.
+struct About {
+    topics: Vec<usize>,
+    utility: Vec<f64>,
+    cost_usd: Vec<f64>,
+}
+
+impl About {
+    fn of(context: &FitContext<'_>, utility: &Reward) -> Self {
+        let table = context.train;
+        let mut numbers = BTreeMap::new();
+        table.sources().into_iter().for_each(|source| {
+            let next = numbers.len();
+            numbers.entry(source).or_insert(next);
+        });
+        let cost = |arm: usize| table.cost_usd.column_mean(arm);
+        let worth = |arm: usize| {
+            let score = table.score.column_mean(arm).unwrap_or(f64::NAN);
+            utility.of(score, cost(arm), table.latency_ms.as_ref().and_then(|cells| cells.column_mean(arm)))
+        };
+        Self {
+            topics: table.sources().iter().map(|source| numbers[source]).collect(),
+            utility: (0..table.n_arms()).map(worth).collect(),
+            cost_usd: (0..table.n_arms()).map(|arm| cost(arm).unwrap_or(f64::NAN)).collect(),
+        }
+    }
+
+    fn setting<'a>(&'a self, rows: &'a [usize], seed: u64) -> scenario::Setting<'a> {
+        let Self { topics, utility, cost_usd } = self;
+        scenario::Setting { rows, topics, utility, cost_usd, seed }
+    }
+}
+
+fn summed_up(
+    methods: &[(&MethodRow, serde_json::Value)],
+    scenario: &ScenarioRow,
+    models: &[String],
+    traces: &[Vec<Trace>],
+) -> Simulation {
+    let over = |at: usize, figure: &dyn Fn(&Trace) -> f64| {
+        Mean::of(&traces.iter().map(|runs| figure(&runs[at])).collect::<Vec<_>>())
+    };
+    let method = |(at, (row, _)): (usize, &(&MethodRow, serde_json::Value))| {
+        let optional = |figure: &dyn Fn(&Trace) -> Option<f64>| {
+            let known: Option<Vec<f64>> = traces.iter().map(|runs| figure(&runs[at])).collect();
+            known.map(|known| Mean::of(&known))
+        };
+        let mut recovered: Vec<usize> = traces.iter().filter_map(|runs| runs[at].recovered_after).collect();
+        recovered.sort_unstable();
+        let median = recovered.get(recovered.len() / 2).map(|median| (*median, recovered.len()));
+        let share = |(arm, model): (usize, &String)| (model.clone(), over(at, &|t| t.shares[arm]).mean);
+        let points = traces.first().map_or(0, |runs| runs[at].curve.len());
+        let differences: Vec<f64> = traces.iter().map(|runs| runs[at].regret - runs[0].regret).collect();
+        Simulated {
+            method: row.name.to_owned(),
+            regret: over(at, &|t| t.regret),
+            last_regret: over(at, &|t| t.last_regret),
+            regret_vs_first: Mean::of(&differences),
+            utility: over(at, &|t| t.utility),
+            score: over(at, &|t| t.score),
+            cost_usd: optional(&|t| t.cost_usd),
+            spend_over_target: optional(&|t| t.spend_over_target),
+            recovered_after: median,
+            shares: models.iter().enumerate().map(share).collect(),
+            curve: (0..points).map(|point| over(at, &|t| t.curve[point]).mean).collect(),
+        }
+    };
+    Simulation {
+        scenario: scenario.name.to_owned(),
+        n_rounds: traces.first().and_then(|runs| runs.first()).map_or(0, |t| t.n_rounds),
+        n_seeds: traces.len(),
+        oracle: over(0, &|t| t.oracle),
+        uniform: over(0, &|t| t.uniform),
+        best_single: over(0, &|t| t.best_single),
+        methods: methods.iter().enumerate().map(method).collect(),
+    }
+}
