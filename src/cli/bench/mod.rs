@@ -1,4 +1,4 @@
-//! `routewright bench [knn|step|route|all]`: our processor time beside a named peer's, measured in one run.
+//! `routewright bench [knn|step|bandit|route|all]`: our processor time beside a named peer's, measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
 //! rounds' ratios. Time is that of the processor, not of the clock on the wall, so that a busy machine
@@ -7,6 +7,7 @@
 //!
 //! Exit code 1 says that a target was missed.
 
+mod bandit;
 mod knn;
 mod load;
 mod measure;
@@ -32,11 +33,11 @@ pub(crate) struct BenchCommand {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch); may be given several times, the
+    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser); may be given several times, the
     /// first that can run a peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `knn.py` or `step.py` is run in place of the script shipped
+    /// Folder whose `knn.py`, `step.py` or `bandit.py` is run in place of the script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
     /// Folder with `ref.npy` and `ann_queries.npy`, f32 rows of unit norm [default: generated]
@@ -60,6 +61,8 @@ enum What {
     Knn,
     /// A RouterDC training step, beside PyTorch.
     Step,
+    /// Rounds of a linear bandit, beside ParetoBandit, MABWiser and a NumPy loop.
+    Bandit,
     /// `POST /v1/route`, over a bare axum echo; Linux only.
     Route,
     /// All of them.
@@ -98,6 +101,9 @@ impl BenchCommand {
         }
         if wanted(What::Step) {
             step::run(&settings, &mut report);
+        }
+        if wanted(What::Bandit) {
+            bandit::run(&settings, &mut report)?;
         }
         if wanted(What::Route) {
             route::run(&settings, &mut report)?;
