@@ -8,13 +8,16 @@ use routewright_data::synthetic::{Settings, World};
 use routewright_data::{Cells, OutcomeTable};
 use routewright_policy::online::Reward;
 use routewright_policy::pacing::PacerSettings;
-use routewright_trainer::evaluate::Average;
+use routewright_trainer::evaluate::{Average, align};
 use routewright_trainer::method::{Device, FitContext, MethodRow};
 use routewright_trainer::methods;
 use routewright_trainer::progress::{Progress, Silent};
 use routewright_trainer::report::{simulation_html, simulation_table};
-use routewright_trainer::simulate::{ScenarioRow, SimulateOptions, Simulation, scenario, simulate};
-use routewright_trainer::train::{BaseFeatures, FeatureChoice, Prepared, SOURCE_WEIGHT};
+use routewright_trainer::simulate::{Played, ScenarioRow, SimulateOptions, Simulation, scenario, simulate};
+use routewright_trainer::train::{
+    BaseFeatures, FeatureChoice, Prepared, SOURCE_WEIGHT, arms, feature_inputs,
+};
+use routewright_trainer::validation;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -51,6 +54,10 @@ pub(crate) struct SimulateCommand {
     /// Weight of the predicted source of a query beside its text, 0 for none.
     #[arg(long, value_name = "W", default_value_t = SOURCE_WEIGHT)]
     source_weight: f32,
+    /// Share of the queries that is labelled before the stream starts: what the featurizer is fitted on, and
+    /// what methods with a warm start may look at.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.2)]
+    warm_share: f64,
     /// Weight of the price in the utility that regret is measured in, in prices of the dearest arm; methods
     /// that have a `cost` parameter are rewarded alike.
     #[arg(long, value_name = "W", default_value_t = 0.0)]
@@ -69,8 +76,8 @@ pub(crate) struct SimulateCommand {
     report: Option<PathBuf>,
 }
 
-/// The queries to play on.
-struct Played {
+/// The log to play on.
+struct Log {
     name: String,
     table: OutcomeTable,
     expected: Option<Cells>,
@@ -84,16 +91,24 @@ impl SimulateCommand {
         ensure!(target.is_none_or(|usd| usd > 0.0), "`--target-usd` must be above 0");
         let scenarios = self.scenarios()?;
         let rows = self.rows()?;
-        let played = self.played()?;
-        let n_rounds = self.rounds.unwrap_or(played.table.n_queries());
+        let log = self.log()?;
+        let slice = validation::slice(&log.table, self.seed, self.warm_share);
+        ensure!(
+            !slice.fit.is_empty() && !slice.valid.is_empty(),
+            "`--warm-share` is `{}`, which leaves no query on one side; expected a share above 0 and below 1",
+            self.warm_share
+        );
         let choice = FeatureChoice {
             base: BaseFeatures::Lexical(LexicalSettings { dim: self.dim, ..LexicalSettings::default() }),
             source_weight: self.source_weight,
         };
-        let prepared = Prepared::new(played.table, &choice, self.seed)?;
-        let expected = played.expected.filter(|cells| cells.n_cols() == prepared.train.n_arms());
-        let utility = self.utility(&prepared.train)?;
-        let context = FitContext {
+        let prepared = Prepared::new(log.table.select_rows(&slice.valid), &choice, self.seed)?;
+        // Arms nobody has tried on the labelled queries are not known to the bandits.
+        let table = align(&log.table.select_rows(&slice.fit), &arms(&prepared.train))?;
+        let features = prepared.featurizer.featurize(&feature_inputs(&table))?;
+        let expected = log.expected.as_ref().filter(|cells| cells.n_cols() == table.n_arms());
+        let expected = expected.map(|cells| cells.select_rows(&slice.fit));
+        let warm = FitContext {
             train: &prepared.train,
             features: &prepared.features,
             featurizer: &prepared.featurizer,
@@ -103,10 +118,11 @@ impl SimulateCommand {
             progress: &Silent,
             checkpoint: None,
         };
+        let played = Played { warm, table: &table, features: &features, expected: expected.as_ref() };
         let options = SimulateOptions {
             seeds: (0..self.seeds).map(|i| self.seed + i).collect(),
-            n_rounds,
-            utility,
+            n_rounds: self.rounds.unwrap_or(table.n_queries()),
+            utility: self.utility(&table)?,
             pacing: target.map(PacerSettings::target),
             trust: self.trust,
         };
@@ -115,10 +131,10 @@ impl SimulateCommand {
         bars.start("scenarios", scenarios.len() as u64);
         for scenario in scenarios {
             bars.step(out.len() as u64, scenario.name);
-            out.push(simulate(&rows, scenario, &context, expected.as_ref(), &options)?);
+            out.push(simulate(&rows, scenario, &played, &options)?);
         }
         drop(bars);
-        self.print(&played.name, &out, json)?;
+        self.print(&log.name, &out, json)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -163,15 +179,15 @@ impl SimulateCommand {
         rows.into_iter().map(with_params).collect()
     }
 
-    fn played(&self) -> anyhow::Result<Played> {
+    fn log(&self) -> anyhow::Result<Log> {
         let Some(path) = &self.log else {
             let settings = Settings { drift: 0.0, ..Settings::default() };
             let (table, expected, _) = World::new(settings, self.seed).table(self.queries);
-            return Ok(Played { name: "simulated world".to_owned(), table, expected: Some(expected) });
+            return Ok(Log { name: "simulated world".to_owned(), table, expected: Some(expected) });
         };
         let split = (self.split != "all").then_some(self.split.as_str());
         let table = fitting::read_split(path, split)?;
-        Ok(Played { name: path.display().to_string(), table, expected: None })
+        Ok(Log { name: path.display().to_string(), table, expected: None })
     }
 
     fn utility(&self, table: &OutcomeTable) -> anyhow::Result<Reward> {

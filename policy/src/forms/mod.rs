@@ -69,6 +69,18 @@ pub fn load(
     (row.load)(state, n_arms)
 }
 
+/// What the state of a predictor restores to.
+///
+/// A learner keeps what follows from its statistics up to date step by step, which rounds otherwise than
+/// working it out anew; what is exported is the latter, so that it is the same after a round trip.
+///
+/// # Errors
+/// If the state is not valid.
+pub fn restored(predictor: &dyn Predictor) -> Result<Box<dyn Predictor>, LoadError> {
+    let version = ALL.iter().find(|row| row.name == predictor.form()).map_or(0, |row| row.version);
+    load(predictor.form(), version, predictor.state(), predictor.n_arms())
+}
+
 /// Reads the configuration of a form, naming the form in the error.
 pub(crate) fn config<T: serde::de::DeserializeOwned>(
     form: &'static str,

@@ -110,7 +110,8 @@ fn thompson_states_the_frequencies_that_sampling_has() {
 
 #[test]
 fn a_price_is_taken_off_before_exploring_and_unknown_prices_drop_out() {
-    let priced = |lambda: f64| json!({"lambda": lambda, "selector": {"name": "softmax", "settings": {"temperature": 0.1}}});
+    let softmax = json!({"name": "softmax", "settings": {"temperature": 0.1}});
+    let priced = |lambda: f64| json!({"lambda": lambda, "selector": softmax});
     let row = PredictionRow {
         score: &[0.9, 0.5, 0.9],
         score_se: None,

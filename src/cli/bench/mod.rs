@@ -33,8 +33,8 @@ pub(crate) struct BenchCommand {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser); may be given several times, the
-    /// first that can run a peer is taken
+    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser); may be
+    /// given several times, the first that can run a peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
     /// Folder whose `knn.py`, `step.py` or `bandit.py` is run in place of the script shipped

@@ -24,7 +24,8 @@ fn quick(row: &MethodRow) -> Value {
     for (key, value) in
         [("steps", json!(300)), ("every", json!(50)), ("restarts", json!(1)), ("clusters", json!([6, 12]))]
     {
-        if defaults.get(key).is_some() {
+        // A method may have one number where another has a grid.
+        if defaults.get(key).is_some_and(|default| default.is_array() == value.is_array()) {
             quick.insert(key.to_owned(), value);
         }
     }

@@ -32,6 +32,7 @@ pub static ALL: &[MethodRow] = &[
     bandits::linucb::ROW,
     bandits::lints::ROW,
     bandits::metallm::ROW,
+    bandits::pilot::ROW,
     bandits::pickllm_q::ROW,
     bandits::pickllm_automaton::ROW,
 ];

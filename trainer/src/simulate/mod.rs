@@ -22,7 +22,7 @@ pub use trace::Trace;
 
 use crate::method::{FitContext, FitError, MethodRow};
 use rayon::prelude::*;
-use routewright_data::Cells;
+use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
 use routewright_policy::online::Reward;
 use routewright_policy::pacing::PacerSettings;
 use serde::Serialize;
@@ -108,6 +108,19 @@ pub struct Simulation {
     pub methods: Vec<Simulated>,
 }
 
+/// The queries of a simulation: those that are labelled before the stream starts, and those of the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Played<'a> {
+    /// What methods may look at when they start: queries with every outcome they have.
+    pub warm: FitContext<'a>,
+    /// Queries of the stream.
+    pub table: &'a OutcomeTable,
+    /// Their features.
+    pub features: &'a FeatureMatrix,
+    /// Expected scores where they are known, for the regret; else the logged ones.
+    pub expected: Option<&'a Cells>,
+}
+
 /// Runs every method on one scenario over every seed.
 ///
 /// # Errors
@@ -115,27 +128,27 @@ pub struct Simulation {
 pub fn simulate(
     methods: &[(&MethodRow, serde_json::Value)],
     scenario: &ScenarioRow,
-    context: &FitContext<'_>,
-    expected: Option<&Cells>,
+    played: &Played<'_>,
     options: &SimulateOptions,
 ) -> Result<Simulation, FitError> {
-    let arms = crate::train::arms(context.train);
-    let ground = Ground { table: context.train, features: context.features, expected, arms: &arms };
-    let about = About::of(context, &options.utility);
+    let &Played { warm, table, features, expected } = played;
+    let arms = crate::train::arms(table);
+    let ground = Ground { table, features, expected, arms: &arms };
+    let about = About::of(table, &options.utility);
     let one = |&seed: &u64| -> Result<Vec<Trace>, FitError> {
-        let rows = shuffled(context.train.n_queries(), options.n_rounds, seed);
+        let rows = shuffled(table.n_queries(), options.n_rounds, seed);
         let stream = (scenario.build)(&about.setting(&rows, seed));
         let &SimulateOptions { utility, pacing, trust, .. } = options;
         let settings = RunSettings { utility, pacing, trust, seed };
         let play = |(method, params): &(&MethodRow, serde_json::Value)| {
             let start = method.start.ok_or_else(|| not_online(method.name))?;
-            let mut bandit = start(params, &FitContext { seed, ..*context })?;
+            let mut bandit = start(params, &FitContext { seed, ..warm })?;
             run(&mut bandit, ground, &stream, settings)
         };
         methods.iter().map(play).collect()
     };
     let traces: Vec<Vec<Trace>> = options.seeds.par_iter().map(one).collect::<Result<_, _>>()?;
-    Ok(summed_up(methods, scenario, &context.train.models, &traces))
+    Ok(summed_up(methods, scenario, &table.models, &traces))
 }
 
 /// The error for a method that learns nothing from rewards.
@@ -153,8 +166,7 @@ struct About {
 }
 
 impl About {
-    fn of(context: &FitContext<'_>, utility: &Reward) -> Self {
-        let table = context.train;
+    fn of(table: &OutcomeTable, utility: &Reward) -> Self {
         let mut numbers = BTreeMap::new();
         table.sources().into_iter().for_each(|source| {
             let next = numbers.len();
@@ -222,3 +234,6 @@ fn summed_up(
         methods: methods.iter().enumerate().map(method).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ pub fn run(
         settings,
         sources: ground.table.sources(),
         costs,
-        pacer: settings.pacing.map(Pacer::new),
+        pacer: settings.pacing.map(|pacing| Pacer::new(pacing, n_arms)),
         calls: Vec::with_capacity(stream.rounds.len()),
         row,
     };
@@ -164,7 +164,7 @@ impl Run<'_> {
         let arm = drawn(&distribution, draw);
         let expected_usd = f64::from(self.row.cost_usd[arm]);
         if let (Some(pacer), false) = (&mut self.pacer, expected_usd.is_nan()) {
-            pacer.decided(expected_usd);
+            pacer.decided(arm, expected_usd);
         }
         self.calls.push(Call { arm, expected_usd, told: false });
     }
@@ -190,7 +190,7 @@ impl Run<'_> {
         self.calls[delivery.of].told = true;
         let (score, cost, latency) = self.outcome(delivery.of, arm);
         if let (Some(pacer), Some(billed), false) = (&mut self.pacer, cost, expected_usd.is_nan()) {
-            pacer.billed(expected_usd, billed);
+            pacer.billed(arm, expected_usd, billed);
         }
         let Some(score) = score else { return Ok(()) };
         let score = if delivery.poisoned { 1.0 - score } else { score };

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 /// Parameters of a linear bandit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Params {
     /// Prior precision (ridge) of every coefficient, above 0.
     pub(super) precision: f64,
@@ -99,10 +98,21 @@ pub(super) fn start(
     Ok(Bandit { learner: Box::new(learner), selector, reward, normalized: false, cost })
 }
 
-/// Starts a bandit and lets it learn from the train rows.
+/// Lets a bandit learn from the train rows.
 pub(super) fn fit(
     method: &'static str,
     params: &Params,
+    bandit: Bandit,
+    context: &FitContext<'_>,
+) -> Result<Fitted, FitError> {
+    fit_as(method, params, params, bandit, context)
+}
+
+/// The same for a method with more parameters, all of which are recorded.
+pub(super) fn fit_as(
+    method: &'static str,
+    params: &Params,
+    recorded: &impl Serialize,
     bandit: Bandit,
     context: &FitContext<'_>,
 ) -> Result<Fitted, FitError> {
@@ -110,5 +120,5 @@ pub(super) fn fit(
         let reason = "`epochs` is `0`, expected at least 1".to_owned();
         return Err(FitError::Params { method, reason });
     }
-    replay::fit(bandit, params.feedback, params.epochs, params.deployed(), params, context)
+    replay::fit(bandit, params.feedback, params.epochs, params.deployed(), recorded, context)
 }

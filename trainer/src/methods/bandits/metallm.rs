@@ -5,11 +5,12 @@
 //! 1. the price of a call is the one logged, over the mean price of the dearest arm, not a list price;
 //! 2. rank-one updates instead of an inverse per step;
 //! 3. a discount keeps the ridge (the script lets `A` decay to singular);
-//! 4. the released defaults `alpha = 0`, `lambda = 12.94`, frozen after the warm start are ridge regression;
-//!    here training is that warm start, and `simulate` starts cold with `alpha = 0.5`. `p` is `cost`.
+//! 4. the released defaults `alpha = 0`, `lambda = 12.94`, frozen after the warm start, are ridge regression:
+//!    that is what `train` makes. In `simulate` the queries held out before the stream are the warm start, and
+//!    learning goes on with `alpha = 0.5`. `p` is `cost`.
 
 use super::linear::{self, Params};
-use super::replay::Told;
+use super::replay::{self, Told};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod};
 use crate::simulate::Bandit;
 use routewright_policy::SelectorSpec;
@@ -46,12 +47,18 @@ impl Method for MetaLlm {
     type Params = MetaLlmParams;
 
     fn fit(params: &MetaLlmParams, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        linear::fit(Self::NAME, &params.0, Self::start(params, context)?, context)
+        let cold = linear::start(Self::NAME, &params.0, None, context)?;
+        linear::fit(Self::NAME, &params.0, cold, context)
     }
 }
 
 impl OnlineMethod for MetaLlm {
     fn start(params: &MetaLlmParams, context: &FitContext<'_>) -> Result<Bandit, FitError> {
-        linear::start(Self::NAME, &params.0, None, context)
+        let mut bandit = linear::start(Self::NAME, &params.0, None, context)?;
+        if params.0.feedback == Told::Full {
+            let rows: Vec<usize> = (0..context.train.n_queries()).collect();
+            replay::full(&mut bandit, &rows, context)?;
+        }
+        Ok(bandit)
     }
 }

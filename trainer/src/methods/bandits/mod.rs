@@ -7,6 +7,7 @@ pub(in crate::methods) mod metallm;
 mod paid;
 pub(in crate::methods) mod pickllm_automaton;
 pub(in crate::methods) mod pickllm_q;
+pub(in crate::methods) mod pilot;
 mod plain;
 mod replay;
 mod tabular;

@@ -2,8 +2,8 @@
 
 use crate::method::{FitContext, FitError, Fitted};
 use crate::simulate::{Bandit, Ground, RunSettings, Stream, run, shuffled};
-use routewright_policy::SelectorSpec;
 use routewright_policy::online::Experience;
+use routewright_policy::{LoadError, SelectorSpec, forms};
 use serde::{Deserialize, Serialize};
 
 /// What a bandit is told of the train rows.
@@ -44,13 +44,15 @@ pub(super) fn fit(
             metrics = vec![("replay_regret", trace.regret), ("replay_score", trace.score)];
         }
     }
-    let mut fitted = Fitted::new(bandit.learner.snapshot(), params);
+    let failed = |error: LoadError| FitError::Numeric { method: "replay", reason: error.to_string() };
+    let mut fitted = Fitted::new(forms::restored(bandit.learner.as_ref()).map_err(failed)?, params);
     fitted.selector = deployed;
     fitted.metrics.extend(metrics.into_iter().map(|(name, value)| (name.to_owned(), value)));
     Ok(fitted)
 }
 
-fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>) -> Result<(), FitError> {
+/// Tells the bandit the reward of every arm on the rows given.
+pub(super) fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>) -> Result<(), FitError> {
     let table = context.train;
     let sources = table.sources();
     for (time, &row) in rows.iter().enumerate() {
