@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use crate::log::chain;
 use crate::query::Query;
-use routewright_policy::{Batch, DecideError, Decision, Policy, Request};
+use routewright_policy::{DecideError, Decision, Policy, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,10 +66,9 @@ type Results = Vec<Result<Decision, DecideError>>;
 fn staged(policy: &Policy, requests: &[Request<'_>]) -> Result<(Results, Stages), DecideError> {
     let start = Instant::now();
     let inputs: Vec<_> = requests.iter().map(|request| request.input).collect();
-    let sources: Vec<_> = requests.iter().map(|request| request.source).collect();
     let features = policy.featurizer.featurize(&inputs)?;
     let featurized = Instant::now();
-    let prediction = policy.predictor.predict(&Batch { features: &features, sources: &sources })?;
+    let prediction = policy.predict_on(&features, requests)?;
     let predicted = Instant::now();
     let results = policy.select(prediction, requests);
     let stages = Stages {

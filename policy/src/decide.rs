@@ -4,6 +4,7 @@ use crate::artifact::Manifest;
 use crate::selectors::{Utility, net_scores};
 use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
 use rand::RngExt;
+use routewright_data::FeatureMatrix;
 use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
 use routewright_data::suggest::near_names;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,13 @@ pub struct Objective {
 
 fn one() -> f64 {
     1.0
+}
+
+impl Objective {
+    /// What one US dollar is worth in score; the weight of the cost itself where quality has none.
+    pub fn lambda(&self) -> f64 {
+        if self.quality > 0.0 { self.cost / self.quality } else { self.cost }
+    }
 }
 
 /// What the chosen arm must satisfy.
@@ -185,17 +193,28 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Predicts the outcome of every arm on every input.
+    /// Predicts the outcome of every arm on every request.
     ///
     /// # Errors
     /// If features cannot be made or are refused.
-    pub fn predict(
+    pub fn predict(&self, requests: &[Request<'_>]) -> Result<Prediction, DecideError> {
+        let inputs: Vec<FeatureInput<'_>> = requests.iter().map(|request| request.input).collect();
+        self.predict_on(&self.featurizer.featurize(&inputs)?, requests)
+    }
+
+    /// Predicts from features that the policy's featurizer made of the requests.
+    ///
+    /// # Errors
+    /// If the features are refused.
+    pub fn predict_on(
         &self,
-        inputs: &[FeatureInput<'_>],
-        sources: &[Option<&str>],
+        features: &FeatureMatrix,
+        requests: &[Request<'_>],
     ) -> Result<Prediction, DecideError> {
-        let features = self.featurizer.featurize(inputs)?;
-        Ok(self.predictor.predict(&Batch { features: &features, sources })?)
+        let sources: Vec<Option<&str>> = requests.iter().map(|request| request.source).collect();
+        let lambda = |request: &Request<'_>| request.objective.map(|objective| objective.lambda());
+        let lambdas: Vec<Option<f64>> = requests.iter().map(lambda).collect();
+        Ok(self.predictor.predict(&Batch { features, sources: &sources, lambdas: &lambdas })?)
     }
 
     /// Decides one query.
@@ -203,7 +222,7 @@ impl Policy {
     /// # Errors
     /// If the request is not valid, features cannot be made, or no arm is eligible.
     pub fn decide(&self, request: &Request<'_>) -> Result<Decision, DecideError> {
-        let mut prediction = self.predict(&[request.input], &[request.source])?;
+        let mut prediction = self.predict(std::slice::from_ref(request))?;
         let neighborhood = prediction.neighborhoods.as_mut().and_then(Vec::pop);
         self.decide_row(&prediction.row(0), neighborhood, request)
     }
@@ -216,9 +235,7 @@ impl Policy {
         &self,
         requests: &[Request<'_>],
     ) -> Result<Vec<Result<Decision, DecideError>>, DecideError> {
-        let inputs: Vec<FeatureInput<'_>> = requests.iter().map(|r| r.input).collect();
-        let sources: Vec<Option<&str>> = requests.iter().map(|r| r.source).collect();
-        Ok(self.select(self.predict(&inputs, &sources)?, requests))
+        Ok(self.select(self.predict(requests)?, requests))
     }
 
     /// Decides queries whose outcomes are predicted already: `prediction` has one row a request.
@@ -280,8 +297,10 @@ impl Policy {
         let score: Vec<f32> = row.score.iter().enumerate().map(weigh).collect();
         let weighted = PredictionRow { score: &score, ..*row };
         let reason = if only { Reason::OnlyEligible } else { Reason::Objective };
-        let lambda =
-            if objective.quality > 0.0 { objective.cost / objective.quality } else { objective.cost };
+        let lambda = objective.lambda();
+        if self.predictor.is_conditioned() {
+            return (self.selector.distribution(row, eligible), lambda, reason);
+        }
         let Some(explorer) = self.selector.explorer() else {
             return (Utility { lambda: objective.cost }.distribution(&weighted, eligible), lambda, reason);
         };

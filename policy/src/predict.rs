@@ -44,17 +44,25 @@ pub struct Batch<'a> {
     pub features: &'a FeatureMatrix,
     /// Source (task) of each query where the caller knows it; empty means unknown for all.
     pub sources: &'a [Option<&'a str>],
+    /// What one US dollar is worth in score to the caller of each query, where he says so; empty means
+    /// unknown for all. Read by forms that are [conditioned](Predictor::is_conditioned) on it.
+    pub lambdas: &'a [Option<f64>],
 }
 
 impl<'a> Batch<'a> {
     /// A batch of which nothing but the features is known.
     pub fn of(features: &'a FeatureMatrix) -> Self {
-        Self { features, sources: &[] }
+        Self { features, sources: &[], lambdas: &[] }
     }
 
     /// Number of queries.
     pub fn n_queries(&self) -> usize {
         self.features.n_rows()
+    }
+
+    /// What one US dollar is worth in score to the caller of a query, where known.
+    pub fn lambda(&self, row: usize) -> Option<f64> {
+        self.lambdas.get(row).copied().flatten()
     }
 
     /// Source of a query, where known.
@@ -209,6 +217,12 @@ pub trait Predictor: Send + Sync + Debug {
 
     /// Everything needed to restore this predictor bit for bit.
     fn state(&self) -> FormState;
+
+    /// Whether predictions depend on what the caller gives for a dollar. The price is in the scores then, and
+    /// no objective is weighed a second time.
+    fn is_conditioned(&self) -> bool {
+        false
+    }
 
     /// A copy that learns from rewards; `None` for a form that learns none.
     fn learner(&self) -> Option<Box<dyn Learner>> {

@@ -214,7 +214,7 @@ impl One<'_> {
         let started = Instant::now();
         for (input, source) in inputs[..n].iter().zip(&sources) {
             let features = featurizer.featurize(&[*input]).map_err(TrainError::from)?;
-            let batch = Batch { features: &features, sources: &[*source] };
+            let batch = Batch { sources: &[*source], ..Batch::of(&features) };
             let prediction = fitted.predictor.predict(&batch).map_err(TrainError::from)?;
             std::hint::black_box(selector.distribution(&prediction.row(0), &eligible));
         }

@@ -234,7 +234,7 @@ impl Prepared {
             None => None,
         };
         let features = own.as_ref().unwrap_or(features);
-        Ok(fitted.predictor.predict(&Batch { features, sources: &sources })?)
+        Ok(fitted.predictor.predict(&Batch { sources: &sources, ..Batch::of(features) })?)
     }
 
     /// The draft of an artifact from what was fitted.

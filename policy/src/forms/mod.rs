@@ -11,6 +11,7 @@ mod linear;
 mod neighbors;
 mod neural;
 mod posterior;
+mod preference;
 mod table;
 
 pub use calibration::Calibration;
@@ -22,6 +23,7 @@ pub use linear::{Linear, Link};
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
 pub use posterior::{BayesianRidge, RidgeShape};
+pub use preference::PreferenceNetwork;
 pub use table::{Cell, Rule, ValueTable};
 
 /// A registered form: how artifacts of it are restored.
@@ -47,6 +49,7 @@ pub static ALL: &[FormRow] = &[
     factor::ROW,
     posterior::ROW,
     table::ROW,
+    preference::ROW,
 ];
 
 /// Restores a predictor from its stored state.

@@ -239,13 +239,13 @@ fn unit_columns(rows: &[f32], width: usize) -> Vec<f32> {
     columns
 }
 
-fn insert_dense(tensors: &mut Tensors, name: &str, layer: &Dense) {
+pub(super) fn insert_dense(tensors: &mut Tensors, name: &str, layer: &Dense) {
     let shape = [layer.n_in(), layer.n_out()];
     tensors.insert_f32(&format!("{name}.weight"), &shape, layer.weights().to_vec());
     tensors.insert_f32(&format!("{name}.bias"), &shape[1..], layer.bias().to_vec());
 }
 
-fn take_dense(
+pub(super) fn take_dense(
     tensors: &mut Tensors,
     name: &str,
     shape: [usize; 2],

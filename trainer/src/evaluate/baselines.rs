@@ -115,7 +115,7 @@ pub fn baselines(
 fn decide(form: &Constant, selector: &dyn Selector, test: &OutcomeTable) -> Option<Decisions> {
     let features = FeatureMatrix::zeros(test.n_queries(), 0);
     let sources = test.sources();
-    let batch = Batch { features: &features, sources: &sources };
+    let batch = Batch { sources: &sources, ..Batch::of(&features) };
     // A constant reads no features, so there is nothing it could refuse.
     form.predict(&batch).ok().map(|prediction| Decisions::of(&prediction, selector))
 }

@@ -84,6 +84,18 @@ impl CpuEngine {
         loss
     }
 
+    /// What a linear head puts out for a batch, `(n, n_arms)`, without a step.
+    pub(super) fn outputs(&mut self, input: &[f32]) -> Vec<f32> {
+        let n = input.len() / self.network.dim.max(1);
+        self.forward(input, n);
+        let hidden = self.outputs.last().map_or(input, Vec::as_slice);
+        let [.., weights, bias] = self.parameters.as_slice() else { return Vec::new() };
+        let mut z = bias.values.repeat(n);
+        let weights = View::new(&weights.values, self.network.width(), self.network.n_arms);
+        product(View::new(hidden, n, self.network.width()), weights, &mut z, true);
+        z
+    }
+
     fn forward(&mut self, input: &[f32], n: usize) {
         let (mut n_in, mut at) = (self.network.dim, 0);
         for (i, layer) in self.network.layers.iter().enumerate() {
@@ -277,6 +289,10 @@ fn judge(z: &[f32], m: usize, targets: &Targets, dz: &mut [f32]) -> f32 {
         Targets::Contrast(t) => losses::sample_llm(z, m, t, dz),
         Targets::Scores(labels, kind) => losses::scores(z, labels, *kind, dz),
         Targets::Preferences(labels) => losses::preferences(z, labels, m, dz),
+        Targets::Gradient(gradient) => {
+            dz.copy_from_slice(gradient);
+            0.0
+        }
     }
 }
 

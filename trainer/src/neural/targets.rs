@@ -96,6 +96,9 @@ pub enum Targets {
     Scores(Vec<f32>, ScoreLoss),
     /// Scores `(n, n_arms)`, `NaN` where missing; every two arms of different score are a preference.
     Preferences(Vec<f32>),
+    /// The gradient of the loss with respect to the outputs `(n, n_arms)`, worked out by the caller: what
+    /// policy gradients need, whose loss the network does not know. The loss returned is 0.
+    Gradient(Vec<f32>),
 }
 
 impl Contrast {

@@ -1,5 +1,7 @@
 //! Methods that learn from one reward at a time.
 
+pub(in crate::methods) mod barp;
+mod gradient;
 mod linear;
 pub(in crate::methods) mod lints;
 pub(in crate::methods) mod linucb;
