@@ -7,6 +7,7 @@ mod clusters;
 mod constant;
 mod cost;
 mod factor;
+mod identities;
 mod linear;
 mod neighbors;
 mod neural;
@@ -19,6 +20,7 @@ pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
 pub use cost::CostModel;
 pub use factor::Factor;
+pub use identities::{IdentitySet, SetParts, relative_costs, tokens};
 pub use linear::{Linear, Link};
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
@@ -50,6 +52,7 @@ pub static ALL: &[FormRow] = &[
     posterior::ROW,
     table::ROW,
     preference::ROW,
+    identities::ROW,
 ];
 
 /// Restores a predictor from its stored state.

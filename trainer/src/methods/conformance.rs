@@ -21,9 +21,16 @@ fn learnable() -> impl Iterator<Item = &'static MethodRow> {
 fn quick(row: &MethodRow) -> Value {
     let defaults = (row.defaults)();
     let mut quick = serde_json::Map::new();
-    for (key, value) in
-        [("steps", json!(300)), ("every", json!(50)), ("restarts", json!(1)), ("clusters", json!([6, 12]))]
-    {
+    for (key, value) in [
+        ("steps", json!(300)),
+        ("every", json!(50)),
+        ("restarts", json!(1)),
+        ("clusters", json!([6, 12])),
+        ("irt_steps", json!(300)),
+        ("warm_steps", json!(200)),
+        ("ppo_steps", json!(20)),
+        ("entropy", json!([0.03])),
+    ] {
         // A method may have one number where another has a grid.
         if defaults.get(key).is_some_and(|default| default.is_array() == value.is_array()) {
             quick.insert(key.to_owned(), value);

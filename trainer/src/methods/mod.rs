@@ -33,6 +33,7 @@ pub static ALL: &[MethodRow] = &[
     bandits::lints::ROW,
     bandits::metallm::ROW,
     bandits::pilot::ROW,
+    bandits::llm_bandit::ROW,
     bandits::barp::ROW,
     bandits::pickllm_q::ROW,
     bandits::pickllm_automaton::ROW,

@@ -84,6 +84,11 @@ impl CpuEngine {
         loss
     }
 
+    /// Goes on with another learning rate.
+    pub(super) fn set_rate(&mut self, rate: f32) {
+        self.optimizer.rate = rate;
+    }
+
     /// What a linear head puts out for a batch, `(n, n_arms)`, without a step.
     pub(super) fn outputs(&mut self, input: &[f32]) -> Vec<f32> {
         let n = input.len() / self.network.dim.max(1);

@@ -36,6 +36,11 @@ impl Stack {
         self.engine.outputs(input)
     }
 
+    /// Goes on with another learning rate.
+    pub fn set_rate(&mut self, rate: f32) {
+        self.engine.set_rate(rate);
+    }
+
     /// Takes a step against the gradient `(n, n_out)` of the loss with respect to the outputs.
     pub fn learn(&mut self, input: &[f32], gradient: Vec<f32>) {
         self.engine.step(input, &Targets::Gradient(gradient), None);

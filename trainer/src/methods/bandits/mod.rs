@@ -2,9 +2,11 @@
 
 pub(in crate::methods) mod barp;
 mod gradient;
+mod irt;
 mod linear;
 pub(in crate::methods) mod lints;
 pub(in crate::methods) mod linucb;
+pub(in crate::methods) mod llm_bandit;
 pub(in crate::methods) mod metallm;
 mod paid;
 pub(in crate::methods) mod pickllm_automaton;
@@ -12,6 +14,7 @@ pub(in crate::methods) mod pickllm_q;
 pub(in crate::methods) mod pilot;
 mod plain;
 mod replay;
+mod set_policy;
 mod tabular;
 pub(in crate::methods) mod thompson;
 pub(in crate::methods) mod ucb1;
