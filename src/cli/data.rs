@@ -1,12 +1,16 @@
-//! `routewright data import|validate|stats|split|simulate`: foreign formats to logs, and logs looked at.
+//! `routewright data import|validate|stats|split|simulate|log-decisions`: foreign formats to logs, and logs looked at.
 
 use super::output;
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions};
 use routewright_data::log::{ValidateOptions, validate};
 use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
 use routewright_data::synthetic::{Settings, World};
+use routewright_data::{LoadOptions, OutcomeTable};
+use routewright_policy::artifact;
+use routewright_trainer::ope::{LogDecisionsOptions, log_decisions};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,6 +33,8 @@ enum Action {
     Split(Split),
     /// Write a log of a simulated world whose expected scores and costs are known.
     Simulate(Simulate),
+    /// Write the decision and feedback logs a policy would have left on an outcome log.
+    LogDecisions(LogDecisions),
 }
 
 #[derive(Debug, Args)]
@@ -130,6 +136,31 @@ struct Simulate {
     seed: u64,
 }
 
+#[derive(Debug, Args)]
+struct LogDecisions {
+    /// Outcome log: a Parquet file or a directory of them.
+    #[arg(long, value_name = "LOG")]
+    log: PathBuf,
+    /// Only queries of this split.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Policy that decides; its selector should draw, or `--explore` be given.
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Folder to write decisions.parquet and feedback.parquet into.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Probability with which an arm is drawn uniformly instead of by the policy, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    explore: f64,
+    /// Probability with which a decision is kept, above 0 and at most 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pass_probability: f32,
+    /// Seed of every draw.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
 /// Reads `COLUMN=FIELD`.
 fn pair(text: &str) -> Result<(String, String), String> {
     let (column, field) = text.split_once('=').ok_or("expected COLUMN=FIELD, e.g. score=grade")?;
@@ -154,6 +185,7 @@ impl DataCommand {
             Action::Stats(stats) => stats.run(json),
             Action::Split(split) => split.run(json),
             Action::Simulate(simulate) => simulate.run(json),
+            Action::LogDecisions(log) => log.run(json),
         }
     }
 }
@@ -281,6 +313,34 @@ impl Simulate {
             let (queries, models) = (self.queries, self.models);
             let path = self.out.display();
             output::say(&format!("wrote `{path}`: {rows} rows of {queries} queries and {models} models"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl LogDecisions {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let policy = artifact::load(&self.policy)?;
+        let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
+        let vector_column = column.map(str::to_owned);
+        let options = LoadOptions { split: self.split, vector_column, ..LoadOptions::default() };
+        let table = OutcomeTable::load(&self.log, &options)?;
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot make folder `{}`", self.out.display()))?;
+        let (seed, explore, pass_probability) = (self.seed, self.explore, self.pass_probability);
+        let options = LogDecisionsOptions { seed, explore, pass_probability };
+        let logged = log_decisions(policy, &table, &options, &self.out)?;
+        if json {
+            output::say_json(&logged)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::say(&format!("wrote {} decisions to `{}`", logged.rows, logged.decisions.display()));
+        output::say(&format!("and their outcomes to `{}`", logged.feedback.display()));
+        if logged.without_arm + logged.not_kept > 0 {
+            let (strange, dropped) = (logged.without_arm, logged.not_kept);
+            output::tell(&format!(
+                "left out {strange} queries without an observed arm of the policy, {dropped} by sampling"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }
