@@ -107,7 +107,8 @@ pub fn assess(
     if rounds.target.is_empty() {
         return Err(no_rounds(&rounds.counts));
     }
-    let sample = Sample { target: &rounds.target, baseline: rounds.baseline.as_deref() };
+    let lost = [Some(&rounds.lost[0]), Some(&rounds.lost[1])];
+    let sample = Sample { target: &rounds.target, baseline: rounds.baseline.as_deref(), lost };
     let (logged, estimates) = estimate(&sample, &options.estimators, &options.estimate)?;
     // The estimator decisions rest on, or the last of those asked for.
     let has = |name: &str| options.estimators.iter().any(|e| e.name == name);

@@ -1,7 +1,7 @@
 //! From rounds to values with intervals, and to differences on the same rounds.
 
 use super::parameters::resolve;
-use super::{Estimator, OpeError, Parameter, Parameters, Round, Terms, Tuned, bootstrap};
+use super::{Estimator, LostMass, OpeError, Parameter, Parameters, Round, Terms, Tuned, bootstrap};
 use serde::Serialize;
 
 /// Two-sided level of every interval.
@@ -78,12 +78,15 @@ pub struct Logged {
 }
 
 /// Rounds of the target policy, and of a baseline on the same log rows.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Sample<'a> {
     /// The target's.
     pub target: &'a [Round],
     /// The baseline's, of the same length and order.
     pub baseline: Option<&'a [Round]>,
+    /// What shrinkage loses of the target and of the baseline; where unknown, parameters left to the data
+    /// shrink nothing.
+    pub lost: [Option<&'a LostMass>; 2],
 }
 
 /// One side of a comparison with its parameters.
@@ -113,8 +116,8 @@ pub fn estimate(
         [(Parameter::Clip, options.clip), (Parameter::Tau, options.tau), (Parameter::Lambda, options.lambda)];
     let width: usize = estimators.iter().map(|e| width(e)).sum();
     let mut sides = Vec::new();
-    for rounds in [Some(sample.target), sample.baseline].into_iter().flatten() {
-        let parameters = resolve(rounds, estimators, &asked)?;
+    for (rounds, lost) in [Some(sample.target), sample.baseline].into_iter().flatten().zip(sample.lost) {
+        let parameters = resolve(rounds, lost, estimators, &asked)?;
         sides.push(Side { rounds, parameters, first: FIXED + sides.len() * width });
     }
     let n_columns = FIXED + sides.len() * width;

@@ -39,9 +39,12 @@ pub use estimate::{Difference, Estimate, EstimateOptions, Logged, Sample, estima
 pub use estimators::{ALL, Estimator, find, select};
 pub use log_decisions::{DECISIONS, DecisionsLogged, FEEDBACK, LogDecisionsOptions, log_decisions};
 pub use overlap::Overlap;
-pub use parameters::{Parameter, Parameters, Tuned};
+pub use parameters::{LostMass, Parameter, Parameters, Tuned, UNSHRUNK};
 pub use reward_model::{RewardModel, RewardSums};
 pub use rounds::{Round, Terms};
 pub use segments::Segment;
 pub use stream::Counts;
 pub use verdict::{Thresholds, Verdict};
+
+#[cfg(test)]
+mod tests;

@@ -1,25 +1,27 @@
 //! The hyper-parameters of estimators, and how they are chosen on the data.
 //!
-//! `clip`, `tau` and `lambda` trade variance for bias. Left to the data, each is the value of a grid with the
-//! least bound on the mean squared error
+//! `clip`, `tau` and `lambda` trade variance for bias. Each keeps a share `k(w)` of the weight: `min(1, clip/w)`,
+//! `1` up to `tau` and `0` above, `lambda / (w^2 + lambda)`. Left to the data, each is the value of a grid with
+//! the least bound on the mean squared error
 //!
 //! ```text
-//! variance of the mean  +  (|mean d| + 1.96 standard errors of it)^2
+//! variance of the mean  +  (R  mean_i sum_a pi(a) (1 - k(pi(a) / p(a))))^2
 //! ```
 //!
-//! where `d` is, round by round, the estimator's unbiased relative (IPS for clipped IPS, DR for the others)
-//! minus the estimator (Su, Dimakopoulou, Krishnamurthy and Dudik 2020, "Doubly robust off-policy evaluation
-//! with shrinkage", section 5.3, after Wang, Agarwal and Dudik 2017).
+//! the second term being the mass of the target policy that shrinkage loses ([`LostMass`]) times the greatest
+//! error `R` it can matter by: the greatest `|r - q|` of the sample, or `|r|` for clipped IPS, which has no
+//! model. This is the rule of Switch (Wang, Agarwal and Dudik 2017, section 3.2), applied to the shrinkage of
+//! DRos as Su, Dimakopoulou, Krishnamurthy and Dudik 2020 do. A bias estimated from the weighted rounds
+//! themselves is no use here: it is as noisy as what shrinkage removes.
 //!
-//! Deviation: 1. a normal bound on the bias in place of Bernstein's, which is wider by terms that vanish with
-//! the number of rounds.
+//! Deviation: 1. the greatest error of the sample stands for the known range of rewards.
 
-use super::{Estimator, OpeError, Round, Terms};
+use super::{Estimator, OpeError, Round};
 
 /// Values tried where a parameter is left to the data; the last changes nothing in practice.
-pub(super) const GRID: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 1e9];
-/// Standard errors of the bias that are added to it.
-const BIAS_ERRORS: f64 = 1.96;
+const GRID: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, UNSHRUNK];
+/// Value from which a parameter changes nothing in practice.
+pub const UNSHRUNK: f64 = 1e9;
 
 /// What an estimator may be told.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +38,7 @@ pub struct Parameters {
 
 /// Which of them an estimator reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
 pub enum Parameter {
     /// [`Parameters::clip`].
     Clip,
@@ -43,6 +46,43 @@ pub enum Parameter {
     Tau,
     /// [`Parameters::lambda`].
     Lambda,
+}
+
+impl Parameter {
+    const ALL: [Self; 3] = [Self::Clip, Self::Tau, Self::Lambda];
+
+    /// Share of the weight `w` that is kept at `value`.
+    fn kept(self, w: f64, value: f64) -> f64 {
+        match self {
+            Self::Clip => (value / w).min(1.0),
+            Self::Tau => f64::from(u8::from(w <= value)),
+            Self::Lambda => value / (w * w + value),
+        }
+    }
+}
+
+/// Mass of the target policy that each parameter loses at each value of the grid, summed over rounds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LostMass {
+    mass: f64,
+    lost: [[f64; GRID.len()]; 3],
+}
+
+impl LostMass {
+    /// Adds a round: what the row counts for, and the probabilities of target and logging policy.
+    ///
+    /// Arms that were never logged are lost to every weight, shrunk or not; they are not counted.
+    pub fn add(&mut self, mass: f64, target: &[f64], logging: &[f32]) {
+        self.mass += mass;
+        for (&pi, &p) in target.iter().zip(logging).filter(|(pi, p)| **pi > 0.0 && **p > 0.0) {
+            let w = pi / f64::from(p);
+            for (parameter, lost) in Parameter::ALL.into_iter().zip(&mut self.lost) {
+                for (value, lost) in GRID.into_iter().zip(lost) {
+                    *lost += mass * pi * (1.0 - parameter.kept(w, value));
+                }
+            }
+        }
+    }
 }
 
 impl Parameters {
@@ -87,22 +127,23 @@ impl std::str::FromStr for Tuned {
     }
 }
 
-/// The parameters of a sample: as asked for, or chosen on it.
+/// The parameters of a sample: as asked for, or chosen on it; without `lost` nothing is shrunk.
 pub(super) fn resolve(
     rounds: &[Round],
+    lost: Option<&LostMass>,
     estimators: &[&Estimator],
     asked: &[(Parameter, Tuned)],
 ) -> Result<Parameters, OpeError> {
     let weight_max = rounds.iter().map(|round| round.importance).fold(0.0, f64::max);
-    let unshrunk = GRID[GRID.len() - 1];
-    let mut parameters = Parameters { clip: unshrunk, tau: unshrunk, lambda: unshrunk, weight_max };
+    let mut parameters = Parameters { clip: UNSHRUNK, tau: UNSHRUNK, lambda: UNSHRUNK, weight_max };
     for &(parameter, tuned) in asked {
-        let value = match tuned {
-            Tuned::Fixed(value) => value,
-            Tuned::Auto => match estimators.iter().find(|e| e.parameter == Some(parameter)) {
-                Some(estimator) => choose(rounds, estimator, parameter, parameters),
-                None => continue,
-            },
+        let estimator = estimators.iter().find(|estimator| estimator.parameter == Some(parameter));
+        let value = match (tuned, estimator, lost) {
+            (Tuned::Fixed(value), ..) => value,
+            (Tuned::Auto, Some(estimator), Some(lost)) => {
+                choose(rounds, lost, estimator, parameter, parameters)
+            }
+            (Tuned::Auto, ..) => continue,
         };
         if value.is_nan() || value < 0.0 {
             return Err(OpeError::Parameter { value });
@@ -112,29 +153,33 @@ pub(super) fn resolve(
     Ok(parameters)
 }
 
-fn choose(rounds: &[Round], estimator: &Estimator, parameter: Parameter, start: Parameters) -> f64 {
-    let bound = |value: f64| mse_bound(rounds, estimator, &start.with(parameter, value));
-    let bounds = GRID.map(|value| (value, bound(value)));
-    // The first of equals: as much shrinkage as is free.
-    bounds
-        .into_iter()
-        .reduce(|best, other| if other.1 < best.1 { other } else { best })
-        .map_or(GRID[0], |b| b.0)
+/// The value of the least bound; the first of equals: as much shrinkage as is free.
+fn choose(
+    rounds: &[Round],
+    lost: &LostMass,
+    estimator: &Estimator,
+    parameter: Parameter,
+    start: Parameters,
+) -> f64 {
+    let error = |round: &Round| match parameter {
+        Parameter::Clip => round.reward.abs(),
+        Parameter::Tau | Parameter::Lambda => (round.reward - round.q_logged).abs(),
+    };
+    let error_max = rounds.iter().map(error).fold(0.0, f64::max);
+    let bound = |(value, lost): (f64, f64)| {
+        let parameters = start.with(parameter, value);
+        let bias = error_max * lost;
+        (value, variance_of_mean(rounds, |round| (estimator.terms)(round, &parameters).direct) + bias * bias)
+    };
+    let lost = lost.lost[parameter as usize].map(|sum| sum / lost.mass);
+    let bounds = GRID.into_iter().zip(lost).map(bound);
+    bounds.reduce(|best, other| if other.1 < best.1 { other } else { best }).map_or(GRID[0], |best| best.0)
 }
 
-/// The bound of the module's documentation.
-fn mse_bound(rounds: &[Round], estimator: &Estimator, parameters: &Parameters) -> f64 {
-    let terms = |round: &Round| -> Terms { (estimator.terms)(round, parameters) };
-    let (_, variance) = moments(rounds, |round| terms(round).direct);
-    let (bias, bias_variance) =
-        moments(rounds, |round| (estimator.unbiased)(round, parameters).direct - terms(round).direct);
-    variance + (bias.abs() + BIAS_ERRORS * bias_variance.sqrt()).powi(2)
-}
-
-/// Mean of a number a round, and the variance of that mean.
-pub(super) fn moments(rounds: &[Round], of: impl Fn(&Round) -> f64) -> (f64, f64) {
+/// Variance of the mean of a number a round.
+fn variance_of_mean(rounds: &[Round], of: impl Fn(&Round) -> f64) -> f64 {
     let mass: f64 = rounds.iter().map(|round| round.mass).sum();
     let mean = rounds.iter().map(|round| round.mass * of(round)).sum::<f64>() / mass;
     let square: f64 = rounds.iter().map(|round| (round.mass * (of(round) - mean)).powi(2)).sum();
-    (mean, square / (mass * mass))
+    square / (mass * mass)
 }

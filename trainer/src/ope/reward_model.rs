@@ -234,19 +234,26 @@ mod tests {
     #[test]
     fn a_straight_line_is_found_and_never_left_to_the_fold_itself() {
         let mut sums = RewardSums::new(2);
-        // Arm 0 gets 0.25 + 0.5 x in fold 0 and the constant 1 in fold 1.
-        for i in 0..1000 {
-            let x = (i % 10) as f32 / 10.0;
-            sums.add(0, 0, &[x], 0.25 + 0.5 * f64::from(x), 1.0);
-            sums.add(0, 1, &[x], 1.0, 2.0);
+        // Arm 0 gets 0.25 + 0.5 x; arm 1 gets 0 in fold 0 and 1 in fold 1.
+        for i in 0..4000 {
+            let (x, fold) = ((i % 10) as f32 / 10.0, i / 10 % 2);
+            sums.add(0, fold, &[x], 0.25 + 0.5 * f64::from(x), 1.0);
+            if i < 40 {
+                sums.add(1, fold, &[0.0], fold as f64, 1.0);
+            }
         }
         let model = sums.solve().unwrap();
-        // Penalty 1 against a spread of 0.0825 x 1000: the slope loses some 1.2 %.
-        assert!((model.predict(0, 1, &[0.5]) - 0.5).abs() < 0.01, "{}", model.predict(0, 1, &[0.5]));
-        assert!((model.predict(0, 0, &[0.5]) - 1.0).abs() < 1e-6);
-        // Mean of the other fold; the range of the rewards is 0.25 to 1.
-        assert!((model.predict(7, 0, &[0.5]) - 1.0).abs() < 1e-9);
-        assert_eq!(model.predict(0, 1, &[-100.0]), 0.25);
+        assert_eq!(model.alpha, 1.0);
+        // Penalty 1 against a spread of 0.0825 x 2000: the slope loses 0.6 %.
+        assert!((model.predict(0, 1, &[0.9]) - 0.7).abs() < 0.002, "{}", model.predict(0, 1, &[0.9]));
+        assert!(model.predict(1, 1, &[0.0]).abs() < 1e-6 && (model.predict(1, 0, &[0.0]) - 1.0).abs() < 1e-6);
+        // An arm never seen gets the mean of the other fold: (2000 x 0.475 + 20) / 2020. Rewards are 0 to 1.
+        assert!(
+            (model.predict(7, 0, &[0.5]) - 970.0 / 2020.0).abs() < 1e-6,
+            "{}",
+            model.predict(7, 0, &[0.5])
+        );
+        assert_eq!(model.predict(0, 1, &[-100.0]), 0.0);
     }
 
     #[test]

@@ -122,7 +122,7 @@ fn segment(
         vs_logged: None,
     };
     if part.len() >= ROUNDS_MIN {
-        let sample = Sample { target: part, baseline: None };
+        let sample = Sample { target: part, ..Sample::default() };
         let found = estimate(&sample, &[estimator], options)?.1;
         if let Some(found) = found.first() {
             segment.value = found.value;

@@ -5,7 +5,7 @@
 
 use super::calibration::{Calibration, Counting};
 use super::segments::Labels;
-use super::{OpeError, OpeOptions, RewardModel, RewardSums, Round};
+use super::{LostMass, OpeError, OpeOptions, RewardModel, RewardSums, Round};
 use rand::RngExt as _;
 use routewright_data::decisions::{DecisionReader, Outcomes, Rewarded};
 use routewright_data::features::FeatureInput;
@@ -41,6 +41,8 @@ pub struct Counts {
 pub(super) struct Rounds {
     pub(super) target: Vec<Round>,
     pub(super) baseline: Option<Vec<Round>>,
+    /// What shrinkage loses of the target and of the baseline.
+    pub(super) lost: [LostMass; 2],
     pub(super) labels: Labels,
     pub(super) calibration: Calibration,
     pub(super) deterministic_share: f64,
@@ -86,6 +88,7 @@ impl Source<'_> {
         let mut rounds = Rounds {
             target: Vec::new(),
             baseline: self.baseline.map(|_| Vec::new()),
+            lost: Default::default(),
             labels: Labels::new(),
             calibration: Calibration::default(),
             deterministic_share: 0.0,
@@ -169,8 +172,10 @@ impl Source<'_> {
             let q: Vec<f64> = numbers.iter().map(|arm| model.predict(*arm, fold, features.row(at))).collect();
             let round = |pi: &[f64]| self.round(row, *reward, pi, &q);
             rounds.target.push(round(own));
-            if let (Some(rounds), Some(other)) = (&mut rounds.baseline, other) {
-                rounds.push(round(other));
+            rounds.lost[0].add(row.weight(), own, &row.propensities);
+            if let (Some(others), Some(other)) = (&mut rounds.baseline, other) {
+                others.push(round(other));
+                rounds.lost[1].add(row.weight(), other, &row.propensities);
             }
             rounds.labels.add(row);
         }

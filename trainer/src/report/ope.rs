@@ -2,7 +2,7 @@
 
 use super::text::{escape_html, percent, printable, score};
 use super::{ReportError, ReportNote, forest_svg};
-use crate::ope::{Assessment, Difference};
+use crate::ope::{Assessment, Difference, UNSHRUNK};
 use routewright_data::files::write_files;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,11 @@ struct Table {
 
 fn figure(value: Option<f64>) -> String {
     value.map_or_else(|| NONE.to_owned(), score)
+}
+
+/// A parameter; from `UNSHRUNK` on it changes nothing.
+fn parameter(value: f64) -> String {
+    if value < UNSHRUNK { format!("{value}") } else { "none".to_owned() }
 }
 
 fn interval(value: Option<[f64; 2]>) -> String {
@@ -46,7 +51,7 @@ fn estimates(assessment: &Assessment) -> Table {
     first.resize(titles.len(), String::new());
     let mut rows = vec![first];
     for e in &assessment.estimates {
-        let parameter = e.parameter.map_or_else(String::new, |p| format!("{p}"));
+        let parameter = e.parameter.map_or_else(String::new, parameter);
         let mut row = vec![e.estimator.to_owned(), parameter, figure(e.value)];
         row.extend([figure(e.standard_error), interval(e.interval)]);
         row.extend(difference(e.vs_logged));

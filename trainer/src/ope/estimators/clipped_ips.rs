@@ -2,7 +2,7 @@
 //!
 //! Biased downwards for rewards of at least 0, by the share of reward that the cut weights carried.
 
-use super::{Estimator, Parameter, Parameters, Round, Terms, ips};
+use super::{Estimator, Parameter, Parameters, Round, Terms};
 
 pub(super) const ROW: Estimator = Estimator {
     name: "clipped-ips",
@@ -10,7 +10,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: Some(Parameter::Clip),
     terms,
-    unbiased: ips::terms,
 };
 
 fn terms(round: &Round, parameters: &Parameters) -> Terms {

@@ -10,7 +10,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: None,
     terms,
-    unbiased: terms,
 };
 
 fn terms(round: &Round, _: &Parameters) -> Terms {

@@ -12,9 +12,8 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: None,
     terms,
-    unbiased: terms,
 };
 
-pub(super) fn terms(round: &Round, _: &Parameters) -> Terms {
+fn terms(round: &Round, _: &Parameters) -> Terms {
     Terms::mean(round.q_target + round.importance * (round.reward - round.q_logged))
 }

@@ -1,7 +1,7 @@
 //! Doubly robust with optimistic shrinkage: weights become `lambda w / (w^2 + lambda)` (Su, Dimakopoulou,
 //! Krishnamurthy and Dudik 2020).
 
-use super::{Estimator, Parameter, Parameters, Round, Terms, dr};
+use super::{Estimator, Parameter, Parameters, Round, Terms};
 
 pub(super) const ROW: Estimator = Estimator {
     name: "dros",
@@ -9,7 +9,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: Some(Parameter::Lambda),
     terms,
-    unbiased: dr::terms,
 };
 
 fn terms(round: &Round, parameters: &Parameters) -> Terms {

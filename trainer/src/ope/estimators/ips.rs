@@ -11,9 +11,8 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: None,
     terms,
-    unbiased: terms,
 };
 
-pub(super) fn terms(round: &Round, _: &Parameters) -> Terms {
+fn terms(round: &Round, _: &Parameters) -> Terms {
     Terms::mean(round.importance * round.reward)
 }

@@ -26,8 +26,6 @@ pub struct Estimator {
     pub parameter: Option<Parameter>,
     /// What it makes of a round.
     pub terms: fn(&Round, &Parameters) -> Terms,
-    /// Its unbiased relative, against which its parameter is chosen; itself where it has none.
-    pub unbiased: fn(&Round, &Parameters) -> Terms,
 }
 
 /// Every estimator, in the order of the documentation.

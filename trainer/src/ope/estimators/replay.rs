@@ -16,7 +16,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: true,
     parameter: None,
     terms,
-    unbiased: terms,
 };
 
 fn terms(round: &Round, parameters: &Parameters) -> Terms {

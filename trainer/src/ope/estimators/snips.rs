@@ -11,7 +11,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: true,
     parameter: None,
     terms,
-    unbiased: terms,
 };
 
 fn terms(round: &Round, _: &Parameters) -> Terms {

@@ -1,7 +1,7 @@
 //! Doubly robust where the weight is at most `tau`, the reward model alone elsewhere (Wang, Agarwal and Dudik
 //! 2017, "Optimal and adaptive off-policy evaluation in contextual bandits").
 
-use super::{Estimator, Parameter, Parameters, Round, Terms, dr};
+use super::{Estimator, Parameter, Parameters, Round, Terms};
 
 pub(super) const ROW: Estimator = Estimator {
     name: "switch-dr",
@@ -9,7 +9,6 @@ pub(super) const ROW: Estimator = Estimator {
     is_normalized: false,
     parameter: Some(Parameter::Tau),
     terms,
-    unbiased: dr::terms,
 };
 
 fn terms(round: &Round, parameters: &Parameters) -> Terms {

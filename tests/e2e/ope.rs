@@ -1,0 +1,156 @@
+//! Off-policy evaluation through the binary: logs written by a policy, judged for another.
+
+use crate::run::{json, ok, run};
+use routewright_data::decisions::{DecisionReader, FeedbackReader};
+use routewright_data::log::{DecisionRow, FeedbackRow, LogRow, RowWriter, WriteOptions};
+use serde_json::Value;
+use std::path::Path;
+
+const DECISIONS: &str = "dec/decisions.parquet";
+const FEEDBACK: &str = "dec/feedback.parquet";
+
+/// A folder with a log, two policies, and decisions of one of them with exploration.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    ok(
+        at,
+        &["data", "simulate", "--out", "log.parquet", "--queries", "2500", "--models", "4", "--seed", "3"],
+    );
+    for method in ["ridge", "source-best"] {
+        ok(at, &["train", method, "--log", "log.parquet", "--out", method, "--dim", "24"]);
+    }
+    let mut arguments = vec!["data", "log-decisions", "--log", "log.parquet", "--policy", "source-best"];
+    arguments.extend(["--split", "test", "--explore", "0.5", "--out", "dec"]);
+    ok(at, &arguments);
+    dir
+}
+
+fn rows<R>(reader: impl Iterator<Item = Result<Vec<R>, routewright_data::LogError>>) -> Vec<R> {
+    reader.flat_map(Result::unwrap).collect()
+}
+
+fn write<R: LogRow>(path: &Path, rows: Vec<R>) {
+    let mut writer = RowWriter::create(path, WriteOptions::default()).unwrap();
+    rows.into_iter().for_each(|row| writer.push(row).unwrap());
+    writer.finish().unwrap();
+}
+
+fn ope<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let base = ["ope", "--log", DECISIONS, "--feedback", FEEDBACK, "--policy", "ridge", "--bootstrap", "200"];
+    base.into_iter().chain(more.iter().copied()).collect()
+}
+
+fn estimate<'a>(found: &'a Value, name: &str) -> &'a Value {
+    found["estimates"].as_array().unwrap().iter().find(|e| e["estimator"] == name).unwrap()
+}
+
+#[test]
+fn the_value_of_a_policy_is_found_in_another_ones_log() {
+    let dir = folder();
+    let at = dir.path();
+    let found = json(at, &ope(&["--baseline", "source-best", "--report", "report"]));
+    assert_eq!(found["verdict"]["is_trusted"], true, "{}", found["verdict"]);
+    // What the outcomes say, known here because the log has them all but the missing cells.
+    let truth = json(at, &["evaluate", "--policy", "ridge", "source-best", "--log", "log.parquet"]);
+    let score = |i: usize| truth["policies"][i]["score"].as_f64().unwrap();
+    let dr = estimate(&found, "dr");
+    let (low, high) = (dr["interval"][0].as_f64().unwrap(), dr["interval"][1].as_f64().unwrap());
+    assert!(low < score(0) && score(0) < high, "{low}..{high} and {}", score(0));
+    assert_eq!(found["lower_bound"], dr["vs_baseline"]["lower_bound"]);
+    let gain = &dr["vs_baseline"]["interval"];
+    let true_gain = score(0) - score(1);
+    assert!(gain[0].as_f64().unwrap() < true_gain && true_gain < gain[1].as_f64().unwrap(), "{gain}");
+    assert!(found["calibration"]["z_max"].as_f64().unwrap() < 4.0);
+    assert!(at.join("report/ope.html").is_file() && at.join("report/ope.svg").is_file());
+    // A policy in its own log: its weights are 1, but for the exploration it was logged with.
+    let own = json(at, &["ope", "--log", DECISIONS, "--feedback", FEEDBACK, "--policy", "source-best"]);
+    assert!((own["overlap"]["weight_mean"].as_f64().unwrap() - 1.0).abs() < 0.1);
+    // Costs: a weight so large that only they count turns every value negative.
+    let costly = json(at, &ope(&["--cost-weight", "1000000"]));
+    assert!(estimate(&costly, "dr")["value"].as_f64().unwrap() < 0.0);
+    let table = ok(at, &ope(&["--estimators", "ips,dr"])).stdout;
+    assert!(table.contains("gain over the logged decisions by dr") && !table.contains("snips"), "{table}");
+    assert!(ok(at, &["data", "validate", DECISIONS]).stdout.contains("0 errors"));
+}
+
+#[test]
+fn feedback_twice_and_in_any_order_changes_nothing() {
+    let dir = folder();
+    let at = dir.path();
+    let clean = json(at, &ope(&[]));
+    let mut outcomes: Vec<FeedbackRow> = rows(FeedbackReader::open(&at.join(FEEDBACK)).unwrap());
+    let n = outcomes.len() as u64;
+    outcomes.extend(outcomes.clone());
+    outcomes.reverse();
+    outcomes.rotate_left(123);
+    write(&at.join(FEEDBACK), outcomes);
+    let again = json(at, &ope(&[]));
+    assert_eq!(again["estimates"], clean["estimates"]);
+    assert_eq!(again["feedback"]["repeated"], n);
+}
+
+#[test]
+fn a_log_that_says_too_little_is_refused_with_numbers() {
+    let dir = folder();
+    let at = dir.path();
+    let refused = |arguments: &[&str], words: &str| {
+        let ran = run(at, arguments);
+        assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stdout.contains("refused: ") && ran.stdout.contains(words), "{}", ran.stdout);
+    };
+    refused(&ope(&["--ess-min", "100000"]), "expected at least 100000");
+    refused(&ope(&["--support-floor", "0.9", "--unsupported-max", "0.01"]), "logged with less than 0.9");
+    // Without exploration nothing can be said of another policy.
+    ok(at, &["data", "log-decisions", "--log", "log.parquet", "--policy", "source-best", "--out", "sure"]);
+    let (log, feedback) = ("sure/decisions.parquet", "sure/feedback.parquet");
+    let sure = ["ope", "--log", log, "--feedback", feedback, "--policy", "ridge"];
+    refused(&sure, "100.0 % of the rounds were logged with propensity 1");
+    // An arm the logging policy almost never took, to which the target gives much.
+    let mut decisions: Vec<DecisionRow> = rows(DecisionReader::open(&at.join(DECISIONS)).unwrap());
+    decisions.truncate(3);
+    write(&at.join("few.parquet"), decisions);
+    let few = ["ope", "--log", "few.parquet", "--feedback", FEEDBACK, "--policy", "ridge"];
+    refused(&few, "of 3 rounds");
+}
+
+#[test]
+fn what_cannot_be_read_or_does_not_fit_is_an_error() {
+    let dir = folder();
+    let at = dir.path();
+    let failed = |arguments: &[&str], words: &str| {
+        let ran = run(at, arguments);
+        assert_eq!(ran.code, 2, "{}{}", ran.stdout, ran.stderr);
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    };
+    failed(&ope(&["--metric", "thumb"]), "had no feedback of the kind asked for");
+    failed(&ope(&["--estimators", "drr"]), "unknown estimator `drr`");
+    failed(&ope(&["--tau=-1"]), "`-1` is no parameter");
+    failed(&["ope", "--log", FEEDBACK, "--feedback", FEEDBACK, "--policy", "ridge"], "has no column");
+    failed(
+        &[
+            "data",
+            "log-decisions",
+            "--log",
+            "log.parquet",
+            "--policy",
+            "ridge",
+            "--out",
+            "x",
+            "--explore",
+            "2",
+        ],
+        "`explore` is `2`",
+    );
+    let mut decisions: Vec<DecisionRow> = rows(DecisionReader::open(&at.join(DECISIONS)).unwrap());
+    decisions[1].propensity = 0.999;
+    decisions[4].prompt = None;
+    write(&at.join("bad.parquet"), decisions.clone());
+    let bad = ["ope", "--log", "bad.parquet", "--feedback", FEEDBACK, "--policy", "ridge"];
+    failed(&bad, "row 2 of `bad.parquet`");
+    let ran = run(at, &["data", "validate", "bad.parquet"]);
+    assert!(ran.code == 1 && ran.stdout.contains("row 2"), "{}", ran.stdout);
+    decisions.remove(1);
+    write(&at.join("bad.parquet"), decisions);
+    failed(&bad, "has neither a `prompt` nor `features`");
+}
