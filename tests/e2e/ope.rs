@@ -154,3 +154,32 @@ fn what_cannot_be_read_or_does_not_fit_is_an_error() {
     write(&at.join("bad.parquet"), decisions);
     failed(&bad, "has neither a `prompt` nor `features`");
 }
+
+#[test]
+fn a_policy_is_learned_from_decisions() {
+    let dir = folder();
+    let at = dir.path();
+    let arguments =
+        ["data", "log-decisions", "--log", "log.parquet", "--policy", "source-best", "--split", "train"];
+    ok(at, &[&arguments[..], &["--explore", "0.5", "--out", "past", "--pass-probability", "0.9"]].concat());
+    let (decisions, feedback) = ("past/decisions.parquet", "past/feedback.parquet");
+    let learn = |method: &str, targets: &str| {
+        let out = format!("{method}-{targets}");
+        let arguments = ["train", method, "--decisions", decisions, "--feedback", feedback, "--dim", "24"];
+        ok(at, &[&arguments[..], &["--targets", targets, "--out", &out]].concat());
+        let judged = json(at, &["evaluate", "--policy", &out, "--log", "log.parquet"]);
+        let score = judged["policies"][0]["score"].as_f64().unwrap();
+        let random = judged["baselines"]["random"]["score"].as_f64().unwrap();
+        assert!(score > random + 0.05, "{out}: {score}, random {random}");
+        score
+    };
+    for method in ["ridge", "knn", "logistic"] {
+        learn(method, "dr");
+    }
+    learn("ridge", "ips");
+    learn("ridge", "observed");
+    let ran = run(at, &["train", "ridge", "--decisions", decisions, "--out", "x"]);
+    assert!(ran.code == 2 && ran.stderr.contains("--feedback"), "{}", ran.stderr);
+    let ran = run(at, &["train", "ridge", "--out", "x"]);
+    assert!(ran.code == 2 && ran.stderr.contains("--log"), "{}", ran.stderr);
+}

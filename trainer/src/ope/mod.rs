@@ -30,6 +30,7 @@ mod reward_model;
 mod rounds;
 mod segments;
 mod stream;
+mod targets;
 mod verdict;
 
 pub use assess::{Assessment, OpeOptions, assess};
@@ -44,6 +45,7 @@ pub use reward_model::{RewardModel, RewardSums};
 pub use rounds::{Round, Terms};
 pub use segments::Segment;
 pub use stream::Counts;
+pub use targets::{LoggedTable, TargetKind, WEIGHT_MAX};
 pub use verdict::{Thresholds, Verdict};
 
 #[cfg(test)]
