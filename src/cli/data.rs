@@ -1,6 +1,6 @@
-//! `routewright data import|validate|stats|split|simulate|log-decisions`: foreign formats to logs, and logs looked at.
+//! `routewright data import|validate|stats|split|simulate|log-decisions|export`: foreign formats to logs, and logs looked at.
 
-use super::output;
+use super::{export, output};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions};
@@ -35,16 +35,18 @@ enum Action {
     Simulate(Simulate),
     /// Write the decision and feedback logs a policy would have left on an outcome log.
     LogDecisions(LogDecisions),
+    /// Write decisions and their rewards in the format of another tool.
+    Export(export::ExportCommand),
 }
 
 #[derive(Debug, Args)]
 struct Import {
-    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`.
+    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`, `dsjson`.
     format: Option<String>,
     /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json or .parquet.
     #[arg(value_name = "FILE", requires = "out")]
     inputs: Vec<PathBuf>,
-    /// Log to write, a Parquet file.
+    /// Log to write, a Parquet file; for `dsjson` a folder.
     #[arg(long, value_name = "LOG")]
     out: Option<PathBuf>,
     /// Read a column of ours from a field of theirs, e.g. `score=grade` or `score=metadata.grade`.
@@ -186,6 +188,7 @@ impl DataCommand {
             Action::Split(split) => split.run(json),
             Action::Simulate(simulate) => simulate.run(json),
             Action::LogDecisions(log) => log.run(json),
+            Action::Export(export) => export.run(json),
         }
     }
 }

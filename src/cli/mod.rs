@@ -9,6 +9,7 @@ mod compare;
 mod data;
 mod date;
 mod evaluate;
+mod export;
 mod fitting;
 mod methods;
 mod ope;

@@ -183,3 +183,46 @@ fn a_policy_is_learned_from_decisions() {
     let ran = run(at, &["train", "ridge", "--out", "x"]);
     assert!(ran.code == 2 && ran.stderr.contains("--log"), "{}", ran.stderr);
 }
+
+#[test]
+fn decisions_go_out_and_come_in() {
+    let dir = folder();
+    let at = dir.path();
+    let export = |to: &str, out: &str| {
+        json(at, &["data", "export", "--to", to, "--log", DECISIONS, "--feedback", FEEDBACK, "--out", out])
+    };
+    let n = export("dsjson", "events.dsjson")["rounds"].as_u64().unwrap();
+    let imported = json(at, &["data", "import", "dsjson", "events.dsjson", "--out", "again"]);
+    assert_eq!(imported["import"]["rows"].as_u64(), Some(n));
+    // The same estimates, but for the draws of the bootstrap, which go by the order of rounds: that is kept.
+    let clean = json(at, &ope(&[]));
+    let (log, feedback) = ("again/decisions.parquet", "again/feedback.parquet");
+    let base = ["ope", "--log", log, "--feedback", feedback, "--policy", "ridge", "--bootstrap", "200"];
+    let again = json(at, &base);
+    for name in ["ips", "dr"] {
+        let value = |found: &Value| estimate(found, name)["value"].as_f64().unwrap();
+        assert!((value(&again) - value(&clean)).abs() < 1e-9, "{name}");
+    }
+    assert_eq!(export("obp", "arrays")["rounds"].as_u64(), Some(n));
+    let bytes = |name: &str| std::fs::read(at.join("arrays").join(name)).unwrap();
+    let names: Value = serde_json::from_slice(&bytes("names.json")).unwrap();
+    let actions = names["actions"].as_array().unwrap();
+    let decisions: Vec<DecisionRow> = rows(DecisionReader::open(&at.join(DECISIONS)).unwrap());
+    let body = |name: &str, width: usize| -> Vec<u8> {
+        let bytes = bytes(name);
+        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        assert!(bytes.starts_with(b"\x93NUMPY\x01\x00") && (10 + length) % 64 == 0, "{name}");
+        let body = bytes[10 + length..].to_vec();
+        assert_eq!(body.len(), decisions.len() * width, "{name}");
+        body
+    };
+    let (action, pscore) = (body("action.npy", 8), body("pscore.npy", 8));
+    body("reward.npy", 8);
+    body("action_dist.npy", 8 * actions.len());
+    for (i, row) in decisions.iter().enumerate() {
+        let eight = |of: &[u8]| <[u8; 8]>::try_from(&of[8 * i..8 * i + 8]).unwrap();
+        let number = i64::from_le_bytes(eight(&action)) as usize;
+        assert_eq!(actions[number], row.model.as_str());
+        assert_eq!(f64::from_le_bytes(eight(&pscore)), row.propensity);
+    }
+}

@@ -7,13 +7,16 @@
 //!
 
 mod feedback;
+mod obp;
 mod outcomes;
 mod read;
 mod rewards;
 
 pub use feedback::FeedbackReader;
+pub use obp::{ObpSummary, write_obp};
 pub use outcomes::{Combine, OutcomeCounts, Outcomes};
 pub use read::DecisionReader;
+pub(crate) use read::check;
 pub use rewards::{RewardRule, Rewarded};
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ impl<'a> Columns<'a> {
 }
 
 /// What is wrong with a row, in words.
-pub(super) fn check(row: &DecisionRow) -> Result<(), String> {
+pub(crate) fn check(row: &DecisionRow) -> Result<(), String> {
     let n = row.candidates.len();
     if n == 0 {
         return Err("`candidates` is empty, expected at least one model".to_owned());
