@@ -5,12 +5,13 @@ use routewright_data::decisions::{DecisionReader, FeedbackReader};
 use routewright_data::log::{DecisionRow, FeedbackRow, LogRow, RowWriter, WriteOptions};
 use serde_json::Value;
 use std::path::Path;
+use std::sync::LazyLock;
 
 const DECISIONS: &str = "dec/decisions.parquet";
 const FEEDBACK: &str = "dec/feedback.parquet";
 
-/// A folder with a log, two policies, and decisions of one of them with exploration.
-fn folder() -> tempfile::TempDir {
+/// What every test starts from, made once: a log, two policies, and decisions of one of them with exploration.
+static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path();
     ok(
@@ -24,6 +25,26 @@ fn folder() -> tempfile::TempDir {
     arguments.extend(["--split", "test", "--explore", "0.5", "--out", "dec"]);
     ok(at, &arguments);
     dir
+});
+
+/// A copy of it.
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    copy(MADE.path(), dir.path());
+    dir
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap().path();
+        let target = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            copy(&entry, &target);
+        } else {
+            std::fs::copy(&entry, &target).unwrap();
+        }
+    }
 }
 
 fn rows<R>(reader: impl Iterator<Item = Result<Vec<R>, routewright_data::LogError>>) -> Vec<R> {
@@ -112,6 +133,45 @@ fn a_log_that_says_too_little_is_refused_with_numbers() {
     write(&at.join("few.parquet"), decisions);
     let few = ["ope", "--log", "few.parquet", "--feedback", FEEDBACK, "--policy", "ridge"];
     refused(&few, "of 3 rounds");
+}
+
+#[test]
+fn arms_and_rows_that_come_and_go_are_counted() {
+    let dir = folder();
+    let at = dir.path();
+    let mut decisions: Vec<DecisionRow> = rows(DecisionReader::open(&at.join(DECISIONS)).unwrap());
+    let n = decisions.len() as u64;
+    for (i, row) in decisions.iter_mut().enumerate() {
+        (row.predicted_score, row.predicted_cost_usd) = (None, None);
+        if i % 10 == 0 {
+            // An arm the policies do not know, never chosen; and one round with no other.
+            row.candidates.push("stranger".to_owned());
+            row.propensities.push(0.0);
+        }
+        row.policy_version = if i % 2 == 0 { "even" } else { "odd" }.to_owned();
+    }
+    let lost = &mut decisions[1];
+    (lost.candidates, lost.propensities) = (vec!["stranger".to_owned()], vec![1.0]);
+    (lost.model, lost.propensity) = ("stranger".to_owned(), 1.0);
+    write(&at.join(DECISIONS), decisions);
+    // Three outcomes less: left out, or taken for 0.
+    let mut outcomes: Vec<FeedbackRow> = rows(FeedbackReader::open(&at.join(FEEDBACK)).unwrap());
+    outcomes.truncate(outcomes.len() - 3);
+    write(&at.join(FEEDBACK), outcomes);
+    let found = json(at, &ope(&["--estimators", "dr"]));
+    let counts = &found["counts"];
+    assert_eq!(counts["without_arm"], 1);
+    assert_eq!(counts["without_feedback"], 3);
+    assert_eq!(counts["rounds"], n - 4);
+    assert!(counts["with_unknown_candidates"].as_u64().unwrap() >= n / 10 - 3, "{counts}");
+    let defaulted = json(at, &ope(&["--estimators", "dr", "--default-reward", "0"]));
+    assert_eq!(defaulted["counts"]["rounds"], n - 1);
+    let segments = found["segments"].as_array().unwrap();
+    let parts = |by: &str| segments.iter().filter(|s| s["by"] == by).collect::<Vec<_>>();
+    let rounds = |by: &str| parts(by).iter().map(|s| s["rounds"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!((parts("policy_version").len(), rounds("policy_version")), (2, n - 4));
+    assert_eq!((rounds("source"), rounds("candidates")), (n - 4, n - 4));
+    assert!(parts("policy_version").iter().all(|s| s["value"].is_number()), "{segments:?}");
 }
 
 #[test]

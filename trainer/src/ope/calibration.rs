@@ -100,3 +100,42 @@ impl Counting {
         Calibration { bins, arms, z_max }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt as _;
+    use routewright_data::rng;
+
+    /// Decisions between `a` and `b` that state `stated` for `a` and take it with probability `real`.
+    fn counted(stated: f32, real: f64) -> Calibration {
+        let mut rng = rng::stream(2, "ope calibration");
+        let mut counting = Counting::default();
+        for _ in 0..2000 {
+            let model = if rng.random_bool(real) { "a" } else { "b" };
+            counting.add(&DecisionRow {
+                candidates: vec!["a".to_owned(), "b".to_owned()],
+                propensities: vec![stated, 1.0 - stated],
+                model: model.to_owned(),
+                ..DecisionRow::default()
+            });
+        }
+        counting.finish()
+    }
+
+    #[test]
+    fn what_was_stated_is_held_against_what_happened() {
+        let right = counted(0.25, 0.25);
+        assert!(right.z_max < Z_MAX, "{right:?}");
+        assert_eq!(
+            right.bins.iter().map(|bin| bin.name.as_str()).collect::<Vec<_>>(),
+            ["0.2..0.3", "0.7..0.9"]
+        );
+        assert_eq!((right.bins[0].candidates, right.bins[0].expected), (2000, 500.0));
+        // 0.25 stated, 0.5 taken: some 500 choices too many against a deviation of 19.4.
+        let wrong = counted(0.25, 0.5);
+        assert!((wrong.arms[0].z - 500.0 / 19.36).abs() < 5.0 && wrong.z_max > Z_MAX, "{wrong:?}");
+        // Nothing was left to chance.
+        assert_eq!(counted(1.0, 1.0).z_max, 0.0);
+    }
+}
