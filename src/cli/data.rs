@@ -1,4 +1,5 @@
-//! `routewright data import|validate|stats|split|simulate|log-decisions|export`: foreign formats to logs, and logs looked at.
+//! `routewright data import|validate|stats|split|simulate|log-decisions|export`: foreign formats to logs and back, and
+//! logs looked at.
 
 use super::{export, output};
 use anyhow::Context as _;
