@@ -77,7 +77,12 @@ impl ColumnType {
                 }
                 _ => false,
             },
-            Self::TextList => matches!(found, DataType::List(item) if is_text(item.data_type())),
+            Self::TextList => match found {
+                DataType::List(item) => {
+                    matches!(item.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+                }
+                _ => false,
+            },
         }
     }
 }
@@ -283,6 +288,7 @@ pub static DECISION: LogSchema = LogSchema {
         col("seed", Int64, Required, "bits of a u64", "Seed of the draw: repeats the decision bit for bit."),
         col("predicted_score", FloatList, Optional, "[0, 1]", "Predicted score of each candidate."),
         col("predicted_cost_usd", FloatList, Optional, "US dollars", "Predicted cost of each candidate."),
+        col("source", Text, Optional, "", "Source of the query, where the caller named one."),
         col("prompt", Text, Optional, "", "Text of the query, where it may be kept."),
         col("features", FloatList, Optional, "", "Features the policy saw."),
     ],

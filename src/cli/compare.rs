@@ -16,6 +16,9 @@ use std::process::ExitCode;
 pub(crate) struct CompareCommand {
     #[command(flatten)]
     fitting: fitting::FittingArgs,
+    /// Outcome log: a Parquet file or a folder of them.
+    #[arg(long, value_name = "PATH")]
+    log: PathBuf,
     /// Methods, comma-separated, or `all`.
     #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
     methods: Vec<String>,
@@ -47,8 +50,8 @@ impl CompareCommand {
         if self.seeds == 0 {
             bail!("`--seeds` is `0`, expected at least 1");
         }
-        let train = self.fitting.read(&self.fitting.split)?;
-        let test = self.fitting.read(&self.test_split)?;
+        let train = self.fitting.read(&self.log, &self.fitting.split)?;
+        let test = self.fitting.read(&self.log, &self.test_split)?;
         let bars = output::Bars::new("compare");
         let options = CompareOptions {
             features: self.fitting.feature_choice()?,
@@ -56,7 +59,7 @@ impl CompareCommand {
             seeds: (0..self.seeds).map(|i| self.fitting.seed + i).collect(),
             folds: self.folds,
             device: self.fitting.device,
-            log: self.fitting.log.display().to_string(),
+            log: self.log.display().to_string(),
             split: self.test_split.clone(),
         };
         let compared = compare(&train, &test, &entries, &options, &bars)?;

@@ -1,12 +1,17 @@
-//! `routewright data import|validate|stats|split|simulate`: foreign formats to logs, and logs looked at.
+//! `routewright data import|validate|stats|split|simulate|log-decisions|export`: foreign formats to logs and back, and
+//! logs looked at.
 
-use super::output;
+use super::{export, output};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions};
 use routewright_data::log::{ValidateOptions, validate};
 use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
 use routewright_data::synthetic::{Settings, World};
+use routewright_data::{LoadOptions, OutcomeTable};
+use routewright_policy::artifact;
+use routewright_trainer::ope::{LogDecisionsOptions, log_decisions};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,16 +34,20 @@ enum Action {
     Split(Split),
     /// Write a log of a simulated world whose expected scores and costs are known.
     Simulate(Simulate),
+    /// Write the decision and feedback logs a policy would have left on an outcome log.
+    LogDecisions(LogDecisions),
+    /// Write decisions and their rewards in the format of another tool.
+    Export(export::ExportCommand),
 }
 
 #[derive(Debug, Args)]
 struct Import {
-    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`.
+    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`, `dsjson`.
     format: Option<String>,
     /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json or .parquet.
     #[arg(value_name = "FILE", requires = "out")]
     inputs: Vec<PathBuf>,
-    /// Log to write, a Parquet file.
+    /// Log to write, a Parquet file; for `dsjson` a folder.
     #[arg(long, value_name = "LOG")]
     out: Option<PathBuf>,
     /// Read a column of ours from a field of theirs, e.g. `score=grade` or `score=metadata.grade`.
@@ -130,6 +139,31 @@ struct Simulate {
     seed: u64,
 }
 
+#[derive(Debug, Args)]
+struct LogDecisions {
+    /// Outcome log: a Parquet file or a directory of them.
+    #[arg(long, value_name = "LOG")]
+    log: PathBuf,
+    /// Only queries of this split.
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// Policy that decides; its selector should draw, or `--explore` be given.
+    #[arg(long, value_name = "DIR")]
+    policy: PathBuf,
+    /// Folder to write decisions.parquet and feedback.parquet into.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Probability with which an arm is drawn uniformly instead of by the policy, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    explore: f64,
+    /// Probability with which a decision is kept, above 0 and at most 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pass_probability: f32,
+    /// Seed of every draw.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
 /// Reads `COLUMN=FIELD`.
 fn pair(text: &str) -> Result<(String, String), String> {
     let (column, field) = text.split_once('=').ok_or("expected COLUMN=FIELD, e.g. score=grade")?;
@@ -154,6 +188,8 @@ impl DataCommand {
             Action::Stats(stats) => stats.run(json),
             Action::Split(split) => split.run(json),
             Action::Simulate(simulate) => simulate.run(json),
+            Action::LogDecisions(log) => log.run(json),
+            Action::Export(export) => export.run(json),
         }
     }
 }
@@ -281,6 +317,34 @@ impl Simulate {
             let (queries, models) = (self.queries, self.models);
             let path = self.out.display();
             output::say(&format!("wrote `{path}`: {rows} rows of {queries} queries and {models} models"));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl LogDecisions {
+    fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let policy = artifact::load(&self.policy)?;
+        let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
+        let vector_column = column.map(str::to_owned);
+        let options = LoadOptions { split: self.split, vector_column, ..LoadOptions::default() };
+        let table = OutcomeTable::load(&self.log, &options)?;
+        std::fs::create_dir_all(&self.out)
+            .with_context(|| format!("cannot make folder `{}`", self.out.display()))?;
+        let (seed, explore, pass_probability) = (self.seed, self.explore, self.pass_probability);
+        let options = LogDecisionsOptions { seed, explore, pass_probability };
+        let logged = log_decisions(policy, &table, &options, &self.out)?;
+        if json {
+            output::say_json(&logged)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::say(&format!("wrote {} decisions to `{}`", logged.rows, logged.decisions.display()));
+        output::say(&format!("and their outcomes to `{}`", logged.feedback.display()));
+        if logged.without_arm + logged.not_kept > 0 {
+            let (strange, dropped) = (logged.without_arm, logged.not_kept);
+            output::tell(&format!(
+                "left out {strange} queries without an observed arm of the policy, {dropped} by sampling"
+            ));
         }
         Ok(ExitCode::SUCCESS)
     }

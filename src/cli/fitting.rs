@@ -10,12 +10,9 @@ use routewright_trainer::evaluate::Average;
 use routewright_trainer::train::{BaseFeatures, FeatureChoice, Prepared, SOURCE_WEIGHT};
 use std::path::{Path, PathBuf};
 
-/// Where the rows come from and how features and fits are made.
+/// How rows are read and how features and fits are made.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FittingArgs {
-    /// Outcome log: a Parquet file or a folder of them.
-    #[arg(long, value_name = "PATH")]
-    pub(crate) log: PathBuf,
     /// Split to learn from.
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
@@ -99,14 +96,14 @@ impl FittingArgs {
     }
 
     /// Reads one split of the log, with vectors where features need them.
-    pub(crate) fn read(&self, split: &str) -> anyhow::Result<OutcomeTable> {
-        read(&self.log, split, &self.feature_choice()?)
+    pub(crate) fn read(&self, log: &Path, split: &str) -> anyhow::Result<OutcomeTable> {
+        read(log, split, &self.feature_choice()?)
     }
 
     /// Reads the split to learn from and makes its features.
-    pub(crate) fn prepare(&self) -> anyhow::Result<Prepared> {
+    pub(crate) fn prepare(&self, log: &Path) -> anyhow::Result<Prepared> {
         let choice = self.feature_choice()?;
-        Ok(Prepared::new(self.read(&self.split)?, &choice, self.seed)?)
+        Ok(Prepared::new(self.read(log, &self.split)?, &choice, self.seed)?)
     }
 }
 

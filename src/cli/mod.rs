@@ -9,8 +9,10 @@ mod compare;
 mod data;
 mod date;
 mod evaluate;
+mod export;
 mod fitting;
 mod methods;
+mod ope;
 pub(crate) mod output;
 mod policy;
 mod quickstart;
@@ -49,6 +51,8 @@ enum Command {
     Simulate(simulate::SimulateCommand),
     /// Judge exported policies on a log, beside the five baselines.
     Evaluate(evaluate::EvaluateCommand),
+    /// Estimate a policy's value from logged decisions and feedback.
+    Ope(ope::OpeCommand),
     /// Serve decisions over HTTP.
     Serve(serve::ServeCommand),
     /// Ask a policy which arm should answer a prompt.
@@ -70,6 +74,7 @@ impl Cli {
             Command::Compare(command) => command.run(self.json),
             Command::Simulate(command) => command.run(self.json),
             Command::Evaluate(command) => command.run(self.json),
+            Command::Ope(command) => command.run(self.json),
             Command::Serve(command) => command.run(),
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),

@@ -1,11 +1,15 @@
-//! `routewright train METHOD --log LOG --out DIR`: one method, one artifact.
+//! `routewright train METHOD --log LOG --out DIR`: one method, one artifact. With `--decisions` and
+//! `--feedback` in place of `--log`, from what other policies decided.
 
 use super::{fitting, output};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use routewright_data::decisions::{Combine, Outcomes};
 use routewright_policy::{SelectorSpec, artifact};
 use routewright_trainer::methods;
-use routewright_trainer::train::RunOptions;
-use std::path::PathBuf;
+use routewright_trainer::ope::{LoggedTable, TargetKind};
+use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,6 +20,8 @@ pub(crate) struct TrainCommand {
     method: String,
     #[command(flatten)]
     fitting: fitting::FittingArgs,
+    #[command(flatten)]
+    rows: Rows,
     /// Folder the policy is written to; an older policy there is replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -36,6 +42,66 @@ pub(crate) struct TrainCommand {
     checkpoint: Option<PathBuf>,
 }
 
+/// Where the rows come from.
+#[derive(Debug, Args)]
+struct Rows {
+    /// Outcome log: a Parquet file or a folder of them.
+    #[arg(long, value_name = "PATH", required_unless_present = "decisions", conflicts_with = "decisions")]
+    log: Option<PathBuf>,
+    /// Decision log to learn from in place of an outcome log; all of it, whatever the split.
+    #[arg(long, value_name = "PATH", requires = "feedback")]
+    decisions: Option<PathBuf>,
+    /// Feedback to those decisions.
+    #[arg(long, value_name = "PATH", requires = "decisions")]
+    feedback: Option<PathBuf>,
+    /// What stands in for the outcomes of arms not chosen: `dr`, `ips`, or `observed` for nothing.
+    #[arg(long, value_name = "KIND", default_value_t, requires = "decisions")]
+    targets: TargetKind,
+    /// Kind of feedback that is the score.
+    #[arg(long, value_name = "KIND", default_value = "score", requires = "decisions")]
+    metric: String,
+    /// How several outcomes of one decision make one value: earliest, latest, mean, sum, min or max.
+    #[arg(long, value_name = "RULE", default_value_t, requires = "decisions")]
+    combine: Combine,
+    /// Score of decisions without feedback; they are left out otherwise.
+    #[arg(long, value_name = "VALUE", requires = "decisions")]
+    default_reward: Option<f64>,
+}
+
+impl Rows {
+    /// The rows with their features.
+    fn prepare(&self, fitting: &fitting::FittingArgs) -> anyhow::Result<Prepared> {
+        if let (Some(decisions), Some(feedback)) = (&self.decisions, &self.feedback) {
+            return self.logged(decisions, feedback, fitting);
+        }
+        let log = self.log.as_deref().context("`--log` is missing, expected an outcome log")?;
+        fitting.prepare(log)
+    }
+
+    fn logged(
+        &self,
+        decisions: &Path,
+        feedback: &Path,
+        fitting: &fitting::FittingArgs,
+    ) -> anyhow::Result<Prepared> {
+        let outcomes = Outcomes::load(feedback, &self.metric, self.combine)?;
+        let logged = LoggedTable::load(decisions, &outcomes, self.default_reward)?;
+        if logged.without_feedback > 0 {
+            output::tell(&format!("left out {} decisions without feedback", logged.without_feedback));
+        }
+        let choice = fitting.feature_choice()?;
+        let column = matches!(choice.base, BaseFeatures::Column(_));
+        let empty = logged.table.queries.iter().find(|query| query.prompt.is_empty());
+        if let Some(query) = empty.filter(|_| !column) {
+            bail!("decision `{}` has no `prompt`, which these features are made of", query.id);
+        }
+        ensure!(!column || logged.table.vectors.is_some(), "not every decision has `features` of one width");
+        let mut prepared = Prepared::new(logged.table.clone(), &choice, fitting.seed)?;
+        logged.fill(self.targets, &mut prepared.train, &prepared.features)?;
+        Ok(prepared)
+    }
+}
+
 /// Reads `NAME` or `NAME:{json settings}`.
 pub(crate) fn selector(text: &str) -> Result<SelectorSpec, String> {
     match text.split_once(':') {
@@ -52,7 +118,7 @@ impl TrainCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let method = methods::find(&self.method)?;
         let params = fitting::params(self.config.as_deref(), &self.settings)?;
-        let prepared = self.fitting.prepare()?;
+        let prepared = self.rows.prepare(&self.fitting)?;
         let bars = output::Bars::new(method.name);
         let run = RunOptions {
             average: self.fitting.average,
@@ -69,7 +135,8 @@ impl TrainCommand {
             fitted.selector = selector;
         }
         let name = self.name.as_deref().unwrap_or(method.name);
-        let draft = prepared.draft(name, method, fitted, &self.fitting.split, self.fitting.seed);
+        let split = if self.rows.decisions.is_some() { "decisions" } else { &self.fitting.split };
+        let draft = prepared.draft(name, method, fitted, split, self.fitting.seed);
         let manifest = artifact::save(&draft, &self.out)?;
         if json {
             let summary = serde_json::json!({

@@ -26,6 +26,14 @@ fn search_is_measured_and_the_missing_peer_is_told() {
     assert!(graph.contains("recall 0.99") || graph.contains("recall 1.0"), "{graph}");
 }
 
+#[test]
+fn estimators_are_measured_without_the_peer() {
+    let (report, ran) = bench(&["ope", "--decisions", "3000"]);
+    assert!(ran.stderr.contains("SKIPPED: peer Open Bandit Pipeline"), "{}", ran.stderr);
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.len() == 1 && rows[0]["ours"].as_f64().unwrap() > 0.0, "{rows:?}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn servers_are_measured_beside_the_echo() {

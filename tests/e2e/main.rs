@@ -8,6 +8,7 @@ mod bad_input;
 mod bench;
 mod frozen;
 mod logs;
+mod ope;
 mod real_logs;
 mod run;
 mod train_serve;

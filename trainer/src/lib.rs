@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod method;
 pub mod methods;
 pub mod neural;
+pub mod ope;
 pub mod progress;
 pub mod report;
 pub mod simulate;

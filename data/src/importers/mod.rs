@@ -1,6 +1,7 @@
 //! Foreign formats to logs: one file and one row of [`ALL`] each.
 
 mod arena;
+mod dsjson;
 mod error;
 mod litellm;
 mod long;
@@ -13,6 +14,7 @@ mod routerdc;
 mod sink;
 mod times;
 
+pub use dsjson::write_dsjson;
 pub use error::{ImportError, Place};
 
 use crate::suggest::near_names;
@@ -67,9 +69,10 @@ pub struct Importer {
 
 /// Every importer, in the order of the documentation.
 pub static ALL: &[Importer] =
-    &[long::ROW, routerbench::ROW, routerdc::ROW, arena::ROW, openai::ROW, litellm::ROW];
+    &[long::ROW, routerbench::ROW, routerdc::ROW, arena::ROW, openai::ROW, litellm::ROW, dsjson::ROW];
 
-/// Reads `inputs` with the importer of that name and writes the log `out`, a Parquet file.
+/// Reads `inputs` with the importer of that name and writes the log `out`, a Parquet file (for
+/// `dsjson`, a folder with two of them).
 ///
 /// Inputs are `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json` or `.parquet`, told apart by their names.
 ///

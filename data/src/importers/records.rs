@@ -27,7 +27,7 @@ pub(super) fn for_each(inputs: &[PathBuf], take: Take<'_>) -> Result<(), ImportE
         match extension.as_deref() {
             Some("csv") => csv_records(path, b',', take)?,
             Some("tsv") => csv_records(path, b'\t', take)?,
-            Some("jsonl" | "ndjson") => json_lines(path, take)?,
+            Some("jsonl" | "ndjson" | "dsjson") => json_lines(path, take)?,
             Some("json") => json_records(path, take)?,
             Some("parquet") => parquet_records(path, take)?,
             _ if path.is_dir() => parquet_records(path, take)?,

@@ -75,9 +75,35 @@ fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
     year * 365 + leap_days + (153 * month + 2) / 5 + day - 1 - 719_468
 }
 
+/// Milliseconds as `2026-01-31T12:00:00.250Z`.
+pub(super) fn format_time(ms: i64) -> String {
+    let (days, rest) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000));
+    // A year has at least 365 days, so since 1970 the first guess is never early.
+    let mut year = 1970 + days.div_euclid(365);
+    while days_from_epoch(year, 1, 1) > days {
+        year -= 1;
+    }
+    let mut month = 12;
+    while days_from_epoch(year, month, 1) > days {
+        month -= 1;
+    }
+    let day = days - days_from_epoch(year, month, 1) + 1;
+    let (hour, minute, second) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", rest % 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        assert_eq!(format_time(1_709_209_815_250), "2024-02-29T12:30:15.250Z");
+        assert_eq!(format_time(-1000), "1969-12-31T23:59:59.000Z");
+        for ms in [0, 951_868_800_123, 1_735_603_200_000, 1_735_689_599_999, 4_107_542_400_000, -86_400_000] {
+            assert_eq!(parse_time(&format_time(ms)), Some(ms), "{}", format_time(ms));
+        }
+    }
 
     #[test]
     fn times_of_every_spelling() {

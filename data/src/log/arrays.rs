@@ -138,6 +138,32 @@ impl<'a> VectorColumn<'a> {
     }
 }
 
+/// A column of lists of texts.
+#[derive(Debug, Clone, Copy)]
+pub struct TextListColumn<'a>(&'a ArrayRef);
+
+impl<'a> TextListColumn<'a> {
+    /// `None` when the column is not a list.
+    pub fn new(array: &'a ArrayRef) -> Option<Self> {
+        matches!(array.data_type(), DataType::List(_)).then_some(Self(array))
+    }
+
+    /// The texts of a row, `None` when the list or one of its items is null.
+    pub fn get(&self, row: usize) -> Option<Vec<String>> {
+        if self.0.is_null(row) {
+            return None;
+        }
+        let items = self.0.as_list::<i32>().value(row);
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        match items.data_type() {
+            DataType::Utf8 => items.as_string::<i32>().iter().map(owned).collect(),
+            DataType::LargeUtf8 => items.as_string::<i64>().iter().map(owned).collect(),
+            DataType::Utf8View => items.as_string_view().iter().map(owned).collect(),
+            _ => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

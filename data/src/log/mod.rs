@@ -2,6 +2,7 @@
 
 mod arrays;
 mod complaints;
+mod decision_rows;
 mod error;
 mod load;
 mod queries;
@@ -10,8 +11,9 @@ mod rows;
 mod validate;
 mod writer;
 
-pub use arrays::{NumberColumn, TextColumn, TimeColumn, VectorColumn};
+pub use arrays::{NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 pub use complaints::{Complaint, Severity};
+pub use decision_rows::{DecisionRow, FeedbackRow};
 pub use error::{LogError, RowAt};
 pub use load::LoadOptions;
 pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};

@@ -1,6 +1,6 @@
 //! Reads a log in record batches whose memory is bounded by bytes, not by rows.
 
-use super::{LogError, NumberColumn, TextColumn, TimeColumn, VectorColumn};
+use super::{LogError, NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 use crate::files;
 use crate::schema::{self, Column, ColumnType, LogSchema, Need, is_text, type_name};
 use crate::suggest::near_names;
@@ -53,6 +53,11 @@ impl LogBatch {
     /// A column of vectors, `None` when the log has it not.
     pub fn vector(&self, name: &str) -> Option<VectorColumn<'_>> {
         self.batch.column_by_name(name).and_then(VectorColumn::new)
+    }
+
+    /// A column of lists of texts, `None` when the log has it not.
+    pub fn text_list(&self, name: &str) -> Option<TextListColumn<'_>> {
+        self.batch.column_by_name(name).and_then(TextListColumn::new)
     }
 
     /// The error `reason` at row `row` of this batch.

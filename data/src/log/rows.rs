@@ -61,15 +61,15 @@ pub trait LogRow: Sized {
     fn columns(rows: &[Self]) -> Vec<ArrayRef>;
 }
 
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
+pub(super) fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn some_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+pub(super) fn some_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(values.collect::<StringArray>())
 }
 
-fn len(text: &Option<String>) -> usize {
+pub(super) fn len(text: &Option<String>) -> usize {
     text.as_ref().map_or(0, String::len)
 }
 

@@ -9,6 +9,7 @@ use super::complaints::{Complaint, Complaints, Severity};
 use super::reader::structural_faults;
 use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
 use crate::Winner;
+use crate::decisions::DecisionReader;
 use crate::schema::{self, Column, ColumnType, LogSchema, Need};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -87,6 +88,9 @@ pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, Lo
         && let Err(error) = checking.stream(path, schema)
     {
         checking.structural(error);
+    }
+    if checking.complaints.n_errors == 0 && std::ptr::eq(schema, &schema::DECISION) {
+        checking.decisions(path);
     }
     let Checking { complaints, models, rows, n_queries, .. } = checking;
     Ok(Validation {
@@ -167,6 +171,14 @@ impl Checking {
         }
         self.oddities(schema);
         Ok(())
+    }
+
+    /// The first row whose lists, sums or choice do not agree.
+    fn decisions(&mut self, path: &Path) {
+        let faults = DecisionReader::open(path).map(|mut rows| rows.find_map(Result::err));
+        if let Ok(Some(error)) | Err(error) = faults {
+            self.complaints.general(Severity::Error, "decision", error.to_string());
+        }
     }
 
     /// Warns of columns that look like misspelled optional ones.

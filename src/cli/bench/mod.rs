@@ -1,4 +1,5 @@
-//! `routewright bench [knn|step|bandit|route|all]`: our processor time beside a named peer's, measured in one run.
+//! `routewright bench [knn|step|bandit|route|ope|all]`: our processor time beside a named peer's, measured in
+//! one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
 //! rounds' ratios. Time is that of the processor, not of the clock on the wall, so that a busy machine
@@ -12,6 +13,7 @@ mod knn;
 mod load;
 mod measure;
 mod npy;
+mod ope;
 mod peer;
 mod policies;
 mod report;
@@ -33,11 +35,11 @@ pub(crate) struct BenchCommand {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser); may be
+    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser; obp); may be
     /// given several times, the first that can run a peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `knn.py`, `step.py` or `bandit.py` is run in place of the script shipped
+    /// Folder whose `knn.py`, `step.py`, `bandit.py` or `ope.py` is run in place of the script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
     /// Folder with `ref.npy` and `ann_queries.npy`, f32 rows of unit norm [default: generated]
@@ -49,6 +51,9 @@ pub(crate) struct BenchCommand {
     /// Rows searched by `knn` and by the k nearest neighbors of `route`
     #[arg(long, value_name = "N", default_value = "36000")]
     rows: NonZeroUsize,
+    /// Logged rounds that `ope` estimates from
+    #[arg(long, value_name = "N", default_value = "1000000")]
+    decisions: NonZeroUsize,
     /// Serve the bare echo that `route` is held against, until killed
     #[arg(long, hide = true)]
     echo: bool,
@@ -65,6 +70,8 @@ enum What {
     Bandit,
     /// `POST /v1/route`, over a bare axum echo; Linux only.
     Route,
+    /// Off-policy estimators, beside the Open Bandit Pipeline.
+    Ope,
     /// All of them.
     All,
 }
@@ -76,6 +83,7 @@ struct Settings {
     data: Option<PathBuf>,
     rounds: usize,
     rows: usize,
+    decisions: usize,
 }
 
 impl BenchCommand {
@@ -93,6 +101,7 @@ impl BenchCommand {
             data: self.data,
             rounds: self.rounds.get(),
             rows: self.rows.get(),
+            decisions: self.decisions.get(),
         };
         let mut report = Report::start(settings.rounds);
         let wanted = |what| self.what == what || self.what == What::All;
@@ -107,6 +116,9 @@ impl BenchCommand {
         }
         if wanted(What::Route) {
             route::run(&settings, &mut report)?;
+        }
+        if wanted(What::Ope) {
+            ope::run(&settings, &mut report)?;
         }
         report.finish();
         if json {

@@ -1,4 +1,5 @@
-//! What a person reads: tables, pictures and one self-contained page, all made of a [`Judged`] document.
+//! What a person reads: tables, pictures and one self-contained page, all made of a [`Judged`] document (or,
+//! in `ope` and `forest`, of an off-policy [`Assessment`](crate::ope::Assessment)).
 //!
 //! Nothing here computes a metric. Every name that comes from a log or an artifact (models, sources,
 //! methods, paths) is escaped for the place it is written to.
@@ -6,11 +7,13 @@
 mod bars;
 mod curve;
 mod draw;
+mod forest;
 mod heatmap;
 mod html;
 mod json;
 mod labels;
 mod markdown;
+mod ope;
 mod plane;
 mod regret;
 mod table;
@@ -20,10 +23,12 @@ mod text;
 
 pub use bars::arm_share_svg;
 pub use curve::cost_score_svg;
+pub use forest::forest_svg;
 pub use heatmap::heatmap_html;
 pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
+pub use ope::{ope_html, ope_text, write_ope};
 pub use regret::{regret_svg, simulation_html, simulation_table};
 pub use table::{Headline, HeadlineRow, headline, text_table};
 pub use text::{escape_html, escape_markdown, printable};

@@ -1,0 +1,292 @@
+//! Decisions as VowpalWabbit logs them: one JSON event a line (`dsjson`), in and out.
+//!
+//! | key of an event | here |
+//! |---|---|
+//! | `EventId`, `Timestamp` | decision id and time |
+//! | `a`, `p` (or `_p`) | action numbers from 1, the chosen one first, and their probabilities |
+//! | `_label_Action`, `_labelIndex`, `_label_probability` | the chosen action from 1 and from 0, its probability |
+//! | `_label_cost` | minus the reward; an event without it has no feedback |
+//! | `pdrop` | probability that the event was dropped: `pass_probability` is 1 minus it |
+//! | `c` | context: `c._multi[i]` describes action `i + 1`, the rest is shared |
+//! | `_skipLearn` | the event was not activated: it is left out and counted |
+//! | `routewright` | what the others have no place for; VowpalWabbit ignores it |
+//!
+//! Models are named by field `m.model` of their action, or `action-N`; the prompt is `c.q._text`, the source
+//! `c.s.source`, the features `c.x`; `--map` names other fields of them for `model`, `prompt`, `source`.
+//!
+//! VowpalWabbit tells keys apart by length and prefix and passes over those it does not know, misspelled ones
+//! with them. Here a key that resembles a known one is refused; other strangers are passed over.
+//! Slates (`_outcomes`) and continuous actions (`pdf`) are refused.
+
+use super::record::Record;
+use super::times::{format_time, parse_time};
+use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
+use crate::decisions::{DecisionReader, Outcomes, RewardRule, Rewarded, check};
+use crate::files;
+use crate::log::{DecisionRow, FeedbackRow, LogError, RowWriter, WriteOptions};
+use crate::suggest::near_names;
+use serde_json::{Map, Value, json};
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+
+pub(super) const ROW: Importer = Importer {
+    name: "dsjson",
+    title: "events of VowpalWabbit: EventId, a, p, _label_cost, c; writes a folder, feedback beside",
+    log: "decision log",
+    run,
+};
+
+/// Keys of an event that are known, whether read or not.
+const KNOWN: [&str; 19] = [
+    "_label_cost",
+    "_label_probability",
+    "_label_Action",
+    "_labelIndex",
+    "_skipLearn",
+    "_original_label_cost",
+    "_ba",
+    "_p",
+    "EventId",
+    "Timestamp",
+    "Version",
+    "VWState",
+    "DeferredAction",
+    "a",
+    "c",
+    "p",
+    "o",
+    "pdrop",
+    OWN,
+];
+const REFUSED: [&str; 3] = ["_outcomes", "pdf", "_slots"];
+/// What other tools have no place for.
+const OWN: &str = "routewright";
+/// Kind of the feedback an event carries.
+const KIND: &str = "score";
+/// What stands for a digest that an event does not have.
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Writes the events of `inputs` as logs `decisions.parquet` and `feedback.parquet` in folder `out`.
+fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
+    let mut summary = ImportSummary::default();
+    let mut decisions = RowWriter::create(&out.join("decisions.parquet"), WriteOptions::default())?;
+    let mut feedback = RowWriter::create(&out.join("feedback.parquet"), WriteOptions::default())?;
+    records::for_each(inputs, &mut |record| {
+        summary.records += 1;
+        check_keys(&record)?;
+        if record.fields.get("_skipLearn").and_then(Value::as_bool) == Some(true) {
+            *summary.skipped.entry("that were not activated (`_skipLearn`)").or_default() += 1;
+            return Ok(());
+        }
+        let row = decision(&record, options)?;
+        check(&row).map_err(|reason| record.error(format!("event `{}`: {reason}", row.decision_id)))?;
+        if let Some(outcome) = outcome(&record, &row)? {
+            feedback.push(outcome)?;
+        }
+        decisions.push(row)?;
+        Ok(())
+    })?;
+    summary.rows = decisions.n_rows();
+    feedback.finish()?;
+    decisions.finish()?;
+    Ok(summary)
+}
+
+fn check_keys(record: &Record) -> Result<(), ImportError> {
+    for key in record.fields.keys() {
+        if REFUSED.contains(&key.as_str()) {
+            let reason =
+                format!("key `{key}` is of slates or continuous actions, expected one choice an event");
+            return Err(record.error(reason));
+        }
+        let hint = near_names(key, KNOWN);
+        if !KNOWN.contains(&key.as_str()) && hint.starts_with("did you mean") {
+            return Err(record.error(format!("key `{key}` is not known; {hint}")));
+        }
+    }
+    Ok(())
+}
+
+/// A list of numbers under the first of `names` that is there.
+fn numbers(record: &Record, names: &[&str]) -> Result<Vec<f64>, ImportError> {
+    let expected = || record.error(format!("`{}` is missing, expected a list of numbers", names[0]));
+    let found = names.iter().find_map(|name| record.fields.get(*name)).ok_or_else(expected)?;
+    let list: Option<Vec<f64>> = found.as_array().and_then(|items| items.iter().map(Value::as_f64).collect());
+    list.ok_or_else(|| record.error(format!("`{}` is `{found}`, expected a list of numbers", names[0])))
+}
+
+fn number(record: &Record, name: &str) -> Result<Option<f64>, ImportError> {
+    match record.fields.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .map(Some)
+            .ok_or_else(|| record.error(format!("`{name}` is `{value}`, expected a number"))),
+    }
+}
+
+/// The value at a path of names and positions with dots.
+fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, part| match value {
+        Value::Object(fields) => fields.get(part),
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => None,
+    })
+}
+
+fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, ImportError> {
+    let path =
+        |name: &str, default: &'static str| options.map.get(name).map_or(default, String::as_str).to_owned();
+    let context = record.fields.get("c").cloned().unwrap_or_default();
+    let own = record.fields.get(OWN).cloned().unwrap_or_default();
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let id = text(record.fields.get("EventId"));
+    let id = id.ok_or_else(|| record.error("`EventId` is missing, expected a text"))?;
+    let time = text(record.fields.get("Timestamp"));
+    let time = time.as_deref().and_then(parse_time);
+    let actions = numbers(record, &["a"])?;
+    let propensities = numbers(record, &["p", "_p"])?;
+    if actions.iter().any(|a| *a < 1.0 || a.fract() != 0.0) || actions.len() != propensities.len() {
+        let (n, m) = (actions.len(), propensities.len());
+        let reason = format!("`a` has {n} entries and `p` {m}, expected as many, and actions from 1");
+        return Err(record.error(reason));
+    }
+    let chosen = chosen(record, &actions)?;
+    let model_path = path("model", "m.model");
+    let name = |action: f64| {
+        let described = at(&context, "_multi").and_then(|list| list.get(action as usize - 1));
+        text(described.and_then(|action| at(action, &model_path)))
+            .unwrap_or_else(|| format!("action-{action}"))
+    };
+    let listed = actions.iter().position(|a| *a == chosen).map(|at| propensities[at]);
+    let pass = number(record, "pdrop")?.map(|dropped| (1.0 - dropped) as f32);
+    let features = at(&context, "x").and_then(Value::as_array);
+    let features = features.and_then(|x| x.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
+    Ok(DecisionRow {
+        decision_id: id,
+        timestamp_ms: time
+            .ok_or_else(|| record.error("`Timestamp` is missing or no time, expected ISO 8601"))?,
+        policy: text(own.get("policy")).unwrap_or_else(|| "dsjson".to_owned()),
+        policy_version: text(own.get("policy_version")).unwrap_or_else(|| "unknown".to_owned()),
+        policy_digest: text(own.get("policy_digest")).unwrap_or_else(|| NO_DIGEST.to_owned()),
+        featurizer_digest: text(own.get("featurizer_digest")),
+        candidates: actions.iter().map(|action| name(*action)).collect(),
+        propensities: propensities.iter().map(|p| *p as f32).collect(),
+        model: name(chosen),
+        propensity: number(record, "_label_probability")?.or(listed).unwrap_or(f64::NAN),
+        pass_probability: pass.filter(|pass| *pass < 1.0),
+        seed: own.get("seed").and_then(Value::as_u64).unwrap_or_default(),
+        source: text(at(&context, &path("source", "s.source"))).or_else(|| options.source.clone()),
+        prompt: text(at(&context, &path("prompt", "q._text"))),
+        features,
+        ..DecisionRow::default()
+    })
+}
+
+/// The chosen action, from 1: what the label says, else the first of `a`.
+fn chosen(record: &Record, actions: &[f64]) -> Result<f64, ImportError> {
+    let label = number(record, "_label_Action")?;
+    let index = number(record, "_labelIndex")?.map(|index| index + 1.0);
+    if let (Some(label), Some(index)) = (label, index)
+        && label != index
+    {
+        let reason =
+            format!("`_label_Action` is `{label}`, but `_labelIndex` says `{index}`, counted from 1");
+        return Err(record.error(reason));
+    }
+    let chosen = label.or(index).or(actions.first().copied());
+    match chosen {
+        Some(chosen) if actions.contains(&chosen) => Ok(chosen),
+        _ => Err(record.error(format!("the chosen action `{}` is not in `a`", chosen.unwrap_or(f64::NAN)))),
+    }
+}
+
+fn outcome(record: &Record, row: &DecisionRow) -> Result<Option<FeedbackRow>, ImportError> {
+    let Some(cost) = number(record, "_label_cost")? else { return Ok(None) };
+    let own = record.fields.get(OWN);
+    Ok(Some(FeedbackRow {
+        outcome_id: format!("{}-label", row.decision_id),
+        decision_id: row.decision_id.clone(),
+        timestamp_ms: row.timestamp_ms,
+        kind: KIND.to_owned(),
+        // 0 - x, so that a cost of 0 is a reward of 0 and not of minus 0.
+        value: Some(0.0 - cost),
+        cost_usd: own.and_then(|own| own.get("cost_usd")).and_then(Value::as_f64),
+        latency_ms: None,
+    }))
+}
+
+/// Writes a decision log as events, one a line, each with the reward that `rule` makes of its outcome; returns
+/// their number.
+///
+/// # Errors
+/// If the log cannot be read, holds a row that is not valid, or the file cannot be written.
+pub fn write_dsjson(
+    decisions: &Path,
+    outcomes: &Outcomes,
+    rule: &RewardRule,
+    out: &Path,
+) -> Result<u64, LogError> {
+    let mut file = BufWriter::new(files::temporary_beside(out)?);
+    let mut n = 0;
+    for rows in DecisionReader::open(decisions)? {
+        for row in rows? {
+            let reward = match rule.apply(&row, outcomes) {
+                Rewarded::Reward(reward) => Some(reward),
+                Rewarded::NoFeedback | Rewarded::NoCost => None,
+            };
+            let event = event(&row, reward, outcomes.cost_usd(&row.decision_id));
+            writeln!(file, "{event}").map_err(|error| LogError::write(out, error))?;
+            n += 1;
+        }
+    }
+    let file = file.into_inner().map_err(|error| LogError::write(out, error))?;
+    files::publish(file, out)?;
+    Ok(n)
+}
+
+fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value {
+    let chosen = row.chosen().unwrap_or_default();
+    // The chosen action first, as VowpalWabbit has it.
+    let mut order: Vec<usize> = (0..row.candidates.len()).collect();
+    order.swap(0, chosen);
+    let mut context = Map::new();
+    if let Some(prompt) = &row.prompt {
+        context.insert("q".to_owned(), json!({ "_text": prompt }));
+    }
+    if let Some(source) = &row.source {
+        context.insert("s".to_owned(), json!({ "source": source }));
+    }
+    if let Some(features) = &row.features {
+        context.insert("x".to_owned(), json!(features));
+    }
+    let actions: Vec<Value> = row.candidates.iter().map(|model| json!({ "m": { "model": model } })).collect();
+    context.insert("_multi".to_owned(), actions.into());
+    let mut event = Map::new();
+    let mut set = |key: &str, value: Value| event.insert(key.to_owned(), value);
+    if let Some(reward) = reward {
+        set("_label_cost", json!(0.0 - reward));
+    }
+    set("_label_probability", json!(row.propensity));
+    set("_label_Action", json!(chosen + 1));
+    set("_labelIndex", json!(chosen));
+    set("Timestamp", json!(format_time(row.timestamp_ms)));
+    set("EventId", json!(row.decision_id));
+    set("a", order.iter().map(|at| at + 1).collect::<Vec<_>>().into());
+    set("p", order.iter().map(|at| f64::from(row.propensities[*at])).collect::<Vec<_>>().into());
+    if let Some(pass) = row.pass_probability {
+        set("pdrop", json!(1.0 - f64::from(pass)));
+    }
+    set("c", context.into());
+    set(
+        OWN,
+        json!({
+            "policy": row.policy, "policy_version": row.policy_version, "policy_digest": row.policy_digest,
+            "featurizer_digest": row.featurizer_digest, "seed": row.seed, "cost_usd": cost_usd,
+        }),
+    );
+    event.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! Rows of the decision log and the feedback log as plain structs, and how they are written.
+
+use super::rows::{LogRow, len, some_texts, texts};
+use crate::schema::{self, LogSchema};
+use arrow_array::builder::{Float32Builder, ListBuilder, StringBuilder};
+use arrow_array::{ArrayRef, Float32Array, Float64Array, Int64Array};
+use std::sync::Arc;
+
+/// One row of a decision log; the fields are its columns (see [`schema::DECISION`]).
+#[derive(Debug, Clone, PartialEq, Default)]
+#[expect(missing_docs, reason = "each field is the column of the same name, documented in the schema")]
+pub struct DecisionRow {
+    pub decision_id: String,
+    pub timestamp_ms: i64,
+    pub policy: String,
+    pub policy_version: String,
+    pub policy_digest: String,
+    pub featurizer_digest: Option<String>,
+    pub candidates: Vec<String>,
+    pub propensities: Vec<f32>,
+    pub model: String,
+    pub propensity: f64,
+    pub pass_probability: Option<f32>,
+    pub seed: u64,
+    pub predicted_score: Option<Vec<f32>>,
+    pub predicted_cost_usd: Option<Vec<f32>>,
+    pub source: Option<String>,
+    pub prompt: Option<String>,
+    pub features: Option<Vec<f32>>,
+}
+
+impl DecisionRow {
+    /// Position of the chosen model among the candidates.
+    pub fn chosen(&self) -> Option<usize> {
+        self.candidates.iter().position(|candidate| *candidate == self.model)
+    }
+
+    /// What the row counts for: one over the probability that sampling kept it.
+    pub fn weight(&self) -> f64 {
+        self.pass_probability.map_or(1.0, |p| 1.0 / f64::from(p))
+    }
+}
+
+/// One row of a feedback log; the fields are its columns (see [`schema::FEEDBACK`]).
+#[derive(Debug, Clone, PartialEq, Default)]
+#[expect(missing_docs, reason = "each field is the column of the same name, documented in the schema")]
+pub struct FeedbackRow {
+    pub outcome_id: String,
+    pub decision_id: String,
+    pub timestamp_ms: i64,
+    pub kind: String,
+    pub value: Option<f64>,
+    pub cost_usd: Option<f64>,
+    pub latency_ms: Option<f32>,
+}
+
+fn floats<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>) -> ArrayRef {
+    let mut list = ListBuilder::new(Float32Builder::new());
+    for row in rows {
+        row.into_iter().for_each(|values| list.values().append_slice(values));
+        list.append(row.is_some());
+    }
+    Arc::new(list.finish())
+}
+
+fn text_lists<'a>(rows: impl Iterator<Item = &'a [String]>) -> ArrayRef {
+    let mut list = ListBuilder::new(StringBuilder::new());
+    for row in rows {
+        row.iter().for_each(|text| list.values().append_value(text));
+        list.append(true);
+    }
+    Arc::new(list.finish())
+}
+
+impl LogRow for DecisionRow {
+    fn schema() -> &'static LogSchema {
+        &schema::DECISION
+    }
+
+    fn n_bytes(&self) -> usize {
+        let names: usize = self.candidates.iter().map(String::len).sum();
+        len(&self.prompt) + names + 4 * self.features.as_ref().map_or(0, Vec::len)
+    }
+
+    fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+        vec![
+            texts(rows.iter().map(|r| r.decision_id.as_str())),
+            Arc::new(rows.iter().map(|r| Some(r.timestamp_ms)).collect::<Int64Array>()),
+            texts(rows.iter().map(|r| r.policy.as_str())),
+            texts(rows.iter().map(|r| r.policy_version.as_str())),
+            texts(rows.iter().map(|r| r.policy_digest.as_str())),
+            some_texts(rows.iter().map(|r| r.featurizer_digest.as_deref())),
+            text_lists(rows.iter().map(|r| r.candidates.as_slice())),
+            floats(rows.iter().map(|r| Some(r.propensities.as_slice()))),
+            texts(rows.iter().map(|r| r.model.as_str())),
+            Arc::new(rows.iter().map(|r| Some(r.propensity)).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|r| r.pass_probability).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|r| Some(r.seed as i64)).collect::<Int64Array>()),
+            floats(rows.iter().map(|r| r.predicted_score.as_deref())),
+            floats(rows.iter().map(|r| r.predicted_cost_usd.as_deref())),
+            some_texts(rows.iter().map(|r| r.source.as_deref())),
+            some_texts(rows.iter().map(|r| r.prompt.as_deref())),
+            floats(rows.iter().map(|r| r.features.as_deref())),
+        ]
+    }
+}
+
+impl LogRow for FeedbackRow {
+    fn schema() -> &'static LogSchema {
+        &schema::FEEDBACK
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.outcome_id.len() + self.decision_id.len()
+    }
+
+    fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+        vec![
+            texts(rows.iter().map(|r| r.outcome_id.as_str())),
+            texts(rows.iter().map(|r| r.decision_id.as_str())),
+            Arc::new(rows.iter().map(|r| Some(r.timestamp_ms)).collect::<Int64Array>()),
+            texts(rows.iter().map(|r| r.kind.as_str())),
+            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|r| r.cost_usd).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|r| r.latency_ms).collect::<Float32Array>()),
+        ]
+    }
+}
