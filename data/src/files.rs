@@ -94,6 +94,14 @@ fn write_together(dir: &Path, entries: &[(&str, &[u8])]) -> Result<(), FileError
     staged.into_iter().try_for_each(|(file, path)| publish(file, &path))
 }
 
+/// Removes a file.
+///
+/// # Errors
+/// If the system refuses.
+pub fn remove_file(path: &Path) -> Result<(), FileError> {
+    fs::remove_file(path).map_err(fail("remove", path))
+}
+
 /// A temporary file in the folder of `path` (made when missing), removed on drop unless published.
 ///
 /// # Errors

@@ -308,6 +308,10 @@ pub static FEEDBACK: LogSchema = LogSchema {
         col("value", Float64, Nullable, "[0, 1] for scores", "The measured value."),
         col("cost_usd", Float64, Optional, "US dollars, >= 0", "What was billed."),
         col("latency_ms", Float32, Optional, "milliseconds, >= 0", "Time from request to last token."),
+        col("source", Text, Optional, "", "Who measured, e.g. `user`; `default` where nobody did in time."),
+        col("weight", Float32, Optional, "[0, 1]", "How far the source is trusted."),
+        col("occurred_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When it happened."),
+        col("late", Int32, Optional, "`0` or `1`", "Whether it came after the reward window."),
     ],
     key: &["outcome_id"],
 };

@@ -1,6 +1,7 @@
 //! `server.toml`, read once and checked; the environment is asked only for secrets named `env::NAME`.
 
 use crate::limits::Limits;
+use crate::store::{MetricConfig, StoreConfig};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -122,6 +123,8 @@ pub struct ServerConfig {
     pub policies: Vec<PolicyEntry>,
     /// Caps.
     pub limits: Limits,
+    /// Where decisions and feedback are logged; without it nothing is.
+    pub store: Option<StoreConfig>,
 }
 
 impl Default for ServerConfig {
@@ -138,6 +141,7 @@ impl Default for ServerConfig {
             default_policy: None,
             policies: Vec::new(),
             limits: Limits::default(),
+            store: None,
         }
     }
 }
@@ -151,6 +155,9 @@ struct File {
     #[serde(default)]
     limits: Limits,
     policies: BTreeMap<String, PolicySection>,
+    store: Option<StoreConfig>,
+    #[serde(default)]
+    metrics: BTreeMap<String, MetricConfig>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -220,6 +227,18 @@ impl ServerConfig {
             default_arm: section.default_arm,
             execution: section.execution,
         });
+        let metrics = file.metrics;
+        if let (None, Some(name)) = (&file.store, metrics.keys().next()) {
+            return Err(ConfigError::Value {
+                key: "metrics".to_owned(),
+                value: name.clone(),
+                expected: "a section [store] that its feedback goes to".to_owned(),
+            });
+        }
+        let store = file.store.map(|store| {
+            let path = base.join(&store.path);
+            StoreConfig { path, ..store }.with_metrics(metrics)
+        });
         let config = Self {
             listen: address("server.listen", server.listen.as_deref())?.unwrap_or(defaults.listen),
             admin_listen: address("server.admin_listen", server.admin_listen.as_deref())?,
@@ -236,6 +255,7 @@ impl ServerConfig {
             default_policy: server.default_policy,
             policies: policies.collect(),
             limits: file.limits,
+            store,
         };
         config.check()?;
         Ok(config)
@@ -262,6 +282,7 @@ impl ServerConfig {
         if self.policies.is_empty() {
             return value("policies", String::new(), "at least one section [policies.NAME] with a path");
         }
+        self.store.as_ref().map_or(Ok(()), StoreConfig::check)?;
         self.limits.check()
     }
 }

@@ -50,7 +50,7 @@ pub(crate) fn default_decision(
     decision.propensity = 1.0;
     decision.reason = Reason::DeadlineDefault;
     decision.flip = None;
-    Ok(Staged { decision, stages: Stages::default() })
+    Ok(Staged { decision, stages: Stages::default(), features: None })
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Began(pub(crate) Instant);
 
+/// Whose key a request came with: the name of its record; `None` where keys are not asked for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller(pub(crate) Option<Arc<str>>);
+
 /// One listener's side of the guard.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
@@ -42,7 +46,10 @@ pub(crate) async fn around(State(guard): State<Guard>, mut request: Request, nex
     let endpoint = row.map_or(Endpoint::Unknown, |row| row.endpoint);
     let access = row.map_or(Access::Key, |row| row.access);
     let mut response = match authorize(&guard, access, request.headers()) {
-        Ok(()) => limited(&guard.app, next.run(request)).await,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            limited(&guard.app, next.run(request)).await
+        }
         Err(error) => error.into_response(),
     };
     account(&guard.app, endpoint, began.elapsed(), &id, &response);
@@ -69,11 +76,11 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(fresh).unwrap_or(HeaderValue::from_static("-"))
 }
 
-fn authorize(guard: &Guard, access: Access, headers: &HeaderMap) -> Result<(), ApiError> {
+fn authorize(guard: &Guard, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
     let config = &guard.app.config;
     match access {
-        Access::Open => return Ok(()),
-        Access::KeyUnlessOpened if config.metrics_open => return Ok(()),
+        Access::Open => return Ok(Caller::default()),
+        Access::KeyUnlessOpened if config.metrics_open => return Ok(Caller::default()),
         _ => {}
     }
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -83,18 +90,18 @@ fn authorize(guard: &Guard, access: Access, headers: &HeaderMap) -> Result<(), A
     });
     let presented = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
     let accepted = if guard.admin {
-        let Some(expected) = &config.admin_key else { return Ok(()) };
-        presented.map(|key| same_secret(key, expected))
+        let Some(expected) = &config.admin_key else { return Ok(Caller::default()) };
+        presented.map(|key| same_secret(key, expected).then(Caller::default))
     } else {
         let keys = guard.app.keys.load();
         if !keys.required() {
-            return Ok(());
+            return Ok(Caller::default());
         }
-        presented.map(|key| keys.find(key).is_some())
+        presented.map(|key| keys.find(key).map(|record| Caller(Some(record.name.as_str().into()))))
     };
     let message = match accepted {
-        Some(true) => return Ok(()),
-        Some(false) => "the API key is not valid",
+        Some(Some(caller)) => return Ok(caller),
+        Some(None) => "the API key is not valid",
         None => "no API key was given, expected `Authorization: Bearer sk-rw-...` or `x-api-key: sk-rw-...`",
     };
     Err(ApiError::new(Code::InvalidApiKey, message))

@@ -7,7 +7,8 @@
 //! of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
 //! `state`, and decides: at once where the predictor is cheap, through `batcher` where it is not, by the
 //! default arm (`deadline`) where it is late. The reply carries the whole distribution, so that every
-//! decision can be evaluated off-policy later.
+//! decision can be evaluated off-policy later; with a `store` it is on disk before it is replied, and
+//! feedback is joined to it exactly once.
 //!
 //! Invariants: one request sees one version of a policy (`reload` swaps whole states); only `wire` derives
 //! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; the data
@@ -46,6 +47,7 @@ mod server;
 mod session;
 mod stages;
 mod state;
+pub mod store;
 #[cfg(test)]
 mod testing;
 mod wire;

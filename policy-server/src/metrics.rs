@@ -68,26 +68,27 @@ const STAGES: [(Stage, &str); 5] = [
 ];
 
 #[derive(Debug, Default)]
-struct Histogram {
+pub(crate) struct Histogram {
     /// One count a bucket, the last one is `+Inf`.
     counts: [AtomicU64; BUCKETS_NS.len() + 1],
     sum_ns: AtomicU64,
 }
 
 impl Histogram {
-    fn observe(&self, duration: Duration) {
+    pub(crate) fn observe(&self, duration: Duration) {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let bucket = BUCKETS_NS.partition_point(|bound| *bound < ns);
         self.counts[bucket].fetch_add(1, Relaxed);
         self.sum_ns.fetch_add(ns, Relaxed);
     }
 
-    fn write(&self, out: &mut String, name: &str, labels: &str) {
+    pub(crate) fn write(&self, out: &mut String, name: &str, labels: &str) {
+        let comma = if labels.is_empty() { "" } else { "," };
         let mut cumulative = 0;
         for (count, bound) in self.counts.iter().zip(BUCKETS_NS.iter().map(Some).chain([None])) {
             cumulative += count.load(Relaxed);
             let bound = bound.map_or("+Inf".to_owned(), |ns| (*ns as f64 / 1e9).to_string());
-            line(out, &format!("{name}_bucket{{{labels},le=\"{bound}\"}}"), cumulative);
+            line(out, &format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}}"), cumulative);
         }
         let sum = self.sum_ns.load(Relaxed) as f64 / 1e9;
         line(out, &format!("{name}_sum{{{labels}}}"), sum);
@@ -288,11 +289,11 @@ fn write_policies(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
     }
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     out.push_str(&format!("# HELP routewright_{name} {help}\n# TYPE routewright_{name} {kind}\n"));
 }
 
-fn line(out: &mut String, series: &str, value: impl std::fmt::Display) {
+pub(crate) fn line(out: &mut String, series: &str, value: impl std::fmt::Display) {
     // Writing to a `String` cannot fail.
     let _written = writeln!(out, "{series} {value}");
 }

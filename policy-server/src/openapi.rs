@@ -1,7 +1,7 @@
 //! `/openapi.json`: paths from the route table, schemas from `openapi_schemas.json` beside this file.
 
 use crate::error::Code;
-use crate::routes::{Access, Row, TABLE};
+use crate::routes::{Access, Endpoint, Row, TABLE};
 use serde_json::{Map, Value, json};
 
 /// Schemas, maintained by hand; tests hold them against what the server reads and writes.
@@ -48,7 +48,13 @@ fn operation(row: &Row) -> Value {
         Some(name) => json!({ "description": "answered", "content": content(name) }),
         None => json!({ "description": "answered", "content": { "text/plain": {} } }),
     };
-    let mut replies = Map::from_iter([("200".to_owned(), reply)]);
+    let mut replies = Map::new();
+    if row.endpoint == Endpoint::Feedback {
+        // New feedback is taken, repeated feedback is only confirmed.
+        let taken = json!({ "description": "accepted, and on disk", "content": content("FeedbackReply") });
+        replies.insert("202".to_owned(), taken);
+    }
+    replies.insert("200".to_owned(), reply);
     for (status, description) in errors(row) {
         replies.insert(status, json!({ "description": description, "content": content("Error") }));
     }
@@ -72,6 +78,17 @@ fn errors(row: &Row) -> Vec<(String, String)> {
         }
         Code::UnknownCandidate | Code::NoEligibleCandidate => row.path == "/v1/route",
         Code::Overloaded => row.endpoint.decides(),
+        Code::DecisionNotFound
+        | Code::DecisionExpired
+        | Code::ForeignDecision
+        | Code::FeedbackConflict
+        | Code::UnknownMetric
+        | Code::UnknownSource
+        | Code::ValueOutOfRange => row.endpoint == Endpoint::Feedback,
+        Code::NoStore => matches!(row.endpoint, Endpoint::Feedback | Endpoint::AdminStatistics),
+        Code::StoreUnavailable => {
+            row.endpoint.decides() || matches!(row.endpoint, Endpoint::Feedback | Endpoint::AdminStatistics)
+        }
         Code::MethodNotAllowed | Code::RequestTimeout | Code::Internal => true,
     };
     let mut by_status: Vec<(String, String)> = Vec::new();

@@ -17,6 +17,10 @@ pub(crate) struct Query {
     pub(crate) session_id: Option<String>,
     pub(crate) explain: Explain,
     pub(crate) dry_run: bool,
+    /// Whether the decision counts only once feedback says that it was acted upon.
+    pub(crate) deferred: bool,
+    /// Whether the features are handed out with the decision, for the log.
+    pub(crate) keep_features: bool,
 }
 
 impl Query {

@@ -16,6 +16,7 @@ pub(crate) enum Endpoint {
     RouteChat,
     RouteResponses,
     RouteMessages,
+    Feedback,
     Models,
     Health,
     Ready,
@@ -23,6 +24,7 @@ pub(crate) enum Endpoint {
     Openapi,
     AdminPolicies,
     AdminReload,
+    AdminStatistics,
     /// Any path that is not in the table.
     Unknown,
 }
@@ -77,7 +79,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 14] = [
+pub(crate) const TABLE: [Row; 16] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -110,6 +112,15 @@ pub(crate) const TABLE: [Row; 14] = [
         title: "Decide on a plain Anthropic messages body",
         request: Some("PlainBody"),
         handler: || post(handlers::route_plain::messages),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::Feedback,
+        path: "/v1/feedback",
+        title: "Report what became of a decision; with NDJSON, of many",
+        request: Some("FeedbackRequest"),
+        reply: Some("FeedbackReply"),
+        handler: || post(handlers::feedback::handle),
         ..ROUTE
     },
     Row {
@@ -178,16 +189,27 @@ pub(crate) const TABLE: [Row; 14] = [
         reply: Some("ReloadReply"),
         handler: || post(handlers::admin_reload::handle),
     },
+    Row {
+        endpoint: Endpoint::AdminStatistics,
+        method: "get",
+        path: "/admin/v1/statistics",
+        access: Access::Admin,
+        title: "What the log says of each policy and model",
+        request: None,
+        reply: Some("StatisticsReply"),
+        handler: || get(handlers::admin_statistics::handle),
+    },
 ];
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
         Self::RouteResponses,
         Self::RouteMessages,
+        Self::Feedback,
         Self::Models,
         Self::Health,
         Self::Ready,
@@ -195,6 +217,7 @@ impl Endpoint {
         Self::Openapi,
         Self::AdminPolicies,
         Self::AdminReload,
+        Self::AdminStatistics,
         Self::Unknown,
     ];
 

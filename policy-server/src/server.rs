@@ -6,6 +6,7 @@ use crate::guard::{self, Guard};
 use crate::keys::KeyError;
 use crate::log::{Level, Sink, Stderr};
 use crate::state::App;
+use crate::store::{StoreConfig, StoreError};
 use crate::{reload, routes};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -73,6 +74,9 @@ pub enum ServeError {
     /// No worker could be started.
     #[error("cannot start the worker threads")]
     Threads(#[source] std::io::Error),
+    /// The store could not be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// An address could not be listened on.
     #[error("cannot listen on `{address}`")]
     Listen {
@@ -136,6 +140,7 @@ impl Server {
             config.check()?;
         } else {
             config.limits.check()?;
+            config.store.as_ref().map_or(Ok(()), StoreConfig::check)?;
         }
         Ok(Self { app: Arc::new(App::new(config, in_memory, sink)?) })
     }
@@ -197,6 +202,10 @@ impl Server {
             }
         };
         watcher.abort();
+        let closing = Arc::clone(&app);
+        // What was queued without being waited for is written before the process ends.
+        let flush = move || closing.ledger.as_ref().map(|ledger| ledger.flush());
+        let _flushed = tokio::task::spawn_blocking(flush).await;
         app.log.event(Level::Info, "stopped", json!({}));
         result.map_err(ServeError::Io)
     }

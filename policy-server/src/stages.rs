@@ -3,6 +3,7 @@
 use crate::error::ApiError;
 use crate::log::chain;
 use crate::query::Query;
+use routewright_data::FeatureMatrix;
 use routewright_policy::{DecideError, Decision, Policy, Request};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub(crate) struct Stages {
 pub(crate) struct Staged {
     pub(crate) decision: Decision,
     pub(crate) stages: Stages,
+    /// What the policy saw, where the query asks to keep it.
+    pub(crate) features: Option<Vec<f32>>,
 }
 
 /// Decides queries together; entry `i` is the result of query `i`.
@@ -43,11 +46,13 @@ fn guarded(policy: &Policy, queries: &[Arc<Query>]) -> Result<Vec<Result<Staged,
     let requests: Vec<Request<'_>> = queries.iter().map(|query| query.request()).collect();
     // A policy is immutable and a batch is thrown away: nothing half-changed can be seen after a panic.
     match catch_unwind(AssertUnwindSafe(|| staged(policy, &requests))) {
-        Ok(Ok((results, stages))) => {
-            let stage = |result: Result<Decision, DecideError>| {
-                result.map(|decision| Staged { decision, stages }).map_err(ApiError::from)
+        Ok(Ok((results, features, stages))) => {
+            let kept = |at: usize| queries[at].keep_features.then(|| features.row(at).to_vec());
+            let stage = |(at, result): (usize, Result<Decision, DecideError>)| {
+                let staged = |decision| Staged { decision, stages, features: kept(at) };
+                result.map(staged).map_err(ApiError::from)
             };
-            Ok(results.into_iter().map(stage).collect())
+            Ok(results.into_iter().enumerate().map(stage).collect())
         }
         Ok(Err(error)) => Err(refused(error)),
         Err(panic) => Err(ApiError::internal(format!("a decision panicked: {}", panic_text(&*panic)))),
@@ -63,7 +68,10 @@ fn refused(error: DecideError) -> ApiError {
 
 type Results = Vec<Result<Decision, DecideError>>;
 
-fn staged(policy: &Policy, requests: &[Request<'_>]) -> Result<(Results, Stages), DecideError> {
+fn staged(
+    policy: &Policy,
+    requests: &[Request<'_>],
+) -> Result<(Results, FeatureMatrix, Stages), DecideError> {
     let start = Instant::now();
     let inputs: Vec<_> = requests.iter().map(|request| request.input).collect();
     let features = policy.featurizer.featurize(&inputs)?;
@@ -78,7 +86,7 @@ fn staged(policy: &Policy, requests: &[Request<'_>]) -> Result<(Results, Stages)
         constraints: predicted.elapsed(),
         batch: requests.len(),
     };
-    Ok((results, stages))
+    Ok((results, features, stages))
 }
 
 /// What a panic said, where it said text.

@@ -10,6 +10,7 @@ use crate::metrics::{Metrics, ModelCounter, PolicyMetrics};
 use crate::query::Query;
 use crate::reload::Memory;
 use crate::stages;
+use crate::store::ledger::Ledger;
 use crate::wire::Explain;
 use arc_swap::ArcSwap;
 use routewright_data::suggest::near_names;
@@ -112,6 +113,8 @@ fn is_cheap(policy: &Policy) -> bool {
         session_id: None,
         explain: Explain::None,
         dry_run: true,
+        deferred: false,
+        keep_features: false,
     });
     let time = |_| {
         let start = Instant::now();
@@ -166,6 +169,8 @@ pub(crate) struct App {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) metrics: Metrics,
     pub(crate) batcher: Batcher,
+    /// The log of decisions and feedback, where one is configured.
+    pub(crate) ledger: Option<Ledger>,
     pub(crate) log: Log,
     pub(crate) stopping: AtomicBool,
     /// What the last look at each artifact saw; held for the length of a reload, so there is one at a time.
@@ -200,12 +205,15 @@ impl App {
         };
         let keys = Keys::load(config.keys_file.as_deref(), &config.api_keys)?;
         let batcher = Batcher::start(&config.limits).map_err(ServeError::Threads)?;
+        let log = Log(sink);
+        let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone())).transpose()?;
         Ok(Self {
             live: ArcSwap::from_pointee(Live { policies, default }),
             keys: ArcSwap::from_pointee(keys),
             metrics,
             batcher,
-            log: Log(sink),
+            log,
+            ledger,
             stopping: AtomicBool::new(false),
             memory: tokio::sync::Mutex::default(),
             config,

@@ -45,5 +45,7 @@ pub(crate) fn query(text: &str) -> Arc<Query> {
         session_id: None,
         explain: Explain::Summary,
         dry_run: false,
+        deferred: false,
+        keep_features: false,
     })
 }

@@ -51,6 +51,8 @@ pub(crate) struct RouteRequest {
     pub(crate) explain: Explain,
     #[serde(default)]
     pub(crate) dry_run: bool,
+    #[serde(default)]
+    pub(crate) deferred: bool,
 }
 
 /// `objective` of a request.
@@ -127,6 +129,8 @@ impl RouteRequest {
             session_id: self.session_id,
             explain: self.explain,
             dry_run: self.dry_run,
+            deferred: self.deferred,
+            keep_features: false,
         })
     }
 }
@@ -136,6 +140,42 @@ impl RouteRequest {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchRequest {
     pub(crate) requests: Vec<Value>,
+}
+
+/// Body of `POST /v1/feedback`, or a line of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeedbackRequest {
+    pub(crate) decision_id: String,
+    #[serde(default)]
+    pub(crate) metric: Option<String>,
+    #[serde(default)]
+    pub(crate) value: Option<f64>,
+    #[serde(default)]
+    pub(crate) preference: Option<PreferenceBody>,
+    #[serde(default)]
+    pub(crate) ranking: Option<Vec<String>>,
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+    #[serde(default)]
+    pub(crate) idempotency_key: Option<String>,
+    /// Milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) occurred_at: Option<i64>,
+    #[serde(default)]
+    pub(crate) cost_usd: Option<f64>,
+    #[serde(default)]
+    pub(crate) latency_ms: Option<f64>,
+    #[serde(default)]
+    pub(crate) activation: bool,
+}
+
+/// `preference` of feedback.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PreferenceBody {
+    pub(crate) winner: String,
+    pub(crate) loser: String,
 }
 
 /// Body of `POST /admin/v1/policies/reload`.
@@ -211,6 +251,61 @@ pub(crate) struct DecisionBody<'a> {
     pub(crate) session: Option<SessionBody<'a>>,
     pub(crate) dry_run: bool,
     pub(crate) timings: TimingsBody,
+}
+
+/// What became of feedback.
+#[derive(Debug, Serialize)]
+pub(crate) struct FeedbackBody<'a> {
+    pub(crate) object: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) decision_id: &'a str,
+    pub(crate) idempotency_key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) late: Option<bool>,
+}
+
+/// Result of one line of a batch: the status a request of its own would have had, and its body.
+#[derive(Debug, Serialize)]
+pub(crate) struct FeedbackLine<'a> {
+    pub(crate) status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reply: Option<&'a FeedbackBody<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<Value>,
+}
+
+/// Reply of `GET /admin/v1/statistics`.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatisticsBody<'a> {
+    pub(crate) object: &'static str,
+    pub(crate) high_water: u64,
+    pub(crate) data: Vec<PolicyStatisticsBody<'a>>,
+}
+
+/// Figures of one policy.
+#[derive(Debug, Serialize)]
+pub(crate) struct PolicyStatisticsBody<'a> {
+    pub(crate) policy: &'a str,
+    pub(crate) models: Vec<ModelStatisticsBody<'a>>,
+}
+
+/// Figures of one model.
+#[derive(Debug, Serialize)]
+pub(crate) struct ModelStatisticsBody<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) decisions: u64,
+    pub(crate) predicted_usd: f64,
+    pub(crate) spend_usd: f64,
+    pub(crate) latency_ms: Option<f64>,
+    pub(crate) metrics: Vec<MetricBody<'a>>,
+}
+
+/// Figures of one metric.
+#[derive(Debug, Serialize)]
+pub(crate) struct MetricBody<'a> {
+    pub(crate) metric: &'a str,
+    pub(crate) count: u64,
+    pub(crate) mean: Option<f64>,
 }
 
 /// Which policy decided.

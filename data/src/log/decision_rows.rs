@@ -3,7 +3,7 @@
 use super::rows::{LogRow, len, some_texts, texts};
 use crate::schema::{self, LogSchema};
 use arrow_array::builder::{Float32Builder, ListBuilder, StringBuilder};
-use arrow_array::{ArrayRef, Float32Array, Float64Array, Int64Array};
+use arrow_array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, new_null_array};
 use std::sync::Arc;
 
 /// One row of a decision log; the fields are its columns (see [`schema::DECISION`]).
@@ -52,6 +52,18 @@ pub struct FeedbackRow {
     pub value: Option<f64>,
     pub cost_usd: Option<f64>,
     pub latency_ms: Option<f32>,
+}
+
+/// A row of a feedback log with all that a server knows of it.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[expect(missing_docs, reason = "each field is the column of the same name, documented in the schema")]
+pub struct ReportRow {
+    /// The columns that every feedback log has.
+    pub outcome: FeedbackRow,
+    pub source: Option<String>,
+    pub weight: Option<f32>,
+    pub occurred_ms: Option<i64>,
+    pub late: bool,
 }
 
 fn floats<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>) -> ArrayRef {
@@ -105,6 +117,38 @@ impl LogRow for DecisionRow {
     }
 }
 
+/// The columns of [`FeedbackRow`].
+fn outcome_columns<'a>(rows: impl Iterator<Item = &'a FeedbackRow> + Clone) -> Vec<ArrayRef> {
+    vec![
+        texts(rows.clone().map(|r| r.outcome_id.as_str())),
+        texts(rows.clone().map(|r| r.decision_id.as_str())),
+        Arc::new(rows.clone().map(|r| Some(r.timestamp_ms)).collect::<Int64Array>()),
+        texts(rows.clone().map(|r| r.kind.as_str())),
+        Arc::new(rows.clone().map(|r| r.value).collect::<Float64Array>()),
+        Arc::new(rows.clone().map(|r| r.cost_usd).collect::<Float64Array>()),
+        Arc::new(rows.map(|r| r.latency_ms).collect::<Float32Array>()),
+    ]
+}
+
+impl LogRow for ReportRow {
+    fn schema() -> &'static LogSchema {
+        &schema::FEEDBACK
+    }
+
+    fn n_bytes(&self) -> usize {
+        self.outcome.n_bytes() + len(&self.source)
+    }
+
+    fn columns(rows: &[Self]) -> Vec<ArrayRef> {
+        let mut columns = outcome_columns(rows.iter().map(|r| &r.outcome));
+        columns.push(some_texts(rows.iter().map(|r| r.source.as_deref())));
+        columns.push(Arc::new(rows.iter().map(|r| r.weight).collect::<Float32Array>()));
+        columns.push(Arc::new(rows.iter().map(|r| r.occurred_ms).collect::<Int64Array>()));
+        columns.push(Arc::new(rows.iter().map(|r| Some(i32::from(r.late))).collect::<Int32Array>()));
+        columns
+    }
+}
+
 impl LogRow for FeedbackRow {
     fn schema() -> &'static LogSchema {
         &schema::FEEDBACK
@@ -115,14 +159,9 @@ impl LogRow for FeedbackRow {
     }
 
     fn columns(rows: &[Self]) -> Vec<ArrayRef> {
-        vec![
-            texts(rows.iter().map(|r| r.outcome_id.as_str())),
-            texts(rows.iter().map(|r| r.decision_id.as_str())),
-            Arc::new(rows.iter().map(|r| Some(r.timestamp_ms)).collect::<Int64Array>()),
-            texts(rows.iter().map(|r| r.kind.as_str())),
-            Arc::new(rows.iter().map(|r| r.value).collect::<Float64Array>()),
-            Arc::new(rows.iter().map(|r| r.cost_usd).collect::<Float64Array>()),
-            Arc::new(rows.iter().map(|r| r.latency_ms).collect::<Float32Array>()),
-        ]
+        let mut columns = outcome_columns(rows.iter());
+        let unknown = |column: &schema::Column| new_null_array(&column.dtype.arrow(), rows.len());
+        columns.extend(schema::FEEDBACK.columns[columns.len()..].iter().map(unknown));
+        columns
     }
 }

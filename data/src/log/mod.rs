@@ -13,7 +13,7 @@ mod writer;
 
 pub use arrays::{NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 pub use complaints::{Complaint, Severity};
-pub use decision_rows::{DecisionRow, FeedbackRow};
+pub use decision_rows::{DecisionRow, FeedbackRow, ReportRow};
 pub use error::{LogError, RowAt};
 pub use load::LoadOptions;
 pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};

@@ -3,10 +3,13 @@
 use super::{ApiError, Decided};
 use crate::deadline::default_decision;
 use crate::error::Code;
+use crate::guard::Caller;
 use crate::metrics::{Stage, reason_name};
 use crate::query::Query;
 use crate::stages::{self, Staged};
 use crate::state::{App, Served};
+use crate::store::DecisionRecord;
+use crate::store::ledger::now_ms;
 use crate::wire::{
     ActionBody, CandidateBody, DecisionBody, Explain, ExplorationBody, FlipBody, NeighborBody, PolicyBody,
     SessionBody, TimingsBody,
@@ -158,6 +161,58 @@ pub(super) fn describe<'a>(
         dry_run: query.dry_run,
         timings: timings(staged),
     }
+}
+
+/// The record of a decision, as it is replied.
+pub(super) fn record(
+    app: &App,
+    served: &Served,
+    query: &Query,
+    staged: &Staged,
+    id: &str,
+    caller: &Caller,
+) -> DecisionRecord {
+    let decision = &staged.decision;
+    let manifest = &served.policy.manifest;
+    let keep_prompt = app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_prompt);
+    let mut record = DecisionRecord {
+        decision_id: id.to_owned(),
+        timestamp_ms: now_ms(),
+        policy: served.name.clone(),
+        policy_version: served.version.clone(),
+        policy_digest: served.policy.digest.clone(),
+        featurizer_digest: manifest.featurizer.digest.clone(),
+        propensity: decision.propensity,
+        pass_probability: 1.0,
+        seed: query.seed,
+        reason: reason_name(decision.reason).to_owned(),
+        source: query.source.clone(),
+        prompt: keep_prompt.then(|| query.text.clone()),
+        features: staged.features.clone(),
+        deferred: query.deferred,
+        tenant: caller.0.as_deref().map(str::to_owned),
+        ..DecisionRecord::default()
+    };
+    for (arm, candidate) in served.policy.arms.iter().zip(&decision.candidates) {
+        if candidate.excluded_by.is_none() {
+            record.candidates.push(arm.model.clone());
+            record.propensities.push(candidate.propensity);
+            record.predicted_score.push(candidate.score.is_finite().then_some(candidate.score));
+            record.predicted_cost_usd.push(candidate.cost_usd);
+        }
+    }
+    record.model = served.policy.arms.get(decision.arm).map_or_else(String::new, |arm| arm.model.clone());
+    record
+}
+
+/// Whether a decision on the query goes to the log.
+pub(super) fn is_logged(app: &App, query: &Query) -> bool {
+    app.ledger.is_some() && !query.dry_run
+}
+
+/// Sets what the log wants to be kept.
+pub(super) fn keep(app: &App, query: &mut Query) {
+    query.keep_features = app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_features);
 }
 
 fn candidate_body<'a>(model: &'a str, candidate: &Candidate) -> CandidateBody<'a> {

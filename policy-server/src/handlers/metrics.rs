@@ -8,5 +8,10 @@ use std::sync::Arc;
 
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    ([(header::CONTENT_TYPE, kind)], app.metrics.render()).into_response()
+    let mut text = app.metrics.render();
+    let reading = Arc::clone(&app);
+    // The lag of the statistics is read from the store.
+    let of_store = move || reading.ledger.as_ref().map(|ledger| ledger.render_metrics());
+    text.extend(tokio::task::spawn_blocking(of_store).await.ok().flatten());
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

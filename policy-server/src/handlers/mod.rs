@@ -4,7 +4,9 @@ mod answer;
 
 pub(crate) mod admin_policies;
 pub(crate) mod admin_reload;
+pub(crate) mod admin_statistics;
 pub(crate) mod fallback;
+pub(crate) mod feedback;
 pub(crate) mod health;
 pub(crate) mod metrics;
 pub(crate) mod models;
@@ -17,6 +19,7 @@ pub(crate) mod route_plain;
 use crate::error::{ApiError, Code};
 use crate::metrics::PolicyMetrics;
 use crate::state::App;
+use crate::store::ledger::Ledger;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -36,6 +39,14 @@ fn body(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiErro
             ApiError::new(Code::BodyTooLarge, format!("the body is longer than {max} bytes"))
         }
         _ => ApiError::new(Code::InvalidRequest, "the body could not be read to its end"),
+    })
+}
+
+/// The log, or that there is none.
+fn ledger(app: &App) -> Result<&Ledger, ApiError> {
+    app.ledger.as_ref().ok_or_else(|| {
+        let message = "this server logs nothing: no section [store] is configured";
+        ApiError::new(Code::NoStore, message)
     })
 }
 

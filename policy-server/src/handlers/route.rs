@@ -2,7 +2,7 @@
 
 use super::answer::{self, Ticket};
 use super::{ApiError, Bytes, BytesRejection, json};
-use crate::guard::Began;
+use crate::guard::{Began, Caller};
 use crate::query::Query;
 use crate::session;
 use crate::state::{App, Served};
@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
@@ -26,7 +27,7 @@ pub(crate) async fn handle(
     request.session_id = request.session_id.or_else(|| session::of_headers(&headers)).or(named);
     let ticket = Ticket::draw();
     let seed = ticket.seed;
-    reply(&app, wanted.as_deref(), request.into_query(seed), ticket, began).await
+    reply(&app, wanted.as_deref(), request.into_query(seed), ticket, began, &caller).await
 }
 
 /// Decides one query for whichever route it came by; what fails is booked on the policy it was meant for.
@@ -36,10 +37,11 @@ pub(super) async fn reply(
     query: Result<Query, ApiError>,
     ticket: Ticket,
     began: Began,
+    caller: &Caller,
 ) -> Result<Response, ApiError> {
     // The version this request sees from here on, whatever is reloaded meanwhile.
     let served = Arc::clone(app.live.load().find(wanted)?);
-    match decide(app, &served, query, ticket, began).await {
+    match decide(app, &served, query, ticket, began, caller).await {
         Ok(response) => Ok(response),
         Err(error) => {
             let mut response = error.into_response();
@@ -55,10 +57,16 @@ async fn decide(
     query: Result<Query, ApiError>,
     ticket: Ticket,
     began: Began,
+    caller: &Caller,
 ) -> Result<Response, ApiError> {
-    let query = Arc::new(query?);
+    let mut query = query?;
+    answer::keep(app, &mut query);
+    let query = Arc::new(query);
     let pending = answer::begin(app, served, &query, true);
     let staged = answer::finish(app, served, &query, pending, began.0).await?;
+    if let Some(ledger) = app.ledger.as_ref().filter(|_| answer::is_logged(app, &query)) {
+        ledger.decided(vec![answer::record(app, served, &query, &staged, &ticket.id, caller)]).await?;
+    }
     answer::count(served, &query, &staged);
     let mut response = json(&answer::describe(served, &query, &staged, &ticket.id))?;
     answer::mark(&mut response, served, &staged, &ticket.id);

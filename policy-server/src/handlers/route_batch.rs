@@ -3,9 +3,10 @@
 use super::answer::{self, Pending, Ticket};
 use super::{ApiError, Bytes, BytesRejection, json_text};
 use crate::error::Code;
-use crate::guard::Began;
+use crate::guard::{Began, Caller};
 use crate::query::Query;
 use crate::state::{App, Live, Served};
+use crate::store::DecisionRecord;
 use crate::wire::{self, BatchRequest, RouteRequest};
 use axum::Extension;
 use axum::extract::State;
@@ -24,6 +25,7 @@ struct Entry {
 pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    Extension(caller): Extension<Caller>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
@@ -40,15 +42,20 @@ pub(crate) async fn handle(
     // Written as text right away: through `Value` an f32 would gain digits it never had.
     let mut data = Vec::with_capacity(entries.len());
     let mut policy = None;
+    let mut records = Vec::new();
     for entry in entries {
         let result = match entry {
             Ok(entry) => {
                 policy.get_or_insert_with(|| Arc::clone(&entry.served));
-                finish(&app, entry, began).await
+                finish(&app, entry, began, &caller, &mut records).await
             }
             Err(error) => Err(error),
         };
         data.push(result.unwrap_or_else(|error| error.body().to_string()));
+    }
+    // One group for the whole batch.
+    if let Some(ledger) = &app.ledger {
+        ledger.decided(records).await?;
     }
     let mut response = json_text(format!("{{\"object\":\"list\",\"data\":[{}]}}", data.join(",")));
     if let Some(served) = policy {
@@ -61,14 +68,25 @@ fn begin(app: &App, live: &Live, entry: Value) -> Result<Entry, ApiError> {
     let mut request: RouteRequest = wire::parse_value(entry)?;
     let served = Arc::clone(live.find(request.policy.take().as_deref())?);
     let ticket = Ticket::draw();
-    let query = Arc::new(request.into_query(ticket.seed)?);
+    let mut query = request.into_query(ticket.seed)?;
+    answer::keep(app, &mut query);
+    let query = Arc::new(query);
     let pending = answer::begin(app, &served, &query, false);
     Ok(Entry { served, query, ticket, pending })
 }
 
-async fn finish(app: &App, entry: Entry, began: Began) -> Result<String, ApiError> {
+async fn finish(
+    app: &App,
+    entry: Entry,
+    began: Began,
+    caller: &Caller,
+    records: &mut Vec<DecisionRecord>,
+) -> Result<String, ApiError> {
     let Entry { served, query, ticket, pending } = entry;
     let staged = answer::finish(app, &served, &query, pending, began.0).await?;
+    if answer::is_logged(app, &query) {
+        records.push(answer::record(app, &served, &query, &staged, &ticket.id, caller));
+    }
     answer::count(&served, &query, &staged);
     serde_json::to_string(&answer::describe(&served, &query, &staged, &ticket.id))
         .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))

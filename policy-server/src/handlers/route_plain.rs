@@ -6,7 +6,7 @@
 use super::answer::Ticket;
 use super::{ApiError, Bytes, BytesRejection, route};
 use crate::extract::{self, InputFormat};
-use crate::guard::Began;
+use crate::guard::{Began, Caller};
 use crate::query::Query;
 use crate::session;
 use crate::state::App;
@@ -24,28 +24,31 @@ type Body = Result<Bytes, BytesRejection>;
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::OpenaiChat, &headers, body, began).await
+    decide(&app, InputFormat::OpenaiChat, &headers, body, began, &caller).await
 }
 
 pub(crate) async fn responses(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::OpenaiResponses, &headers, body, began).await
+    decide(&app, InputFormat::OpenaiResponses, &headers, body, began, &caller).await
 }
 
 pub(crate) async fn messages(
     State(app): State<Arc<App>>,
     Extension(began): Extension<Began>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    decide(&app, InputFormat::AnthropicMessages, &headers, body, began).await
+    decide(&app, InputFormat::AnthropicMessages, &headers, body, began, &caller).await
 }
 
 async fn decide(
@@ -54,6 +57,7 @@ async fn decide(
     headers: &HeaderMap,
     body: Body,
     began: Began,
+    caller: &Caller,
 ) -> Result<Response, ApiError> {
     let body: Value = wire::parse(&super::body(app, body)?)?;
     let model = body["model"].as_str().unwrap_or_default();
@@ -70,8 +74,10 @@ async fn decide(
         session_id: session::of_headers(headers).or_else(|| session::of_body(&body)),
         explain: Explain::Summary,
         dry_run: false,
+        deferred: false,
+        keep_features: false,
     });
-    route::reply(app, policy, query, ticket, began).await
+    route::reply(app, policy, query, ticket, began, caller).await
 }
 
 /// Here the body is the request itself.

@@ -6,6 +6,7 @@ mod batch;
 mod client;
 mod deadline;
 mod errors;
+mod feedback;
 mod limits;
 mod openapi;
 mod policies;

@@ -1,0 +1,240 @@
+//! `POST /v1/feedback`: what became of decisions, one as JSON or many as NDJSON; on disk before it is confirmed.
+
+use super::{ApiError, Bytes, BytesRejection, json, ledger};
+use crate::error::Code;
+use crate::guard::Caller;
+use crate::state::App;
+use crate::store::ledger::{Ledger, now_ms};
+use crate::store::meter::FeedbackStatus;
+use crate::store::{FeedbackRecord, Measure, Receipt, StoreConfig};
+use crate::wire::{self, FeedbackBody, FeedbackLine, FeedbackRequest};
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use routewright_data::suggest::near_names;
+use std::sync::Arc;
+
+const NDJSON: &str = "application/x-ndjson";
+/// Who reports where no source is named.
+const DEFAULT_SOURCE: &str = "user";
+/// Longest key, id, metric or source, bytes.
+const TEXT_BYTES_MAX: usize = 256;
+/// Dearest call that is believed, US dollars.
+const COST_USD_MAX: f64 = 1e6;
+const LATENCY_MS_MAX: f64 = 1e9;
+
+pub(crate) async fn handle(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let ledger = ledger(&app)?;
+    let body = super::body(&app, body)?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(NDJSON)) {
+        return many(ledger, &caller, &body).await;
+    }
+    let record = read(ledger, &caller, &body)?;
+    let said = (record.decision_id.clone(), record.key.clone());
+    let receipts = ledger.feedback(vec![record]).await?;
+    let missing = || ApiError::internal("feedback got no receipt");
+    let reply = outcome(ledger, &said, *receipts.first().ok_or_else(missing)?)?;
+    let mut response = json(&reply)?;
+    *response.status_mut() = StatusCode::from_u16(status(&reply)).unwrap_or(StatusCode::OK);
+    Ok(response)
+}
+
+/// All lines that can be read go into one group; each line has its own result.
+async fn many(ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<Response, ApiError> {
+    let mut records = Vec::new();
+    let mut lines: Vec<Result<(String, String), ApiError>> = Vec::new();
+    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+        lines.push(read(ledger, caller, line).map(|record| {
+            let said = (record.decision_id.clone(), record.key.clone());
+            records.push(record);
+            said
+        }));
+    }
+    let receipts = if records.is_empty() { Vec::new() } else { ledger.feedback(records).await? };
+    let mut receipts = receipts.into_iter();
+    let mut out = String::new();
+    for line in &lines {
+        let result = line.as_ref().map_err(Clone::clone).and_then(|said| {
+            let missing = || ApiError::internal("feedback got no receipt");
+            outcome(ledger, said, receipts.next().ok_or_else(missing)?)
+        });
+        let line = match &result {
+            Ok(reply) => FeedbackLine { status: status(reply), reply: Some(reply), error: None },
+            Err(error) => {
+                let status = error.code.row().0.as_u16();
+                FeedbackLine { status, reply: None, error: Some(error.body()["error"].take()) }
+            }
+        };
+        let text = serde_json::to_string(&line)
+            .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))?;
+        out.push_str(&text);
+        out.push('\n');
+    }
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))], out).into_response())
+}
+
+/// Reads one report; what is refused here is counted here, the rest where it is appended.
+fn read(ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<FeedbackRecord, ApiError> {
+    let read = wire::parse(body).and_then(|request| record(ledger.config(), caller, request));
+    read.inspect_err(|_| ledger.meter().feedback(None, FeedbackStatus::Refused))
+}
+
+fn status(reply: &FeedbackBody<'_>) -> u16 {
+    if reply.status == "duplicate" { 200 } else { 202 }
+}
+
+/// What a receipt means to the caller.
+fn outcome<'a>(
+    ledger: &Ledger,
+    (decision_id, key): &'a (String, String),
+    receipt: Receipt,
+) -> Result<FeedbackBody<'a>, ApiError> {
+    let refuse = |code, message: String, param: &str| Err(ApiError::new(code, message).param(param));
+    let (status, late) = match receipt {
+        Receipt::Accepted { late } => ("accepted", Some(late)),
+        Receipt::Duplicate => ("duplicate", None),
+        Receipt::Conflict => {
+            let message = format!("`idempotency_key` `{key}` was used for other content; give another key");
+            return refuse(Code::FeedbackConflict, message, "idempotency_key");
+        }
+        Receipt::Foreign => {
+            let message = format!("decision `{decision_id}` was made for another key");
+            return refuse(Code::ForeignDecision, message, "decision_id");
+        }
+        Receipt::UnknownDecision if ledger.has_expired(decision_id) => {
+            let days = ledger.config().retention_days;
+            let message = format!("decision `{decision_id}` is older than the {days} days that are kept");
+            return refuse(Code::DecisionExpired, message, "decision_id");
+        }
+        Receipt::UnknownDecision => {
+            let message = format!("unknown decision `{decision_id}`, expected the `id` of a logged decision");
+            return refuse(Code::DecisionNotFound, message, "decision_id");
+        }
+    };
+    Ok(FeedbackBody { object: "feedback", status, decision_id, idempotency_key: key, late })
+}
+
+/// Checks a request and makes the record of it.
+fn record(
+    config: &StoreConfig,
+    caller: &Caller,
+    request: FeedbackRequest,
+) -> Result<FeedbackRecord, ApiError> {
+    let source = request.source.clone().unwrap_or_else(|| DEFAULT_SOURCE.to_owned());
+    for (param, text) in [
+        ("decision_id", Some(&request.decision_id)),
+        ("idempotency_key", request.idempotency_key.as_ref()),
+        ("source", Some(&source)),
+        ("metric", request.metric.as_ref()),
+    ] {
+        if text.is_some_and(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
+            return invalid(param, &format!("is empty or too long, expected 1 to {TEXT_BYTES_MAX} bytes"));
+        }
+    }
+    let metric = metric_of(&request)?;
+    let measure = measure(config, metric.as_deref(), &request)?;
+    for (param, value, max) in
+        [("cost_usd", request.cost_usd, COST_USD_MAX), ("latency_ms", request.latency_ms, LATENCY_MS_MAX)]
+    {
+        if let Some(value) = value.filter(|value| !(0.0..=max).contains(value)) {
+            let message = format!("`{param}` is `{value}`, expected a number in [0, {max}]");
+            return Err(ApiError::new(Code::ValueOutOfRange, message).param(param));
+        }
+    }
+    if measure.is_none() && request.cost_usd.is_none() && request.latency_ms.is_none() && !request.activation
+    {
+        return invalid("metric", "is missing, and so are `cost_usd`, `latency_ms` and `activation`");
+    }
+    let weight = trust(config, metric.as_deref(), &source)?;
+    let key = request.idempotency_key.unwrap_or_else(|| {
+        let parts = [request.decision_id.as_str(), metric.as_deref().unwrap_or_default(), &source];
+        // The separator stands in no id, so that no two triples share a text.
+        blake3::hash(parts.join("\u{0}").as_bytes()).to_hex()[..32].to_owned()
+    });
+    Ok(FeedbackRecord {
+        key,
+        decision_id: request.decision_id,
+        metric,
+        measure,
+        source,
+        weight,
+        occurred_at_ms: request.occurred_at,
+        received_at_ms: now_ms(),
+        cost_usd: request.cost_usd,
+        latency_ms: request.latency_ms,
+        activation: request.activation,
+        tenant: caller.0.as_deref().map(str::to_owned),
+        late: false,
+        activates: false,
+        spend_change_nano: 0,
+    })
+}
+
+fn invalid<T>(param: &str, what: &str) -> Result<T, ApiError> {
+    Err(ApiError::new(Code::InvalidRequest, format!("`{param}` {what}")).param(param))
+}
+
+/// The metric named; comparisons need no name.
+fn metric_of(request: &FeedbackRequest) -> Result<Option<String>, ApiError> {
+    let given = [request.value.is_some(), request.preference.is_some(), request.ranking.is_some()];
+    match (given.iter().filter(|given| **given).count(), &request.metric) {
+        (2.., _) => invalid("value", "must stand alone: give one of `value`, `preference` and `ranking`"),
+        (0, Some(_)) => invalid("value", "is missing: a metric needs `value`, `preference` or `ranking`"),
+        (1, None) if request.value.is_some() => invalid("metric", "is missing: what is the value of?"),
+        (1, None) => Ok(Some(if given[1] { "preference" } else { "ranking" }.to_owned())),
+        (_, metric) => Ok(metric.clone()),
+    }
+}
+
+fn measure(
+    config: &StoreConfig,
+    metric: Option<&str>,
+    request: &FeedbackRequest,
+) -> Result<Option<Measure>, ApiError> {
+    if let Some(preference) = &request.preference {
+        let (winner, loser) = (preference.winner.clone(), preference.loser.clone());
+        if winner == loser || winner.is_empty() || loser.is_empty() {
+            return invalid("preference", "must name two models, `winner` and `loser`");
+        }
+        return Ok(Some(Measure::Preference { winner, loser }));
+    }
+    if let Some(ranking) = &request.ranking {
+        let mut names: Vec<&String> = ranking.iter().collect();
+        names.sort_unstable();
+        if names.len() < 2 || names.windows(2).any(|pair| pair[0] == pair[1]) {
+            return invalid("ranking", "must name at least two models, each once, the best first");
+        }
+        return Ok(Some(Measure::Ranking(ranking.clone())));
+    }
+    let (Some(name), Some(value)) = (metric, request.value) else { return Ok(None) };
+    let Some(declared) = config.metrics.get(name) else {
+        let hint = near_names(name, config.metrics.keys().map(String::as_str));
+        let message = format!("unknown metric `{name}`; {hint}");
+        return Err(ApiError::new(Code::UnknownMetric, message).param("metric"));
+    };
+    let [lo, hi] = declared.range;
+    // NaN fails this test too.
+    if !(lo..=hi).contains(&value) {
+        let message = format!("`value` is `{value}`, expected a number in [{lo}, {hi}] for metric `{name}`");
+        return Err(ApiError::new(Code::ValueOutOfRange, message).param("value"));
+    }
+    Ok(Some(Measure::Value(value)))
+}
+
+/// How far the metric trusts the source.
+fn trust(config: &StoreConfig, metric: Option<&str>, source: &str) -> Result<f32, ApiError> {
+    let sources = metric.and_then(|name| config.metrics.get(name)).map(|metric| &metric.sources);
+    let Some(sources) = sources.filter(|sources| !sources.is_empty()) else { return Ok(1.0) };
+    sources.get(source).copied().ok_or_else(|| {
+        let hint = near_names(source, sources.keys().map(String::as_str));
+        let message = format!("source `{source}` may not report this metric; {hint}");
+        ApiError::new(Code::UnknownSource, message).param("source")
+    })
+}

@@ -1,0 +1,231 @@
+//! What the log holds. These are the only types that are written to a store, as JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds of a day.
+pub(crate) const DAY_MS: i64 = 24 * 3600 * 1000;
+/// Nano-dollars in a dollar, and the fixed point of every sum: integers add up to the same in any order.
+const NANO: f64 = 1e9;
+
+/// A number in billionths, rounded; what cannot be held saturates.
+pub(crate) fn nano(value: f64) -> i64 {
+    (value * NANO).round() as i64
+}
+
+/// Billionths as a number.
+pub(crate) fn from_nano(nano: i128) -> f64 {
+    nano as f64 / NANO
+}
+
+/// A decision as it was replied. The lists have one entry a candidate left after constraints.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// `dec_` and a UUIDv7.
+    pub decision_id: String,
+    /// When it was decided, ms since 1970-01-01 UTC.
+    pub timestamp_ms: i64,
+    /// Name of the policy.
+    pub policy: String,
+    /// Its version.
+    pub policy_version: String,
+    /// Digest of its artifact.
+    pub policy_digest: String,
+    /// Digest of its featurizer.
+    pub featurizer_digest: String,
+    /// Models left after constraints.
+    pub candidates: Vec<String>,
+    /// Probability of each candidate.
+    pub propensities: Vec<f32>,
+    /// The chosen candidate.
+    pub model: String,
+    /// Probability it was drawn with.
+    pub propensity: f32,
+    /// Probability that this decision was kept when sampling; 1 where all are.
+    pub pass_probability: f32,
+    /// Seed of the draw.
+    pub seed: u64,
+    /// Why this model, as in the reply.
+    pub reason: String,
+    /// Predicted score of each candidate, where known.
+    pub predicted_score: Vec<Option<f32>>,
+    /// Predicted price of each candidate, US dollars, where known.
+    pub predicted_cost_usd: Vec<Option<f32>>,
+    /// Source of the query, where the caller named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Text of the query, where it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// Features the policy saw, where they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Vec<f32>>,
+    /// Whether it counts only once feedback says that it was acted upon.
+    #[serde(default)]
+    pub deferred: bool,
+    /// Whose key asked; only the same one may report on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+}
+
+impl DecisionRecord {
+    /// Predicted price of the chosen model in nano-dollars; 0 where it is not known.
+    pub fn predicted_nano(&self) -> i64 {
+        let chosen = self.candidates.iter().position(|candidate| *candidate == self.model);
+        let cost = chosen.and_then(|at| self.predicted_cost_usd.get(at).copied().flatten());
+        cost.map_or(0, |cost| nano(f64::from(cost)))
+    }
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// A number in the range of its metric.
+    Value(f64),
+    /// One model's answer was preferred to another's.
+    Preference {
+        /// The model preferred.
+        winner: String,
+        /// The other one.
+        loser: String,
+    },
+    /// Models from best to worst.
+    Ranking(Vec<String>),
+}
+
+impl Measure {
+    /// What it says about `model`: the value, or the share of the others that it beat. `None` if nothing.
+    pub fn value_of(&self, model: &str) -> Option<f64> {
+        match self {
+            Self::Value(value) => Some(*value),
+            Self::Preference { winner, .. } if winner == model => Some(1.0),
+            Self::Preference { loser, .. } if loser == model => Some(0.0),
+            Self::Preference { .. } => None,
+            Self::Ranking(models) => {
+                let at = models.iter().position(|ranked| ranked == model)?;
+                let others = models.len().checked_sub(1).filter(|others| *others > 0)?;
+                Some((others - at) as f64 / others as f64)
+            }
+        }
+    }
+}
+
+/// One outcome of one decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FeedbackRecord {
+    /// Idempotency key, unique within a tenant.
+    pub key: String,
+    /// The decision it belongs to.
+    pub decision_id: String,
+    /// Name of the metric; `None` for a bare report of cost, latency or activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// What was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measure: Option<Measure>,
+    /// Who measured.
+    pub source: String,
+    /// How far the source is trusted, `[0, 1]`.
+    pub weight: f32,
+    /// When it happened, as the caller says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub occurred_at_ms: Option<i64>,
+    /// When it was received.
+    pub received_at_ms: i64,
+    /// What was billed, US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Time from request to last token, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Whether it says that a deferred decision was acted upon.
+    #[serde(default)]
+    pub activation: bool,
+    /// Whose key reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whether it came after the reward window. Set by the writer.
+    #[serde(default)]
+    pub late: bool,
+    /// Whether it is the one that activates a deferred decision. Set by the writer.
+    #[serde(default)]
+    pub activates: bool,
+    /// By how much it changes what the decision is known to cost, nano-dollars. Set by the writer.
+    #[serde(default)]
+    pub spend_change_nano: i64,
+}
+
+impl FeedbackRecord {
+    /// When it happened: what the caller says, else when it was received.
+    pub fn at_ms(&self) -> i64 {
+        self.occurred_at_ms.unwrap_or(self.received_at_ms)
+    }
+
+    /// The key as it is unique in a store: a tenant cannot take another one's key.
+    pub fn outcome_id(&self) -> String {
+        match &self.tenant {
+            Some(tenant) => format!("{tenant}/{}", self.key),
+            None => self.key.clone(),
+        }
+    }
+
+    /// Digest of what the caller said: equal for a repeated delivery, whenever it comes.
+    pub(crate) fn content(&self) -> Vec<u8> {
+        let said = Self {
+            received_at_ms: 0,
+            late: false,
+            activates: false,
+            spend_change_nano: 0,
+            weight: 0.0,
+            ..self.clone()
+        };
+        // Plain structs of texts and numbers: writing them cannot fail.
+        let text = serde_json::to_vec(&said).unwrap_or_default();
+        blake3::hash(&text).as_bytes()[..16].to_vec()
+    }
+}
+
+/// What is asked to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// A decision.
+    Decision(Box<DecisionRecord>),
+    /// Feedback, and the time after its decision from which on it is late, milliseconds.
+    Feedback(Box<FeedbackRecord>, i64),
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is in the log.
+    Accepted {
+        /// Whether it came after the reward window.
+        late: bool,
+    },
+    /// It was in the log already.
+    Duplicate,
+    /// Its key is in the log with other content.
+    Conflict,
+    /// No such decision is in the log.
+    UnknownDecision,
+    /// The decision is another tenant's.
+    Foreign,
+}
+
+/// One event of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its place in the log.
+    pub seq: u64,
+    /// What happened.
+    pub body: EventBody,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EventBody {
+    /// A policy decided.
+    Decision(Box<DecisionRecord>),
+    /// An outcome was reported, here with the decision it belongs to.
+    Feedback(Box<FeedbackRecord>, Box<DecisionRecord>),
+}

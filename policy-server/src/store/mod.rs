@@ -1,0 +1,140 @@
+//! The durable log: every decision, and what became of it, each exactly once.
+//!
+//! A store is an append-only log of events with a strictly increasing sequence number. `sqlite` keeps it in
+//! one file, `writer` is the one thread that appends to it: it takes all requests that wait, writes them in
+//! one transaction, and acknowledges them after the commit is on disk. Readers (the learner, the statistics,
+//! the export) use connections of their own.
+//!
+//! Exactly once, in three steps: a decision id and an idempotency key are unique in the file, so a repeated
+//! delivery changes nothing; an event has one sequence number for ever; a consumer saves its state together
+//! with the last number it has seen ([`Fold`]), so a restart neither skips nor repeats.
+//!
+//! What depends on the order of arrival is settled by the writer, inside the transaction: whether feedback
+//! is late, whether it is the one that activates a deferred decision, and by how much it changes what the
+//! decision is known to cost. A consumer only adds numbers up.
+
+mod config;
+mod event;
+mod export;
+mod fold;
+pub(crate) mod ledger;
+pub(crate) mod meter;
+mod sqlite;
+mod statistics;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use config::{Direction, Durability, MetricConfig, StoreConfig};
+pub use event::{DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt};
+pub use export::{ExportError, ExportOptions, ExportSummary, export};
+pub use fold::{Consumer, Fold};
+pub use sqlite::SqliteStore;
+pub use statistics::{ArmStatistics, MetricStatistics, Statistics};
+
+/// Why the store could not do what it was asked. Cheap to copy: one failure answers a whole group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The file could not be opened, or is no store of ours.
+    #[error("cannot open store `{path}`: {reason}")]
+    Open {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// The disk or the database refused.
+    #[error("cannot {action} store `{path}`: {reason}")]
+    Access {
+        /// What was attempted.
+        action: &'static str,
+        /// The file.
+        path: String,
+        /// What it said.
+        reason: String,
+    },
+    /// A record cannot be read back.
+    #[error("store `{path}` holds a record that cannot be read: {reason}")]
+    Record {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// More entries wait for the writer than may.
+    #[error("`{waiting}` entries wait for the store already, at most `{max}` may")]
+    QueueFull {
+        /// Entries waiting.
+        waiting: usize,
+        /// Most that may wait.
+        max: usize,
+    },
+    /// The writer has ended.
+    #[error("the writer of the store has ended")]
+    Closed,
+}
+
+/// A decision and all that became of it, in the order of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The decision.
+    pub decision: DecisionRecord,
+    /// Its feedback.
+    pub feedback: Vec<FeedbackRecord>,
+}
+
+/// State of a consumer, and the last event in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Sequence number of the last event that the state holds.
+    pub high_water: u64,
+    /// The state.
+    pub state: Vec<u8>,
+}
+
+/// An append-only log of events. Blocking: its users give it a thread.
+pub trait Store: Send + std::fmt::Debug {
+    /// Appends all entries or none, durably; entry `i` has receipt `i`. A repeated entry changes nothing.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing of it is in the log.
+    fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError>;
+
+    /// A decision with its feedback.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn find(&mut self, decision_id: &str) -> Result<Option<Found>, StoreError>;
+
+    /// At most `max` events after sequence number `after`, in order. An empty answer means the end.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Sequence number of the last event; 0 for an empty log.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn last(&mut self) -> Result<u64, StoreError>;
+
+    /// The checkpoint of that name.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn checkpoint(&mut self, name: &str) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// Replaces the checkpoint of that name, durably.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then the older checkpoint stays.
+    fn save_checkpoint(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+
+    /// Deletes decisions made before `before_ms`, with their feedback; events that some checkpoint has not
+    /// seen stay. Returns how many decisions went.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing was deleted.
+    fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError>;
+}
