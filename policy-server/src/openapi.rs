@@ -4,6 +4,8 @@ use crate::error::Code;
 use crate::routes::{Access, Endpoint, Row, TABLE};
 use serde_json::{Map, Value, json};
 
+/// Media type of a batch of feedback: one object a line.
+const NDJSON: &str = "application/x-ndjson";
 /// Schemas, maintained by hand; tests hold them against what the server reads and writes.
 const SCHEMAS: &str = include_str!("openapi_schemas.json");
 
@@ -42,9 +44,13 @@ fn operation(row: &Row) -> Value {
     operation.insert("operationId".to_owned(), json!(operation_id(row)));
     if let Some(name) = row.request {
         let required = row.access != Access::Admin;
-        operation.insert("requestBody".to_owned(), json!({ "required": required, "content": content(name) }));
+        let mut content = content(name);
+        if row.endpoint == Endpoint::Feedback {
+            content[NDJSON] = content["application/json"].clone();
+        }
+        operation.insert("requestBody".to_owned(), json!({ "required": required, "content": content }));
     }
-    let reply = match row.reply {
+    let mut reply = match row.reply {
         Some(name) => json!({ "description": "answered", "content": content(name) }),
         None => json!({ "description": "answered", "content": { "text/plain": {} } }),
     };
@@ -53,6 +59,7 @@ fn operation(row: &Row) -> Value {
         // New feedback is taken, repeated feedback is only confirmed.
         let taken = json!({ "description": "accepted, and on disk", "content": content("FeedbackReply") });
         replies.insert("202".to_owned(), taken);
+        reply["content"][NDJSON] = content("FeedbackLine")["application/json"].clone();
     }
     replies.insert("200".to_owned(), reply);
     for (status, description) in errors(row) {

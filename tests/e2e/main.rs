@@ -6,6 +6,8 @@
 mod artifacts;
 mod bad_input;
 mod bench;
+#[cfg(unix)]
+mod crash;
 mod frozen;
 mod logs;
 mod ope;

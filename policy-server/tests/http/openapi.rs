@@ -1,7 +1,8 @@
 //! The description of the API: a golden file, held against what the server reads and writes.
 
-use crate::client::{Reply, get, post};
+use crate::client::{Reply, get, post, send};
 use crate::server::{default_server, obedient_server};
+use routewright_policy_server::store::StoreConfig;
 use routewright_policy_server::{Execution, openapi_document};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -109,6 +110,18 @@ fn replies_are_as_described() {
     fits(post(server.address, "/v1/route", &json!({})), "Error");
     let batch = json!({ "requests": [{ "vector": [1, 0] }, {}] });
     fits(post(server.address, "/v1/route/batch", &batch), "BatchReply");
+    let folder = tempfile::tempdir().unwrap();
+    let store = StoreConfig::at(folder.path().join("log.db"));
+    let (logging, _dir) = default_server(|config| config.store = Some(store));
+    let decided = post(logging.address, "/v1/route", &json!({ "vector": [1, 0], "deferred": true })).json();
+    let report = json!({ "decision_id": decided["id"], "metric": "score", "value": 1, "activation": true });
+    fits(post(logging.address, "/v1/feedback", &report), "FeedbackReply");
+    fits(post(logging.address, "/v1/feedback", &report), "FeedbackReply");
+    let ndjson = [("content-type", "application/x-ndjson")];
+    for line in [report.to_string(), "{}".to_owned()] {
+        fits(send(logging.address, "POST", "/v1/feedback", &ndjson, &line), "FeedbackLine");
+    }
+    fits(get(logging.admin, "/admin/v1/statistics"), "StatisticsReply");
     fits(get(server.address, "/v1/models"), "ModelList");
     fits(get(server.address, "/health"), "Status");
     fits(get(server.address, "/ready"), "Status");
