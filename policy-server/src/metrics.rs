@@ -91,8 +91,9 @@ impl Histogram {
             line(out, &format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}}"), cumulative);
         }
         let sum = self.sum_ns.load(Relaxed) as f64 / 1e9;
-        line(out, &format!("{name}_sum{{{labels}}}"), sum);
-        line(out, &format!("{name}_count{{{labels}}}"), cumulative);
+        let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        line(out, &format!("{name}_sum{braced}"), sum);
+        line(out, &format!("{name}_count{braced}"), cumulative);
     }
 }
 

@@ -26,24 +26,22 @@ struct Serving {
 
 impl Serving {
     fn start(dir: &Path) -> Self {
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--config", "server.toml"])
-            .current_dir(dir)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--config", "server.toml"]).current_dir(dir).stderr(Stdio::piped());
+        let mut serving = Self { child: command.spawn().unwrap(), data: String::new(), admin: String::new() };
         let mut said = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(log.read_line(&mut line).unwrap() > 0, "the server ended: {said}");
-            said.push_str(&line);
+        for line in BufReader::new(serving.child.stderr.take().unwrap()).lines() {
+            let line = line.unwrap();
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             if event["event"] == "listening" {
                 let address = |name: &str| event[name].as_str().unwrap().to_owned();
-                return Self { child, data: address("listen"), admin: address("admin_listen") };
+                (serving.data, serving.admin) = (address("listen"), address("admin_listen"));
+                return serving;
             }
+            said.push_str(&line);
         }
+        serving.kill();
+        panic!("the server ended before it listened: {said}");
     }
 
     fn kill(mut self) {

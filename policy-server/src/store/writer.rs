@@ -166,7 +166,7 @@ fn commit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Checkpoint, DecisionRecord, Event, Found, StoreConfig};
+    use crate::store::{Checkpoint, Event, Found, StoreConfig};
     use std::sync::Mutex;
 
     /// Keeps the sizes of the groups; fails while told to; waits for the gate before each.
@@ -209,7 +209,7 @@ mod tests {
         let meter = Arc::new(StoreMeter::new(&StoreConfig::at("")));
         let fake = Fake { groups: Arc::clone(&groups), gate };
         let writer = Writer::start(Box::new(fake), Arc::clone(&meter), 6, 4).unwrap();
-        let entries = |n| vec![Entry::Decision(Box::new(DecisionRecord::default())); n];
+        let entries = |n| vec![Entry::Decision(Box::default()); n];
         let mut first = vec![writer.append(entries(1)).unwrap()];
         // The writer is at the gate with the first one once nothing can be added to its group.
         std::thread::sleep(std::time::Duration::from_millis(50));
