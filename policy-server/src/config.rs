@@ -236,9 +236,12 @@ impl ServerConfig {
             });
         }
         let store = file.store.map(|store| {
-            let path = base.join(&store.path);
-            StoreConfig { path, ..store }.with_metrics(metrics)
+            let url = store.postgres.as_ref().map(|value| secret("store.postgres", value)).transpose()?;
+            let in_file = !store.path.as_os_str().is_empty();
+            let path = if in_file { base.join(&store.path) } else { PathBuf::new() };
+            Ok::<_, ConfigError>(StoreConfig { path, postgres_url: url, ..store }.with_metrics(metrics))
         });
+        let store = store.transpose()?;
         let config = Self {
             listen: address("server.listen", server.listen.as_deref())?.unwrap_or(defaults.listen),
             admin_listen: address("server.admin_listen", server.admin_listen.as_deref())?,

@@ -41,7 +41,7 @@ impl Serving {
             said.push_str(&line);
         }
         serving.kill();
-        panic!("the server ended before it listened: {said}");
+        Err::<Self, _>(format!("the server ended before it listened: {said}")).unwrap()
     }
 
     fn kill(mut self) {

@@ -1,6 +1,6 @@
 //! Sections `[store]` and `[metrics.NAME]` of `server.toml`.
 
-use crate::config::{ConfigError, NAME_RULE, is_name};
+use crate::config::{ConfigError, NAME_RULE, Secret, is_name};
 use routewright_data::decisions::Combine;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -23,8 +23,15 @@ pub enum Durability {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The file.
+    /// The file, where the log is kept in one.
+    #[serde(default)]
     pub path: PathBuf,
+    /// The name of the environment variable with the address of a database, as `env::NAME`.
+    #[serde(default)]
+    pub postgres: Option<String>,
+    /// The address itself.
+    #[serde(skip)]
+    pub postgres_url: Option<Secret>,
     /// When a decision is replied.
     #[serde(default)]
     pub durability: Durability,
@@ -108,6 +115,8 @@ impl StoreConfig {
         let metrics = BTreeMap::from([("score".to_owned(), MetricConfig::default())]);
         Self {
             path: path.into(),
+            postgres: None,
+            postgres_url: None,
             durability: Durability::default(),
             queue_max: queue_max(),
             group_max: group_max(),
@@ -138,6 +147,10 @@ impl StoreConfig {
         let refuse = |key: String, value: String, expected: &str| {
             Err(ConfigError::Value { key, value, expected: expected.to_owned() })
         };
+        if self.path.as_os_str().is_empty() == self.postgres_url.is_none() {
+            let path = self.path.display().to_string();
+            return refuse("store.path".to_owned(), path, "a file, or else `store.postgres`, and not both");
+        }
         for (key, value) in [("queue_max", self.queue_max), ("group_max", self.group_max)] {
             if value == 0 {
                 return refuse(format!("store.{key}"), "0".to_owned(), "a number of at least 1");

@@ -169,6 +169,30 @@ impl FeedbackRecord {
         }
     }
 
+    /// What the writer settles: whether it is late, whether it activates its decision, whether its bill counts.
+    ///
+    /// `bill_nano` is what the decision is known to cost so far, `counted` time and outcome of the bill that says
+    /// so. The latest bill counts, by the time it happened; ties go by id, so that arrival decides nothing.
+    pub(crate) fn judged(
+        &self,
+        decided_at_ms: i64,
+        active: bool,
+        bill_nano: i64,
+        counted: Option<(i64, String)>,
+        window_ms: i64,
+    ) -> Judgement {
+        let own = (self.at_ms(), self.outcome_id());
+        let bill = self.cost_usd.map(nano).filter(|_| counted.is_none_or(|counted| counted < own));
+        let record = Self {
+            late: self.received_at_ms.saturating_sub(decided_at_ms) > window_ms,
+            // A bill says that the call was made, so it activates too.
+            activates: !active && (self.activation || self.cost_usd.is_some()),
+            spend_change_nano: bill.map_or(0, |bill| bill - bill_nano),
+            ..self.clone()
+        };
+        Judgement { record, bill_nano: bill }
+    }
+
     /// Digest of what the caller said: equal for a repeated delivery, whenever it comes.
     pub(crate) fn content(&self) -> Vec<u8> {
         let said = Self {
@@ -183,6 +207,13 @@ impl FeedbackRecord {
         let text = serde_json::to_vec(&said).unwrap_or_default();
         blake3::hash(&text).as_bytes()[..16].to_vec()
     }
+}
+
+/// Feedback as it is stored, and its bill if that is the one that counts now.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub(crate) record: FeedbackRecord,
+    pub(crate) bill_nano: Option<i64>,
 }
 
 /// What is asked to be appended.

@@ -7,7 +7,7 @@
 //! A decision without feedback of a metric gets the metric's default value once the reward window is over;
 //! late feedback counts as feedback. Deferred decisions that nobody acted upon are left out.
 
-use super::{DecisionRecord, FeedbackRecord, Found, Measure, SqliteStore, StoreConfig, StoreError};
+use super::{DecisionRecord, FeedbackRecord, Found, Measure, Store, StoreConfig, StoreError};
 use routewright_data::Winner;
 use routewright_data::calendar;
 use routewright_data::files::{self, FileError};
@@ -66,13 +66,15 @@ pub struct ExportSummary {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes the store at `path` as Parquet under `out`.
+/// Writes a store as Parquet under `out`.
 ///
 /// # Errors
 /// If the store cannot be read or a file cannot be written; files written until then stay.
-pub fn export(path: &Path, out: &Path, options: &ExportOptions) -> Result<ExportSummary, ExportError> {
-    let store = SqliteStore::open_existing(path)?;
-    store.freeze()?;
+pub fn export(
+    store: &mut dyn Store,
+    out: &Path,
+    options: &ExportOptions,
+) -> Result<ExportSummary, ExportError> {
     let mut summary = ExportSummary::default();
     for day in store.days()? {
         let date = calendar::date(day.unsigned_abs());

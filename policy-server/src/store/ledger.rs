@@ -4,8 +4,8 @@ use super::event::DAY_MS;
 use super::meter::{FeedbackStatus, StoreMeter};
 use super::writer::Writer;
 use super::{
-    DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, SqliteStore, Statistics, Store,
-    StoreConfig, StoreError,
+    DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics, Store, StoreConfig,
+    StoreError,
 };
 use crate::error::{ApiError, Code};
 use crate::log::{Level, Log, chain};
@@ -65,12 +65,12 @@ impl Ledger {
             reason: format!("no thread for it: {error}"),
         };
         let meter = Arc::new(StoreMeter::new(config));
-        let writing = SqliteStore::open(&config.path)?;
-        let mut store: Box<dyn Store> = Box::new(SqliteStore::open(&config.path)?);
+        let writing = super::open(config)?;
+        let mut store = super::open(config)?;
         let mut statistics = Fold::new(STATISTICS, Statistics::default());
         statistics.resume(&mut *store)?;
         let (queue_max, group_max) = (config.queue_max, config.group_max);
-        let writer = Writer::start(Box::new(writing), Arc::clone(&meter), queue_max, group_max);
+        let writer = Writer::start(writing, Arc::clone(&meter), queue_max, group_max);
         let shared = Arc::new(Shared {
             config: config.clone(),
             meter,

@@ -19,6 +19,8 @@ mod export;
 mod fold;
 pub(crate) mod ledger;
 pub(crate) mod meter;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 mod statistics;
 #[cfg(test)]
@@ -29,6 +31,8 @@ pub use config::{Direction, Durability, MetricConfig, StoreConfig};
 pub use event::{DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt};
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use statistics::{ArmStatistics, MetricStatistics, Statistics};
 
@@ -93,6 +97,23 @@ pub struct Checkpoint {
     pub state: Vec<u8>,
 }
 
+/// Opens the store that is configured, on a connection of its own.
+///
+/// # Errors
+/// If it cannot be opened, or this build lacks what it is kept in.
+pub fn open(config: &StoreConfig) -> Result<Box<dyn Store>, StoreError> {
+    match &config.postgres_url {
+        None => Ok(Box::new(SqliteStore::open(&config.path)?)),
+        #[cfg(feature = "postgres")]
+        Some(url) => Ok(Box::new(PostgresStore::open(url.clone())?)),
+        #[cfg(not(feature = "postgres"))]
+        Some(_) => Err(StoreError::Open {
+            path: "postgres".to_owned(),
+            reason: "this build does not have it; build with `--features postgres`".to_owned(),
+        }),
+    }
+}
+
 /// An append-only log of events. Blocking: its users give it a thread.
 pub trait Store: Send + std::fmt::Debug {
     /// Appends all entries or none, durably; entry `i` has receipt `i`. A repeated entry changes nothing.
@@ -112,6 +133,18 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the store cannot be read.
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// The days (UTC, counted from 1970-01-01) that have decisions, in order.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn days(&mut self) -> Result<Vec<i64>, StoreError>;
+
+    /// At most `max` decisions of a day after sequence number `after`, in order, with their feedback.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError>;
 
     /// Sequence number of the last event; 0 for an empty log.
     ///

@@ -4,7 +4,7 @@
 //! so that the writer reads no record to take feedback. Sequence numbers come from `meta`, inside the
 //! transaction that uses them: they grow strictly, across restarts, expiry and several writers.
 
-use super::event::{DAY_MS, nano};
+use super::event::{DAY_MS, Judgement};
 use super::{
     Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store, StoreError,
 };
@@ -80,52 +80,6 @@ impl SqliteStore {
     #[cfg(test)]
     pub(super) fn patience(&self, timeout: Duration) -> Result<(), StoreError> {
         self.connection.busy_timeout(timeout).map_err(self.fail("set up"))
-    }
-
-    /// Starts a transaction in which every read sees the same log; it ends with the connection.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub(super) fn freeze(&self) -> Result<(), StoreError> {
-        self.connection.execute_batch("BEGIN").map_err(self.fail("read"))
-    }
-
-    /// The days (UTC, counted from 1970-01-01) that have decisions.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub(super) fn days(&self) -> Result<Vec<i64>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<i64>> {
-            let sql = "SELECT DISTINCT at_ms / ?1 AS day FROM decisions ORDER BY day";
-            self.connection.prepare(sql)?.query_map([DAY_MS], |row| row.get(0))?.collect()
-        };
-        read().map_err(self.fail("read"))
-    }
-
-    /// At most `max` decisions of a day after sequence number `after`, in order, with their feedback.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub(super) fn of_day(&self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError> {
-        let read = || -> rusqlite::Result<Vec<(u64, Found)>> {
-            let mut decisions = self.connection.prepare_cached(
-                "SELECT seq, body FROM decisions WHERE at_ms >= ?1 AND at_ms < ?2 AND seq > ?3
-                 ORDER BY seq LIMIT ?4",
-            )?;
-            let mut feedback = self
-                .connection
-                .prepare_cached("SELECT body FROM feedback WHERE decision_id = ?1 ORDER BY seq")?;
-            let bounds = params![day * DAY_MS, (day + 1) * DAY_MS, after as i64, max as i64];
-            let rows = decisions.query_map(bounds, |row| Ok((sequence(row)?, record(row, 1)?)))?;
-            rows.map(|row| {
-                let (seq, decision): (u64, DecisionRecord) = row?;
-                let own = feedback.query_map([&decision.decision_id], |row| record(row, 0))?;
-                let feedback = own.collect::<rusqlite::Result<_>>()?;
-                Ok((seq, Found { decision, feedback }))
-            })
-            .collect()
-        };
-        read().map_err(self.fail("read"))
     }
 
     fn fail(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
@@ -233,29 +187,23 @@ impl Appending<'_> {
         if let Some(known) = known.query_row([&id], |row| row.get::<_, Vec<u8>>(0)).optional()? {
             return Ok(if known == content { Receipt::Duplicate } else { Receipt::Conflict });
         }
-        let late = feedback.received_at_ms.saturating_sub(judged.at_ms) > window_ms;
-        // A bill says that the call was made, so it activates too.
-        let activates = !judged.active && (feedback.activation || feedback.cost_usd.is_some());
-        // The latest bill counts, by the time it happened; ties go by id, so that arrival decides nothing.
-        let bill = feedback.cost_usd.map(nano).filter(|_| {
-            judged.bill.as_ref().is_none_or(|(at, by)| (*at, by.as_str()) < (feedback.at_ms(), id.as_str()))
-        });
-        let spend_change_nano = bill.map_or(0, |bill| bill - judged.bill_nano);
-        let stored = FeedbackRecord { late, activates, spend_change_nano, ..feedback.clone() };
-        if activates || bill.is_some() {
+        let Judged { at_ms, active, bill_nano, bill, .. } = judged;
+        let Judgement { record, bill_nano: bill } =
+            feedback.judged(at_ms, active, bill_nano, bill, window_ms);
+        if record.activates || bill.is_some() {
             let mut update = self.transaction.prepare_cached(
                 "UPDATE decisions SET active = active OR ?2, bill_nano = coalesce(?3, bill_nano),
                  bill_at_ms = CASE WHEN ?3 IS NULL THEN bill_at_ms ELSE ?4 END,
                  bill_id = CASE WHEN ?3 IS NULL THEN bill_id ELSE ?5 END WHERE decision_id = ?1",
             )?;
-            update.execute(params![feedback.decision_id, activates, bill, feedback.at_ms(), id])?;
+            update.execute(params![feedback.decision_id, record.activates, bill, feedback.at_ms(), id])?;
         }
         self.seq += 1;
         let mut insert = self.transaction.prepare_cached(
             "INSERT INTO feedback (seq, outcome_id, decision_id, content, body) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
-        insert.execute(params![self.seq, id, feedback.decision_id, content, text(&stored)?])?;
-        Ok(Receipt::Accepted { late })
+        insert.execute(params![self.seq, id, feedback.decision_id, content, text(&record)?])?;
+        Ok(Receipt::Accepted { late: record.late })
     }
 
     fn judged(&self, decision_id: &str) -> rusqlite::Result<Option<Judged>> {
@@ -341,6 +289,34 @@ fn find(connection: &mut Connection, id: &str) -> rusqlite::Result<Option<Found>
     Ok(Some(Found { decision, feedback }))
 }
 
+fn of_day(
+    connection: &mut Connection,
+    day: i64,
+    after: i64,
+    max: usize,
+) -> rusqlite::Result<Vec<(u64, Found)>> {
+    let transaction = connection.transaction()?;
+    let mut decisions = transaction.prepare_cached(
+        "SELECT seq, body FROM decisions WHERE at_ms >= ?1 AND at_ms < ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
+    )?;
+    let mut feedback =
+        transaction.prepare_cached("SELECT body FROM feedback WHERE decision_id = ?1 ORDER BY seq")?;
+    let bounds = params![day * DAY_MS, (day + 1) * DAY_MS, after, max as i64];
+    let rows = decisions.query_map(bounds, |row| Ok((sequence(row)?, record(row, 1)?)))?;
+    rows.map(|row| {
+        let (seq, decision): (u64, DecisionRecord) = row?;
+        let own = feedback.query_map([&decision.decision_id], |row| record(row, 0))?;
+        let feedback = own.collect::<rusqlite::Result<_>>()?;
+        Ok((seq, Found { decision, feedback }))
+    })
+    .collect()
+}
+
+fn days(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let sql = "SELECT DISTINCT at_ms / ?1 AS day FROM decisions ORDER BY day";
+    connection.prepare(sql)?.query_map([DAY_MS], |row| row.get(0))?.collect()
+}
+
 fn expire(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<u64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // A consumer that has not seen an event needs it, and the decision that it belongs to.
@@ -373,6 +349,15 @@ impl Store for SqliteStore {
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         read(&mut self.connection, after, max).map_err(self.fail("read"))
+    }
+
+    fn days(&mut self) -> Result<Vec<i64>, StoreError> {
+        days(&self.connection).map_err(self.fail("read"))
+    }
+
+    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        of_day(&mut self.connection, day, after, max).map_err(self.fail("read"))
     }
 
     fn last(&mut self) -> Result<u64, StoreError> {

@@ -6,13 +6,13 @@ use super::{
 };
 use std::path::Path;
 
-const WINDOW_MS: i64 = 1000;
+pub(super) const WINDOW_MS: i64 = 1000;
 
 /// A small generator (splitmix64), so that a failing seed repeats.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub(super) fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,14 +20,14 @@ impl Dice {
         ((z ^ (z >> 31)) % sides as u64) as usize
     }
 
-    fn shuffle<T>(&mut self, items: &mut [T]) {
+    pub(super) fn shuffle<T>(&mut self, items: &mut [T]) {
         for at in (1..items.len()).rev() {
             items.swap(at, self.roll(at + 1));
         }
     }
 }
 
-fn decision(id: usize, dice: &mut Dice) -> DecisionRecord {
+pub(super) fn decision(id: usize, dice: &mut Dice) -> DecisionRecord {
     let model = ["small", "large"][dice.roll(2)];
     DecisionRecord {
         decision_id: format!("d{id}"),
@@ -66,7 +66,7 @@ fn feedback(key: &str, decision_id: &str, at_ms: i64) -> FeedbackRecord {
     }
 }
 
-fn random_feedback(key: usize, of: usize, dice: &mut Dice) -> FeedbackRecord {
+pub(super) fn random_feedback(key: usize, of: usize, dice: &mut Dice) -> FeedbackRecord {
     let mut record = feedback(&format!("k{key}"), &format!("d{of}"), 10_000 + dice.roll(4000) as i64);
     match dice.roll(4) {
         0 => record.cost_usd = Some(dice.roll(1000) as f64 * 1.1e-4),
@@ -85,7 +85,7 @@ fn events(store: &mut SqliteStore) -> Vec<Event> {
 }
 
 /// Delivers everything once, in order, to a store of its own.
-fn clean(path: &Path, decisions: &[DecisionRecord], outcomes: &[FeedbackRecord]) -> Statistics {
+pub(super) fn clean(path: &Path, decisions: &[DecisionRecord], outcomes: &[FeedbackRecord]) -> Statistics {
     let mut store = SqliteStore::open(path).unwrap();
     let decisions = decisions.iter().map(|d| Entry::Decision(Box::new(d.clone())));
     let outcomes = outcomes.iter().map(|f| Entry::Feedback(Box::new(f.clone()), WINDOW_MS));

@@ -188,6 +188,12 @@ mod tests {
         fn read(&mut self, _: u64, _: usize) -> Result<Vec<Event>, StoreError> {
             Ok(Vec::new())
         }
+        fn days(&mut self) -> Result<Vec<i64>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn of_day(&mut self, _: i64, _: u64, _: usize) -> Result<Vec<(u64, Found)>, StoreError> {
+            Ok(Vec::new())
+        }
         fn last(&mut self) -> Result<u64, StoreError> {
             Ok(0)
         }

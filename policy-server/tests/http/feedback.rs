@@ -244,7 +244,8 @@ fn an_export_is_read_back_with_defaults_late_feedback_and_no_inactive_decision()
     let mut config = StoreConfig { reward_window_ms: 0, ..StoreConfig::at(&file) };
     config.metrics.get_mut("score").unwrap().default = Some(0.25);
     let options = ExportOptions { config: Some(config), rows_per_file: 2, now_ms: i64::MAX };
-    let summary = export(&file, out.path(), &options).unwrap();
+    let mut store = SqliteStore::open_existing(&file).unwrap();
+    let summary = export(&mut store, out.path(), &options).unwrap();
     assert_eq!((summary.decisions, summary.defaults, summary.inactive, summary.pairs), (3, 2, 1, 3));
     let rows: Vec<_> =
         DecisionReader::open(&out.path().join("decisions")).unwrap().flat_map(Result::unwrap).collect();
@@ -258,7 +259,7 @@ fn an_export_is_read_back_with_defaults_late_feedback_and_no_inactive_decision()
     assert_eq!(of(&judged, "score"), Some(1.0), "late feedback counts, not the default");
     assert_eq!((of(&silent, "score"), of(&active, "score")), (Some(0.25), Some(0.25)));
     assert_eq!(of(&judged, "ranking"), Some(1.0), "`large` was chosen and ranked first");
-    let again = export(&file, out.path(), &options).unwrap();
+    let again = export(&mut store, out.path(), &options).unwrap();
     assert_eq!(again, summary, "the same files, nothing beside them");
     assert_eq!(std::fs::read_dir(out.path().join("decisions")).unwrap().count(), 2, "two rows a file");
 }

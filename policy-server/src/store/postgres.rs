@@ -1,0 +1,349 @@
+//! The log in PostgreSQL: several servers append to one log.
+//!
+//! The tables are those of `sqlite`. Every transaction that appends first takes one advisory lock, so that
+//! sequence numbers become visible in their order: without it a reader could see number 8, go on from there,
+//! and never see number 7, which was taken earlier and committed later. Readers use snapshots, for the same
+//! reason. A connection that was lost is made anew at the next use; what was under way then is not in the log.
+
+use super::event::{DAY_MS, Judgement};
+use super::{
+    Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store, StoreError,
+};
+use crate::config::Secret;
+use postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
+use serde::de::DeserializeOwned;
+use std::fmt;
+
+/// "RWLG", as in the header of the SQLite file.
+const LOCK: i64 = 0x5257_4c47;
+/// What messages call it; the address may hold a password.
+const SHOWN: &str = "postgres";
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS routewright_meta (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+    INSERT INTO routewright_meta VALUES ('sequence', 0) ON CONFLICT DO NOTHING;
+    CREATE TABLE IF NOT EXISTS routewright_decisions (
+        seq BIGINT PRIMARY KEY, decision_id TEXT NOT NULL UNIQUE, at_ms BIGINT NOT NULL, tenant TEXT,
+        active BOOLEAN NOT NULL, bill_nano BIGINT NOT NULL, bill_at_ms BIGINT, bill_id TEXT, body TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS routewright_decisions_by_time ON routewright_decisions (at_ms);
+    CREATE TABLE IF NOT EXISTS routewright_feedback (
+        seq BIGINT PRIMARY KEY, outcome_id TEXT NOT NULL UNIQUE, decision_id TEXT NOT NULL,
+        content BYTEA NOT NULL, body TEXT NOT NULL);
+    CREATE INDEX IF NOT EXISTS routewright_feedback_by_decision ON routewright_feedback (decision_id);
+    CREATE TABLE IF NOT EXISTS routewright_checkpoints (
+        name TEXT PRIMARY KEY, high_water BIGINT NOT NULL, state BYTEA NOT NULL);";
+
+/// A store in a PostgreSQL database.
+pub struct PostgresStore {
+    url: Secret,
+    client: Option<Client>,
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore").finish_non_exhaustive()
+    }
+}
+
+/// Why a transaction failed: the database, or a record that cannot be read back.
+enum Fault {
+    Database(postgres::Error),
+    Record(serde_json::Error),
+}
+
+impl From<postgres::Error> for Fault {
+    fn from(error: postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<serde_json::Error> for Fault {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Record(error)
+    }
+}
+
+impl Fault {
+    fn told(self, action: &'static str) -> StoreError {
+        match self {
+            Self::Database(error) => {
+                let reason = crate::log::chain(&error);
+                StoreError::Access { action, path: SHOWN.to_owned(), reason }
+            }
+            Self::Record(error) => StoreError::Record { path: SHOWN.to_owned(), reason: error.to_string() },
+        }
+    }
+}
+
+impl PostgresStore {
+    /// Connects, and makes the tables where they are missing.
+    ///
+    /// # Errors
+    /// If the database cannot be reached or refuses.
+    pub fn open(url: Secret) -> Result<Self, StoreError> {
+        let mut store = Self { url, client: None };
+        // The blocking client has a runtime of its own, which must not start inside another one.
+        let opened = std::thread::scope(|scope| {
+            scope.spawn(|| store.with("open", |client| Ok(client.batch_execute("SELECT 1")?))).join()
+        });
+        opened.unwrap_or(Err(StoreError::Closed))?;
+        Ok(store)
+    }
+
+    /// Does something on the connection, which is made where there is none.
+    fn with<T>(
+        &mut self,
+        action: &'static str,
+        work: impl FnOnce(&mut Client) -> Result<T, Fault>,
+    ) -> Result<T, StoreError> {
+        let mut client = match self.client.take().filter(|client| !client.is_closed()) {
+            Some(client) => client,
+            None => connect(&self.url).map_err(|fault| fault.told("open"))?,
+        };
+        let done = work(&mut client).map_err(|fault| fault.told(action));
+        self.client = Some(client);
+        done
+    }
+}
+
+fn connect(url: &Secret) -> Result<Client, Fault> {
+    let mut client = Client::connect(url.reveal(), NoTls)?;
+    let mut transaction = client.transaction()?;
+    // Two servers that start together make the tables one after the other.
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
+    transaction.batch_execute(TABLES)?;
+    transaction.commit()?;
+    client.batch_execute("SET synchronous_commit = on")?;
+    Ok(client)
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            // Closing blocks on the client's own runtime, and this may be dropped inside another one.
+            let _closed = std::thread::spawn(move || drop(client)).join();
+        }
+    }
+}
+
+fn record<T: DeserializeOwned>(row: &Row, column: usize) -> Result<T, Fault> {
+    Ok(serde_json::from_str(row.get::<_, &str>(column))?)
+}
+
+fn sequence(row: &Row) -> u64 {
+    row.get::<_, i64>(0).unsigned_abs()
+}
+
+/// One transaction that appends.
+struct Appending<'a> {
+    transaction: Transaction<'a>,
+    seq: i64,
+}
+
+impl Appending<'_> {
+    fn entry(&mut self, entry: &Entry) -> Result<Receipt, Fault> {
+        match entry {
+            Entry::Decision(decision) => self.decision(decision),
+            Entry::Feedback(feedback, window_ms) => self.feedback(feedback, *window_ms),
+        }
+    }
+
+    fn decision(&mut self, decision: &DecisionRecord) -> Result<Receipt, Fault> {
+        let seq = self.seq + 1;
+        let inserted = self.transaction.execute(
+            "INSERT INTO routewright_decisions (seq, decision_id, at_ms, tenant, active, bill_nano, body)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (decision_id) DO NOTHING",
+            &[
+                &seq,
+                &decision.decision_id,
+                &decision.timestamp_ms,
+                &decision.tenant,
+                &!decision.deferred,
+                &decision.predicted_nano(),
+                &serde_json::to_string(decision)?,
+            ],
+        )?;
+        if inserted == 0 {
+            return Ok(Receipt::Duplicate);
+        }
+        self.seq = seq;
+        Ok(Receipt::Accepted { late: false })
+    }
+
+    fn feedback(&mut self, feedback: &FeedbackRecord, window_ms: i64) -> Result<Receipt, Fault> {
+        let judged = self.transaction.query_opt(
+            "SELECT at_ms, tenant, active, bill_nano, bill_at_ms, bill_id FROM routewright_decisions
+             WHERE decision_id = $1",
+            &[&feedback.decision_id],
+        )?;
+        let Some(judged) = judged else { return Ok(Receipt::UnknownDecision) };
+        if judged.get::<_, Option<String>>(1) != feedback.tenant {
+            return Ok(Receipt::Foreign);
+        }
+        let (id, content) = (feedback.outcome_id(), feedback.content());
+        let known = "SELECT content FROM routewright_feedback WHERE outcome_id = $1";
+        if let Some(known) = self.transaction.query_opt(known, &[&id])? {
+            let same = known.get::<_, &[u8]>(0) == content;
+            return Ok(if same { Receipt::Duplicate } else { Receipt::Conflict });
+        }
+        let counted: Option<(i64, String)> = judged.get::<_, Option<i64>>(4).zip(judged.get(5));
+        let judgement = feedback.judged(judged.get(0), judged.get(2), judged.get(3), counted, window_ms);
+        let Judgement { record, bill_nano: bill } = judgement;
+        if record.activates || bill.is_some() {
+            self.transaction.execute(
+                "UPDATE routewright_decisions SET active = active OR $2, bill_nano = coalesce($3, bill_nano),
+                 bill_at_ms = CASE WHEN $3::BIGINT IS NULL THEN bill_at_ms ELSE $4 END,
+                 bill_id = CASE WHEN $3::BIGINT IS NULL THEN bill_id ELSE $5 END WHERE decision_id = $1",
+                &[&feedback.decision_id, &record.activates, &bill, &feedback.at_ms(), &id],
+            )?;
+        }
+        self.seq += 1;
+        self.transaction.execute(
+            "INSERT INTO routewright_feedback (seq, outcome_id, decision_id, content, body)
+             VALUES ($1, $2, $3, $4, $5)",
+            &[&self.seq, &id, &feedback.decision_id, &content, &serde_json::to_string(&record)?],
+        )?;
+        Ok(Receipt::Accepted { late: record.late })
+    }
+}
+
+fn append(client: &mut Client, entries: &[Entry]) -> Result<Vec<Receipt>, Fault> {
+    let mut transaction = client.transaction()?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
+    let seq = last(&mut transaction)?;
+    let mut appending = Appending { transaction, seq };
+    let receipts = entries.iter().map(|entry| appending.entry(entry)).collect::<Result<Vec<_>, _>>()?;
+    let Appending { mut transaction, seq } = appending;
+    transaction.execute("UPDATE routewright_meta SET value = $1 WHERE name = 'sequence'", &[&seq])?;
+    transaction.commit()?;
+    Ok(receipts)
+}
+
+fn last(transaction: &mut Transaction<'_>) -> Result<i64, Fault> {
+    let select = "SELECT value FROM routewright_meta WHERE name = 'sequence'";
+    Ok(transaction.query_one(select, &[])?.get(0))
+}
+
+/// A transaction in which every statement sees the same log.
+fn snapshot(client: &mut Client) -> Result<Transaction<'_>, Fault> {
+    let builder = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    Ok(builder.read_only(true).start()?)
+}
+
+fn read(client: &mut Client, after: i64, max: i64) -> Result<Vec<Event>, Fault> {
+    let mut transaction = snapshot(client)?;
+    let mut events = Vec::new();
+    let decisions = "SELECT seq, body FROM routewright_decisions WHERE seq > $1 ORDER BY seq LIMIT $2";
+    for row in transaction.query(decisions, &[&after, &max])? {
+        let body = EventBody::Decision(Box::new(record(&row, 1)?));
+        events.push(Event { seq: sequence(&row), body });
+    }
+    let feedback = "SELECT f.seq, f.body, d.body FROM routewright_feedback f
+                    JOIN routewright_decisions d USING (decision_id)
+                    WHERE f.seq > $1 ORDER BY f.seq LIMIT $2";
+    for row in transaction.query(feedback, &[&after, &max])? {
+        let body = EventBody::Feedback(Box::new(record(&row, 1)?), Box::new(record(&row, 2)?));
+        events.push(Event { seq: sequence(&row), body });
+    }
+    transaction.commit()?;
+    events.sort_by_key(|event| event.seq);
+    events.truncate(max as usize);
+    Ok(events)
+}
+
+fn find(client: &mut Client, id: &str) -> Result<Option<Found>, Fault> {
+    let mut transaction = snapshot(client)?;
+    let select = "SELECT body FROM routewright_decisions WHERE decision_id = $1";
+    let Some(decision) = transaction.query_opt(select, &[&id])? else { return Ok(None) };
+    let select = "SELECT body FROM routewright_feedback WHERE decision_id = $1 ORDER BY seq";
+    let feedback = transaction.query(select, &[&id])?;
+    let feedback = feedback.iter().map(|row| record(row, 0)).collect::<Result<_, _>>()?;
+    Ok(Some(Found { decision: record(&decision, 0)?, feedback }))
+}
+
+fn of_day(client: &mut Client, day: i64, after: i64, max: i64) -> Result<Vec<(u64, Found)>, Fault> {
+    let mut transaction = snapshot(client)?;
+    let select = "SELECT seq, body FROM routewright_decisions
+                  WHERE at_ms >= $1 AND at_ms < $2 AND seq > $3 ORDER BY seq LIMIT $4";
+    let rows = transaction.query(select, &[&(day * DAY_MS), &((day + 1) * DAY_MS), &after, &max])?;
+    let select =
+        transaction.prepare("SELECT body FROM routewright_feedback WHERE decision_id = $1 ORDER BY seq")?;
+    let mut all = Vec::new();
+    for row in rows {
+        let decision: DecisionRecord = record(&row, 1)?;
+        let feedback = transaction.query(&select, &[&decision.decision_id])?;
+        let feedback = feedback.iter().map(|row| record(row, 0)).collect::<Result<_, _>>()?;
+        all.push((sequence(&row), Found { decision, feedback }));
+    }
+    Ok(all)
+}
+
+fn expire(client: &mut Client, before_ms: i64) -> Result<u64, Fault> {
+    let mut transaction = client.transaction()?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
+    let seen: Option<i64> =
+        transaction.query_one("SELECT min(high_water) FROM routewright_checkpoints", &[])?.get(0);
+    let gone = transaction.execute(
+        "WITH old AS (
+             SELECT decision_id FROM routewright_decisions d WHERE at_ms < $1 AND seq <= $2 AND NOT EXISTS
+             (SELECT 1 FROM routewright_feedback f WHERE f.decision_id = d.decision_id AND f.seq > $2)),
+         its AS (DELETE FROM routewright_feedback WHERE decision_id IN (SELECT decision_id FROM old))
+         DELETE FROM routewright_decisions WHERE decision_id IN (SELECT decision_id FROM old)",
+        &[&before_ms, &seen.unwrap_or(i64::MAX)],
+    )?;
+    transaction.commit()?;
+    Ok(gone)
+}
+
+impl Store for PostgresStore {
+    fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError> {
+        self.with("write to", |client| append(client, entries))
+    }
+
+    fn find(&mut self, decision_id: &str) -> Result<Option<Found>, StoreError> {
+        self.with("read", |client| find(client, decision_id))
+    }
+
+    fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError> {
+        let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.with("read", |client| read(client, bound(after), bound(max as u64)))
+    }
+
+    fn days(&mut self) -> Result<Vec<i64>, StoreError> {
+        let select = "SELECT DISTINCT at_ms / $1 AS day FROM routewright_decisions ORDER BY day";
+        let rows = self.with("read", |client| Ok(client.query(select, &[&DAY_MS])?))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError> {
+        let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.with("read", |client| of_day(client, day, bound(after), bound(max as u64)))
+    }
+
+    fn last(&mut self) -> Result<u64, StoreError> {
+        self.with("read", |client| Ok(last(&mut client.transaction()?)?.unsigned_abs()))
+    }
+
+    fn checkpoint(&mut self, name: &str) -> Result<Option<Checkpoint>, StoreError> {
+        let select = "SELECT high_water, state FROM routewright_checkpoints WHERE name = $1";
+        let found = self.with("read", |client| Ok(client.query_opt(select, &[&name])?))?;
+        Ok(found.map(|row| Checkpoint { high_water: sequence(&row), state: row.get(1) }))
+    }
+
+    fn save_checkpoint(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+        let high_water = i64::try_from(checkpoint.high_water).unwrap_or(i64::MAX);
+        // Of two servers with one consumer, the one that is behind does not undo what the other saved.
+        let insert =
+            "INSERT INTO routewright_checkpoints AS c VALUES ($1, $2, $3) ON CONFLICT (name) DO UPDATE
+                      SET high_water = excluded.high_water, state = excluded.state
+                      WHERE excluded.high_water >= c.high_water";
+        let values: [&(dyn postgres::types::ToSql + Sync); 3] = [&name, &high_water, &checkpoint.state];
+        self.with("write to", |client| Ok(client.execute(insert, &values)?)).map(|_| ())
+    }
+
+    fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {
+        self.with("write to", |client| expire(client, before_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests;
