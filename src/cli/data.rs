@@ -1,7 +1,7 @@
-//! `routewright data import|validate|stats|split|simulate|log-decisions|export`: foreign formats to logs and back, and
-//! logs looked at.
+//! `routewright data import|validate|stats|split|simulate|log-decisions|export|from-store`: foreign formats to
+//! logs and back, and logs looked at.
 
-use super::{export, output};
+use super::{export, from_store, output};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions};
@@ -38,6 +38,8 @@ enum Action {
     LogDecisions(LogDecisions),
     /// Write decisions and their rewards in the format of another tool.
     Export(export::ExportCommand),
+    /// Write the store of a server as decision, feedback and pair logs.
+    FromStore(from_store::FromStoreCommand),
 }
 
 #[derive(Debug, Args)]
@@ -190,6 +192,7 @@ impl DataCommand {
             Action::Simulate(simulate) => simulate.run(json),
             Action::LogDecisions(log) => log.run(json),
             Action::Export(export) => export.run(json),
+            Action::FromStore(store) => store.run(json),
         }
     }
 }

@@ -11,6 +11,7 @@ mod date;
 mod evaluate;
 mod export;
 mod fitting;
+mod from_store;
 mod methods;
 mod ope;
 pub(crate) mod output;

@@ -41,7 +41,7 @@ impl Serving {
             said.push_str(&line);
         }
         serving.kill();
-        Err::<Self, _>(format!("the server ended before it listened: {said}")).unwrap()
+        unreachable!("the server ended before it listened: {said}")
     }
 
     fn kill(mut self) {
