@@ -1,5 +1,6 @@
 //! `server.toml`, read once and checked; the environment is asked only for secrets named `env::NAME`.
 
+use crate::learning::LearningConfig;
 use crate::limits::Limits;
 use crate::store::{MetricConfig, StoreConfig};
 use serde::Deserialize;
@@ -79,7 +80,7 @@ pub enum Execution {
 }
 
 /// One policy to serve.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PolicyEntry {
     /// Name it is served under; `None` takes the one of its manifest.
     pub name: Option<String>,
@@ -89,12 +90,14 @@ pub struct PolicyEntry {
     pub default_arm: Option<String>,
     /// Where its decisions are computed.
     pub execution: Execution,
+    /// How it learns while it serves; `None` serves the artifact as it is.
+    pub learning: Option<LearningConfig>,
 }
 
 impl PolicyEntry {
     /// Serves the artifact in `path` under the name in its manifest.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { name: None, path: path.into(), default_arm: None, execution: Execution::Auto }
+        Self { name: None, path: path.into(), default_arm: None, execution: Execution::Auto, learning: None }
     }
 }
 
@@ -181,6 +184,7 @@ struct PolicySection {
     default_arm: Option<String>,
     #[serde(default)]
     execution: Execution,
+    learning: Option<LearningConfig>,
 }
 
 /// A configuration is a page; anything longer is not one.
@@ -226,6 +230,7 @@ impl ServerConfig {
             path: base.join(section.path),
             default_arm: section.default_arm,
             execution: section.execution,
+            learning: section.learning,
         });
         let metrics = file.metrics;
         if let (None, Some(name)) = (&file.store, metrics.keys().next()) {
@@ -281,6 +286,11 @@ impl ServerConfig {
         }
         if let Some(name) = self.policies.iter().filter_map(|p| p.name.as_deref()).find(|n| !is_name(n)) {
             return value("policies", name.to_owned(), NAME_RULE);
+        }
+        for policy in &self.policies {
+            if let Some(learning) = &policy.learning {
+                learning.check(policy.name.as_deref().unwrap_or("NAME"), self.store.as_ref())?;
+            }
         }
         if self.policies.is_empty() {
             return value("policies", String::new(), "at least one section [policies.NAME] with a path");

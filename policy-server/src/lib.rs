@@ -36,6 +36,7 @@ mod extract;
 mod guard;
 mod handlers;
 pub mod keys;
+mod learning;
 mod limits;
 mod log;
 mod metrics;
@@ -53,6 +54,7 @@ mod testing;
 mod wire;
 
 pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
+pub use learning::LearningConfig;
 pub use limits::Limits;
 pub use log::{Sink, Stderr};
 pub use openapi::document as openapi_document;

@@ -148,6 +148,23 @@ pub(crate) struct PolicyMetrics {
     models: Mutex<BTreeMap<String, Arc<ModelCounter>>>,
     /// `(version, digest)` served now.
     info: Mutex<(String, String)>,
+    /// What was learned while serving; `None` for a policy that does not learn.
+    learned: Mutex<Option<Learned>>,
+}
+
+/// What a policy has learned while serving.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Learned {
+    /// Rewards learned from.
+    pub(crate) updates: u64,
+    /// Outcomes that could not be learned from.
+    pub(crate) refused: u64,
+    /// Decisions seen.
+    pub(crate) decisions: u64,
+    /// Score given up for a US dollar; 0 where spend is not paced.
+    pub(crate) lambda: f64,
+    /// Mean price of a call, US dollars, where spend is paced.
+    pub(crate) mean_usd: Option<f64>,
 }
 
 impl PolicyMetrics {
@@ -161,6 +178,7 @@ impl PolicyMetrics {
             reload_failures: AtomicU64::new(0),
             models: Mutex::default(),
             info: Mutex::default(),
+            learned: Mutex::default(),
         }
     }
 
@@ -193,6 +211,10 @@ impl PolicyMetrics {
 
     pub(crate) fn timed_out(&self) {
         self.timeouts.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn learned(&self, learned: Learned) {
+        *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(learned);
     }
 
     pub(crate) fn reloaded(&self, ok: bool) {
@@ -268,6 +290,7 @@ impl Metrics {
             line(&mut out, &format!("routewright_decision_timeouts_total{labels}"), count);
         }
         write_policies(&mut out, &policies);
+        write_learned(&mut out, &policies);
         out
     }
 }
@@ -288,6 +311,30 @@ fn write_policies(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
             line(out, &format!("routewright_policy_reload_total{{{labels}}}"), count);
         }
     }
+}
+
+fn write_learned(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
+    let learned = |policy: &Arc<PolicyMetrics>| {
+        let learned = *policy.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.map(|learned| (policy.name.clone(), learned))
+    };
+    let learned: Vec<(String, Learned)> = policies.iter().filter_map(learned).collect();
+    if learned.is_empty() {
+        return;
+    }
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Learned) -> Option<f64>| {
+        family(out, name, "gauge", help);
+        for (policy, learned) in &learned {
+            if let Some(value) = value(learned) {
+                line(out, &format!("routewright_{name}{{policy=\"{policy}\"}}"), value);
+            }
+        }
+    };
+    gauge("learning_updates", "Rewards the policy has learned from.", &|l| Some(l.updates as f64));
+    gauge("learning_refused", "Outcomes that could not be learned from.", &|l| Some(l.refused as f64));
+    gauge("learning_decisions", "Decisions the learner has seen.", &|l| Some(l.decisions as f64));
+    gauge("spend_lambda", "Score given up for a US dollar to keep spend at its target.", &|l| Some(l.lambda));
+    gauge("spend_mean_usd", "Mean price of a call, US dollars.", &|l| l.mean_usd);
 }
 
 pub(crate) fn family(out: &mut String, name: &str, kind: &str, help: &str) {

@@ -4,6 +4,7 @@ use crate::config::{ConfigError, PolicyEntry, ServerConfig};
 use crate::connections::Capped;
 use crate::guard::{self, Guard};
 use crate::keys::KeyError;
+use crate::learning::School;
 use crate::log::{Level, Sink, Stderr};
 use crate::state::App;
 use crate::store::{StoreConfig, StoreError};
@@ -74,6 +75,14 @@ pub enum ServeError {
     /// No worker could be started.
     #[error("cannot start the worker threads")]
     Threads(#[source] std::io::Error),
+    /// A policy cannot learn as its section says.
+    #[error("policy `{policy}` cannot learn: {reason}")]
+    Learning {
+        /// The policy.
+        policy: String,
+        /// Why.
+        reason: String,
+    },
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -167,9 +176,16 @@ impl Server {
             return Err(ServeError::AdminNotLoopback { address: outside.to_string() });
         }
         let app = self.app;
+        let opening = Arc::clone(&app);
+        let school = tokio::task::spawn_blocking(move || School::open(&opening)).await;
+        let school = school.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
         announce(&app, &address.to_string(), admin_address.map(|address| address.to_string()));
         let (stop, stopped) = watch::channel(false);
         let watcher = tokio::spawn(reload::watch(Arc::clone(&app), wait(stopped.clone())));
+        let learning = school.map(|school| {
+            let app = Arc::clone(&app);
+            tokio::task::spawn_blocking(move || school.run(&app))
+        });
         let data = serve(&app, listener, false, stopped.clone());
         let admin = async {
             match admin_listener {
@@ -202,6 +218,11 @@ impl Server {
             }
         };
         watcher.abort();
+        // However serving ended, what was learned is saved.
+        app.stopping.store(true, Relaxed);
+        if let Some(learning) = learning {
+            let _panicked = learning.await;
+        }
         let closing = Arc::clone(&app);
         // What was queued without being waited for is written before the process ends.
         let flush = move || closing.ledger.as_ref().map(|ledger| ledger.flush());

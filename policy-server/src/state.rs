@@ -5,6 +5,7 @@ use crate::batcher::Batcher;
 use crate::config::{Execution, NAME_RULE, PolicyEntry, ServerConfig, is_name};
 use crate::error::{ApiError, Code};
 use crate::keys::Keys;
+use crate::learning::{self, LearningConfig};
 use crate::log::{Log, Sink};
 use crate::metrics::{Metrics, ModelCounter, PolicyMetrics};
 use crate::query::Query;
@@ -33,7 +34,13 @@ pub(crate) struct Served {
     /// Where it was loaded from; `None` for a policy handed over in memory.
     pub(crate) path: Option<PathBuf>,
     pub(crate) policy: Arc<Policy>,
-    /// The first digits of the digest.
+    /// What the artifact holds; another than `policy` once that has learned.
+    pub(crate) base: Arc<Policy>,
+    /// How it learns, where it does.
+    pub(crate) learning: Option<LearningConfig>,
+    /// Rewards that `policy` has learned from; 0 before it was first published by the learner.
+    pub(crate) lessons: u64,
+    /// The first digits of the digest, and `+n` after `n` rewards were learned from.
     pub(crate) version: String,
     pub(crate) loaded_at: SystemTime,
     /// Whether decisions are made in the task of the request.
@@ -64,6 +71,10 @@ impl Served {
         if !is_name(&name) {
             return Err(ServeError::PolicyName { name, expected: NAME_RULE });
         }
+        let mut policy = policy;
+        if let Some(config) = &entry.learning {
+            learnable(&name, config, &mut policy)?;
+        }
         let default_arm = default_arm(&name, entry, &policy)?;
         let inline = match entry.execution {
             Execution::Inline => true,
@@ -74,13 +85,56 @@ impl Served {
         let decided = metrics.counters(policy.arms.iter().map(|arm| arm.model.as_str()));
         let version = policy.digest.chars().take(VERSION_DIGITS).collect();
         let (policy, loaded_at) = (Arc::new(policy), SystemTime::now());
-        Ok(Self { name, path, policy, version, loaded_at, inline, default_arm, metrics, decided })
+        Ok(Self {
+            name,
+            path,
+            base: Arc::clone(&policy),
+            policy,
+            learning: entry.learning.clone(),
+            lessons: 0,
+            version,
+            loaded_at,
+            inline,
+            default_arm,
+            metrics,
+            decided,
+        })
+    }
+
+    /// The same in service, after `lessons` rewards.
+    pub(crate) fn learned(&self, policy: Policy, lessons: u64) -> Self {
+        let digits: String = policy.digest.chars().take(VERSION_DIGITS).collect();
+        Self {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            policy: Arc::new(policy),
+            base: Arc::clone(&self.base),
+            learning: self.learning.clone(),
+            lessons,
+            version: format!("{digits}+{lessons}"),
+            loaded_at: self.loaded_at,
+            inline: self.inline,
+            default_arm: self.default_arm,
+            metrics: Arc::clone(&self.metrics),
+            decided: self.decided.clone(),
+        }
     }
 
     /// Marks this version as the one in service.
     pub(crate) fn announce(&self) {
         self.metrics.serving(&self.version, &self.policy.digest);
     }
+}
+
+/// Checks that a policy can learn as its section says, and gives it the selector it explores with.
+fn learnable(name: &str, config: &LearningConfig, policy: &mut Policy) -> Result<(), ServeError> {
+    let refuse = |reason: String| ServeError::Learning { policy: name.to_owned(), reason };
+    if policy.predictor.learner().is_none() {
+        let form = policy.predictor.form();
+        return Err(refuse(format!("its form `{form}` learns nothing; train it with a method that does")));
+    }
+    policy.selector = learning::selector(policy, config, 0.0).map_err(|error| refuse(error.to_string()))?;
+    Ok(())
 }
 
 fn default_arm(name: &str, entry: &PolicyEntry, policy: &Policy) -> Result<usize, ServeError> {
@@ -150,7 +204,9 @@ impl Live {
         let Some(served) = self.policies.get(name) else {
             return Err(not_found(format!("unknown policy `{name}`; {}", near_names(name, known()))));
         };
-        match version.filter(|v| v.len() < VERSION_DIGITS || !served.policy.digest.starts_with(v)) {
+        // What was learned since is not part of the pin: it cannot be called back.
+        let pinned = version.map(|v| v.split_once('+').map_or(v, |(digest, _)| digest));
+        match pinned.filter(|v| v.len() < VERSION_DIGITS || !served.policy.digest.starts_with(v)) {
             Some(other) => {
                 let current = &served.version;
                 Err(not_found(format!("policy `{name}` has version `{current}`, not `{other}`")))

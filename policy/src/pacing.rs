@@ -137,6 +137,19 @@ impl Pacer {
         book.billed += nano(billed_usd);
     }
 
+    /// Changes what a call that has a bill cost.
+    ///
+    /// # Panics
+    /// If there is no such arm (a bug of the caller).
+    pub fn rebilled(&mut self, arm: usize, change_usd: f64) {
+        self.books[arm].billed += nano(change_usd);
+    }
+
+    /// How it is paced.
+    pub fn settings(&self) -> &PacerSettings {
+        &self.settings
+    }
+
     /// Spent so far, US dollars: bills, and what open calls are expected to cost.
     pub fn spent_usd(&self) -> f64 {
         let prior = nano(self.settings.target_usd).max(1) * PRIOR_CALLS;

@@ -211,8 +211,10 @@ pub(super) fn is_logged(app: &App, query: &Query) -> bool {
 }
 
 /// Sets what the log wants to be kept.
-pub(super) fn keep(app: &App, query: &mut Query) {
-    query.keep_features = app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_features);
+pub(super) fn keep(app: &App, served: &Served, query: &mut Query) {
+    // A learner needs the features its decision was made on.
+    query.keep_features = served.learning.is_some() && !query.dry_run
+        || app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_features);
 }
 
 fn candidate_body<'a>(model: &'a str, candidate: &Candidate) -> CandidateBody<'a> {

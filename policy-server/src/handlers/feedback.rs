@@ -174,6 +174,7 @@ fn record(
         late: false,
         activates: false,
         spend_change_nano: 0,
+        first_bill: false,
     })
 }
 

@@ -60,7 +60,7 @@ async fn decide(
     caller: &Caller,
 ) -> Result<Response, ApiError> {
     let mut query = query?;
-    answer::keep(app, &mut query);
+    answer::keep(app, served, &mut query);
     let query = Arc::new(query);
     let pending = answer::begin(app, served, &query, true);
     let staged = answer::finish(app, served, &query, pending, began.0).await?;

@@ -69,7 +69,7 @@ fn begin(app: &App, live: &Live, entry: Value) -> Result<Entry, ApiError> {
     let served = Arc::clone(live.find(request.policy.take().as_deref())?);
     let ticket = Ticket::draw();
     let mut query = request.into_query(ticket.seed)?;
-    answer::keep(app, &mut query);
+    answer::keep(app, &served, &mut query);
     let query = Arc::new(query);
     let pending = answer::begin(app, &served, &query, false);
     Ok(Entry { served, query, ticket, pending })

@@ -153,6 +153,9 @@ pub struct FeedbackRecord {
     /// By how much it changes what the decision is known to cost, nano-dollars. Set by the writer.
     #[serde(default)]
     pub spend_change_nano: i64,
+    /// Whether it carries the first bill of its decision. Set by the writer.
+    #[serde(default)]
+    pub first_bill: bool,
 }
 
 impl FeedbackRecord {
@@ -182,12 +185,14 @@ impl FeedbackRecord {
         window_ms: i64,
     ) -> Judgement {
         let own = (self.at_ms(), self.outcome_id());
+        let first_bill = self.cost_usd.is_some() && counted.is_none();
         let bill = self.cost_usd.map(nano).filter(|_| counted.is_none_or(|counted| counted < own));
         let record = Self {
             late: self.received_at_ms.saturating_sub(decided_at_ms) > window_ms,
             // A bill says that the call was made, so it activates too.
             activates: !active && (self.activation || self.cost_usd.is_some()),
             spend_change_nano: bill.map_or(0, |bill| bill - bill_nano),
+            first_bill,
             ..self.clone()
         };
         Judgement { record, bill_nano: bill }
@@ -200,6 +205,7 @@ impl FeedbackRecord {
             late: false,
             activates: false,
             spend_change_nano: 0,
+            first_bill: false,
             weight: 0.0,
             ..self.clone()
         };

@@ -53,6 +53,11 @@ impl<C: Consumer> Fold<C> {
         Ok(())
     }
 
+    /// Leaves out the events up to the one given: they were before this consumer's time.
+    pub fn skip_to(&mut self, seq: u64) {
+        self.high_water = self.high_water.max(seq);
+    }
+
     /// Sequence number of the last event applied.
     pub fn high_water(&self) -> u64 {
         self.high_water

@@ -4,8 +4,8 @@ use super::event::DAY_MS;
 use super::meter::{FeedbackStatus, StoreMeter};
 use super::writer::Writer;
 use super::{
-    DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics, Store, StoreConfig,
-    StoreError,
+    Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics, Store,
+    StoreConfig, StoreError,
 };
 use crate::error::{ApiError, Code};
 use crate::log::{Level, Log, chain};
@@ -168,6 +168,15 @@ impl Ledger {
             reading.store.last().ok().map(|last| last.saturating_sub(seen))
         };
         self.shared.meter.render(lag)
+    }
+
+    /// Saves the state of a consumer. Blocks.
+    ///
+    /// # Errors
+    /// If it is not on disk.
+    pub(crate) fn save_checkpoint(&self, name: String, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        let saved = self.shared.writer.run(move |store| store.save_checkpoint(&name, &checkpoint))?;
+        saved.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Waits until all that is queued now is on disk or refused. Blocks.
