@@ -18,14 +18,14 @@ const KILLS: u64 = 12;
 const CLIENTS: u64 = 3;
 
 /// A server with its two addresses.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
-    data: String,
+    pub(crate) data: String,
     admin: String,
 }
 
 impl Serving {
-    fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let mut command = Command::new(BINARY);
         command.args(["serve", "--config", "server.toml"]).current_dir(dir).stderr(Stdio::piped());
         let mut serving = Self { child: command.spawn().unwrap(), data: String::new(), admin: String::new() };
@@ -44,14 +44,14 @@ impl Serving {
         unreachable!("the server ended before it listened: {said}")
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 }
 
 /// One request on a kept connection; `None` once the server is gone.
-fn ask(stream: &mut BufReader<TcpStream>, head: &str, body: &str) -> Option<(u16, Value)> {
+pub(crate) fn ask(stream: &mut BufReader<TcpStream>, head: &str, body: &str) -> Option<(u16, Value)> {
     let request = format!("{head} HTTP/1.1\r\nhost: e2e\r\ncontent-length: {}\r\n\r\n{body}", body.len());
     stream.get_mut().write_all(request.as_bytes()).ok()?;
     let mut length = 0;
@@ -73,7 +73,7 @@ fn ask(stream: &mut BufReader<TcpStream>, head: &str, body: &str) -> Option<(u16
     Some((status, serde_json::from_slice(&body).ok()?))
 }
 
-fn connect(address: &str) -> Option<BufReader<TcpStream>> {
+pub(crate) fn connect(address: &str) -> Option<BufReader<TcpStream>> {
     let stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     Some(BufReader::new(stream))

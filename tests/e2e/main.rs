@@ -9,6 +9,8 @@ mod bench;
 #[cfg(unix)]
 mod crash;
 mod frozen;
+#[cfg(unix)]
+mod learning;
 mod logs;
 mod ope;
 mod real_logs;

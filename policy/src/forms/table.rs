@@ -62,7 +62,7 @@ pub enum Rule {
 pub enum Cell {
     /// One cell for all.
     One,
-    /// One cell a source named, and a last one for every other query.
+    /// One cell a source named, and a last one that learns from all queries and stands for every other source.
     Sources(Vec<String>),
     /// The nearest of the centroids, `(n_cells, dim)`.
     Centroids {
@@ -294,8 +294,14 @@ impl Predictor for ValueTable {
 impl Learner for ValueTable {
     fn learn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
         check(experience, self.n_arms(), self.dim().unwrap_or(0))?;
-        let cell = self.cell.of(experience.features, experience.source);
-        self.reward(cell, experience.arm, experience.reward, experience.weight);
+        let Experience { features, source, arm, reward, weight, .. } = *experience;
+        let cell = self.cell.of(features, source);
+        self.reward(cell, arm, reward, weight);
+        if let Cell::Sources(names) = &self.cell
+            && cell < names.len()
+        {
+            self.reward(names.len(), arm, reward, weight);
+        }
         self.n_updates += 1;
         Ok(())
     }
@@ -401,7 +407,7 @@ mod tests {
         tell(&mut by_source, Some("math"), 0, 1.0);
         tell(&mut by_source, Some("law"), 1, 0.5);
         assert_eq!(read(&mut by_source, Some("math")).0, [1.0, 0.0]);
-        assert_eq!(read(&mut by_source, None).0, [0.0, 0.5]);
+        assert_eq!(read(&mut by_source, None).0, [1.0, 0.5], "what is known of all stands for the unknown");
         let mut clusters = table(rule, Cell::Centroids { dim: 2, values: vec![1.0, 0.0, 0.0, 1.0] });
         let near =
             Experience { features: &[0.1, 0.9], source: None, arm: 1, reward: 1.0, weight: 1.0, time: 0 };

@@ -7,7 +7,7 @@
 use super::paid;
 use super::replay::{self, Told};
 use super::tabular::{self, Cells, Pay, Per};
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, OnlineMethod};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod};
 use crate::simulate::Bandit;
 use routewright_policy::SelectorSpec;
 use routewright_policy::forms::Rule;
@@ -18,7 +18,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<PickLlmAutomaton>(
     "learning automaton over arms (linear reward-inaction), per session topic",
     Some("2412.12170"),
     Family::Before,
-    &[],
+    &[Need::Source],
 )
 .online::<PickLlmAutomaton>();
 

@@ -1,28 +1,31 @@
-//! `routewright quickstart`: the whole road on a self-made log, from rows to a served decision.
+//! `routewright quickstart`: the whole road on a self-made log, from rows to a served decision that feedback
+//! changes.
+
+mod serving;
 
 use super::evaluate::write_report;
 use super::output;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use routewright_data::OutcomeTable;
 use routewright_data::log::LoadOptions;
 use routewright_data::synthetic::{Settings, World};
 use routewright_policy::artifact;
-use routewright_policy_server::{Server, ServerConfig};
+use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::{LearningConfig, PolicyEntry, ServerConfig};
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
 use routewright_trainer::evaluate::Average;
-use routewright_trainer::method::{Family, MethodRow};
+use routewright_trainer::method::{Family, MethodRow, Need};
 use routewright_trainer::train::{FeatureChoice, Prepared, RunOptions};
 use routewright_trainer::{Device, methods, report};
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::net::TcpListener;
 
 /// Queries of the self-made log: enough to learn from, few enough for a minute.
 const QUERIES: usize = 2000;
 const SEED: u64 = 1;
+/// The method that learns from feedback at the end.
+const BANDIT: &str = "linucb";
 
 /// Arguments of `quickstart`.
 #[derive(Debug, Args)]
@@ -60,25 +63,56 @@ impl QuickstartCommand {
         ));
         export(method, train, &dir)?;
         output::tell("4. serving it on a free local port and asking one decision over HTTP");
-        let reply = serve_and_ask(&dir, &self.prompt)?;
+        let body = serde_json::json!({"input": self.prompt, "explain": "full"});
+        let config = ServerConfig::for_policies([dir.clone()]);
+        let reply = serving::serve(config, move |address| serving::post(address, "/v1/route", &body))?;
+        output::tell("5. training a bandit, serving it, and telling it that its choice was bad");
+        let moved = self.learn()?;
         if json {
-            output::say_json(&serde_json::json!({"judged": compared.judged, "decision": reply}))?;
+            output::say_json(&serde_json::json!({
+                "judged": compared.judged,
+                "decision": reply,
+                "feedback": {"before": moved.before, "reports": moved.reports, "after": moved.after},
+            }))?;
         } else {
             output::say(&report::text_table(&compared.judged));
             output::say(&compared.summary());
             output::say(&format!("\n{:?}\n  -> {}", self.prompt, describe(&reply)));
+            output::say(&format!(
+                "a bandit said {}; after {} reports that this was bad it says {}",
+                moved.before, moved.reports, moved.after
+            ));
             output::say(&format!("\nreport: {}", self.dir.join("report/report.html").display()));
             output::say(&format!("serve it: routewright serve --policy {}", dir.display()));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Trains a bandit on the log, serves it, and reports bad scores until it chooses another model.
+    fn learn(&self) -> anyhow::Result<serving::Moved> {
+        let train = OutcomeTable::load(&self.dir.join("log.parquet"), &LoadOptions::split("train"))?;
+        let dir = self.dir.join("bandit");
+        export(methods::find(BANDIT)?, train, &dir)?;
+        // A log of an earlier quickstart would go on where that ended.
+        let log = tempfile::tempdir().context("cannot make a temporary folder for the decision log")?;
+        let entry = PolicyEntry { learning: Some(LearningConfig::default()), ..PolicyEntry::at(dir) };
+        let config = ServerConfig {
+            policies: vec![entry],
+            store: Some(StoreConfig::at(log.path().join("decisions.db"))),
+            ..ServerConfig::default()
+        };
+        let prompt = self.prompt.clone();
+        serving::serve(config, move |address| serving::disagree(address, &prompt))
     }
 }
 
 fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
     let train = OutcomeTable::load(log, &LoadOptions::split("train"))?;
     let test = OutcomeTable::load(log, &LoadOptions::split("test"))?;
-    // The baselines stand in the table by themselves.
-    let learned = methods::ALL.iter().filter(|row| row.family != Family::Baseline);
+    // The baselines stand in the table by themselves; bandits are for `simulate`, and the prompt that is asked
+    // in the end has no source.
+    let for_logs = |row: &&MethodRow| row.start.is_none() && !row.needs.contains(&Need::Source);
+    let learned = methods::ALL.iter().filter(|row| row.family != Family::Baseline).filter(for_logs);
     let entries: Vec<(&MethodRow, serde_json::Value)> =
         learned.map(|row| (row, serde_json::Value::Null)).collect();
     let options = CompareOptions {
@@ -107,47 +141,6 @@ fn export(method: &MethodRow, train: OutcomeTable, dir: &Path) -> anyhow::Result
     let fitted = prepared.fit(method, &serde_json::Value::Null, &run)?;
     artifact::save(&prepared.draft("quickstart", method, fitted, "train", SEED), dir)?;
     Ok(())
-}
-
-/// Serves the policy on a free port, asks for one decision, stops the server.
-fn serve_and_ask(dir: &Path, prompt: &str) -> anyhow::Result<serde_json::Value> {
-    let server = Server::load(ServerConfig::for_policies([dir.to_path_buf()]))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let reply = runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen on a local port")?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let running = tokio::task::spawn(server.run(listener, None, async {
-            drop(stopped.await);
-        }));
-        let prompt = prompt.to_owned();
-        let reply = tokio::task::spawn_blocking(move || ask(&address.to_string(), &prompt)).await;
-        // A server that is gone already needs no telling.
-        let _ = stop.send(());
-        running.await.context("the server task was lost")??;
-        reply.context("the asking task was lost")?
-    });
-    runtime.shutdown_background();
-    reply
-}
-
-/// One `POST /v1/route`, spoken by hand: a whole HTTP client is not needed for it.
-fn ask(address: &str, prompt: &str) -> anyhow::Result<serde_json::Value> {
-    let body = serde_json::json!({"input": prompt, "explain": "full"}).to_string();
-    let mut stream = TcpStream::connect(address)?;
-    let request = format!(
-        "POST /v1/route HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes())?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
-    let (head, body) = reply.split_once("\r\n\r\n").context("the server sent no whole reply")?;
-    if !head.starts_with("HTTP/1.1 200") {
-        bail!("the server answered `{}`: {body}", head.lines().next().unwrap_or_default());
-    }
-    serde_json::from_str(body).context("the reply of the server is not JSON")
 }
 
 fn describe(reply: &serde_json::Value) -> String {
