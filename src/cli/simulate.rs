@@ -30,7 +30,8 @@ pub(crate) struct SimulateCommand {
     /// Split of the log; `all` takes every row.
     #[arg(long, value_name = "NAME", default_value = "train")]
     split: String,
-    /// Methods that learn from rewards, comma-separated, or `all`.
+    /// Methods, comma-separated, or `all` that learn from rewards; one that does not is fitted on the labelled
+    /// queries and stays as it is.
     #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
     methods: Vec<String>,
     /// Scenarios, comma-separated, or `all`.

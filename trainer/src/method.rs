@@ -92,14 +92,6 @@ pub enum FitError {
         /// Near names, or all of them.
         hint: String,
     },
-    /// The method learns nothing from rewards.
-    #[error("method `{method}` does not learn from rewards; those that do: {online}")]
-    NotOnline {
-        /// Name of the method.
-        method: String,
-        /// The names of those that do, comma-separated.
-        online: String,
-    },
     /// A parameter is not known or not valid.
     #[error("the parameters of method `{method}` are not valid: {reason}")]
     Params {

@@ -10,6 +10,8 @@ mod costs;
 mod neighbors;
 mod scorers;
 
+pub(crate) use baselines::means::mean_costs;
+
 use crate::method::{FitError, MethodRow};
 use routewright_data::suggest::near_names;
 

@@ -9,6 +9,7 @@
 //! called. Fitting an online method is one pass over the train rows.
 
 mod bandit;
+mod frozen;
 mod run;
 pub mod scenario;
 mod stream;
@@ -20,13 +21,17 @@ pub use scenario::ScenarioRow;
 pub use stream::{Delivery, Phase, Round, Stream};
 pub use trace::Trace;
 
-use crate::method::{FitContext, FitError, MethodRow};
+use crate::method::{FitContext, FitError, MethodRow, Start};
+use frozen::Frozen;
 use rayon::prelude::*;
 use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
+use routewright_policy::SelectorSpec;
+use routewright_policy::forms::CostModel;
 use routewright_policy::online::Reward;
 use routewright_policy::pacing::PacerSettings;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How methods are simulated.
 #[derive(Debug, Clone)]
@@ -121,10 +126,59 @@ pub struct Played<'a> {
     pub expected: Option<&'a Cells>,
 }
 
-/// Runs every method on one scenario over every seed.
+/// A method ready to be played, again for every seed.
+enum Player<'a> {
+    /// Learns from rewards; started anew with every seed.
+    Learning(Start, &'a serde_json::Value),
+    /// Fitted once on the labelled queries.
+    Fitted(Frozen, SelectorSpec, CostModel),
+}
+
+impl<'a> Player<'a> {
+    fn of(
+        method: &MethodRow,
+        params: &'a serde_json::Value,
+        warm: &FitContext<'_>,
+        utility: &Reward,
+    ) -> Result<Self, FitError> {
+        if let Some(start) = method.start {
+            return Ok(Self::Learning(start, params));
+        }
+        let fitted = (method.fit)(params, warm)?;
+        if fitted.featurizer.is_some() {
+            let reason = "it trains its own featurizer, and a stream has features already".to_owned();
+            return Err(FitError::Log { method: method.name, reason });
+        }
+        let cost = CostModel::constant(crate::methods::mean_costs(warm.train));
+        let mut selector = fitted.selector;
+        if utility.cost > 0.0 && !fitted.predictor.is_conditioned() {
+            // It chooses by what the regret is measured in.
+            let lambda = utility.cost / utility.cost_unit_usd;
+            let settings = serde_json::json!({ "lambda": lambda, "selector": selector });
+            selector = SelectorSpec { name: "priced".to_owned(), settings };
+        }
+        Ok(Self::Fitted(Frozen(Arc::from(fitted.predictor)), selector, cost))
+    }
+
+    fn bandit(&self, warm: &FitContext<'_>) -> Result<Bandit, FitError> {
+        match self {
+            Self::Learning(start, params) => start(params, warm),
+            Self::Fitted(frozen, selector, cost) => Ok(Bandit {
+                learner: Box::new(frozen.clone()),
+                selector: selector.clone(),
+                reward: Reward::default(),
+                normalized: false,
+                cost: cost.clone(),
+            }),
+        }
+    }
+}
+
+/// Runs every method on one scenario over every seed. A method that does not learn from rewards is fitted on the
+/// labelled queries and stays as it is.
 ///
 /// # Errors
-/// If a method does not learn from rewards, cannot be started, or a run fails.
+/// If a method cannot be started or fitted, or a run fails.
 pub fn simulate(
     methods: &[(&MethodRow, serde_json::Value)],
     scenario: &ScenarioRow,
@@ -134,28 +188,22 @@ pub fn simulate(
     let &Played { warm, table, features, expected } = played;
     let arms = crate::train::arms(table);
     let ground = Ground { table, features, expected, arms: &arms };
+    let players = methods.iter().map(|(method, params)| Player::of(method, params, &warm, &options.utility));
+    let players = players.collect::<Result<Vec<_>, FitError>>()?;
     let about = About::of(table, &options.utility);
     let one = |&seed: &u64| -> Result<Vec<Trace>, FitError> {
         let rows = shuffled(table.n_queries(), options.n_rounds, seed);
         let stream = (scenario.build)(&about.setting(&rows, seed));
         let &SimulateOptions { utility, pacing, trust, .. } = options;
         let settings = RunSettings { utility, pacing, trust, seed };
-        let play = |(method, params): &(&MethodRow, serde_json::Value)| {
-            let start = method.start.ok_or_else(|| not_online(method.name))?;
-            let mut bandit = start(params, &FitContext { seed, ..warm })?;
+        let play = |player: &Player<'_>| {
+            let mut bandit = player.bandit(&FitContext { seed, ..warm })?;
             run(&mut bandit, ground, &stream, settings)
         };
-        methods.iter().map(play).collect()
+        players.iter().map(play).collect()
     };
     let traces: Vec<Vec<Trace>> = options.seeds.par_iter().map(one).collect::<Result<_, _>>()?;
     Ok(summed_up(methods, scenario, &table.models, &traces))
-}
-
-/// The error for a method that learns nothing from rewards.
-pub fn not_online(method: &str) -> FitError {
-    let online = crate::methods::ALL.iter().filter(|row| row.start.is_some()).map(|row| row.name);
-    let online = online.collect::<Vec<_>>().join(", ");
-    FitError::NotOnline { method: method.to_owned(), online }
 }
 
 /// What scenarios may know of the log.

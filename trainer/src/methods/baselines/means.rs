@@ -5,7 +5,7 @@ use routewright_policy::forms::{Constant, CostModel};
 use std::collections::BTreeMap;
 
 /// Mean logged cost of each arm, `NaN` where the log has none.
-pub(in crate::methods) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
+pub(crate) fn mean_costs(table: &OutcomeTable) -> Vec<f32> {
     (0..table.n_arms())
         .map(|arm| table.cost_usd.column_mean(arm).map_or(f32::NAN, |mean| mean as f32))
         .collect()
