@@ -4,7 +4,7 @@
 //! balance of the account: with `b` the dollars spent above target so far, over the target per call,
 //!
 //! ```text
-//! price = max(0, level + gain * b) / target        level += rate * (gain * b)
+//! price = max(0, level + gain * b) / target        level += rate * gain * clamp(b, -50, 50)
 //! ```
 //!
 //! The term in `b` is the dual step of online mirror descent for one packing constraint (each call moves it
@@ -31,7 +31,8 @@ pub struct PacerSettings {
     /// How fast the level follows, at least 0.
     #[serde(default = "default_rate")]
     pub rate: f64,
-    /// Unspent targets that may be saved up, at least 0.
+    /// Unspent targets that may be saved up and spent later, at least 0: a small number keeps a quiet spell from
+    /// being followed by a spree, a great one keeps the mean at the target.
     #[serde(default = "default_credit")]
     pub credit: f64,
 }
@@ -45,7 +46,7 @@ fn default_rate() -> f64 {
 }
 
 fn default_credit() -> f64 {
-    1000.0
+    10_000.0
 }
 
 impl PacerSettings {
@@ -91,6 +92,9 @@ pub struct Pacer {
     level: f64,
 }
 
+/// Targets of overspend beyond which the level learns no faster: while a great debt is paid off no price does
+/// more than the cheapest arm, and a level that kept rising would stay too high long after.
+const WINDUP: f64 = 50.0;
 /// Calls at the target price that a ratio of 1 between bills and expectations weighs.
 const PRIOR_CALLS: i128 = 5;
 
@@ -124,7 +128,8 @@ impl Pacer {
         let PacerSettings { gain, rate, credit, .. } = self.settings;
         let balance = self.balance();
         self.forgone += (-balance - credit).max(0.0);
-        self.level = (self.level + rate * gain * balance.max(-credit)).max(0.0);
+        let balance = balance.clamp(-WINDUP, WINDUP);
+        self.level = (self.level + rate * gain * balance).max(0.0);
     }
 
     /// Corrects a call booked at `expected_usd` to what was billed.

@@ -1,4 +1,4 @@
-//! `routewright bench [knn|step|bandit|route|ope|all]`: our processor time beside a named peer's, measured in
+//! `routewright bench [knn|step|bandit|pacing|route|ope|all]`: our processor time beside a named peer's, measured in
 //! one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
@@ -14,6 +14,7 @@ mod load;
 mod measure;
 mod npy;
 mod ope;
+mod pacing;
 mod peer;
 mod policies;
 mod report;
@@ -68,6 +69,8 @@ enum What {
     Step,
     /// Rounds of a linear bandit, beside ParetoBandit, MABWiser and a NumPy loop.
     Bandit,
+    /// Spend against its target under missing, late and repeated feedback, beside ParetoBandit.
+    Pacing,
     /// `POST /v1/route`, over a bare axum echo; Linux only.
     Route,
     /// Off-policy estimators, beside the Open Bandit Pipeline.
@@ -113,6 +116,9 @@ impl BenchCommand {
         }
         if wanted(What::Bandit) {
             bandit::run(&settings, &mut report)?;
+        }
+        if wanted(What::Pacing) {
+            pacing::run(&settings, &mut report)?;
         }
         if wanted(What::Route) {
             route::run(&settings, &mut report)?;
