@@ -92,12 +92,24 @@ pub struct PolicyEntry {
     pub execution: Execution,
     /// How it learns while it serves; `None` serves the artifact as it is.
     pub learning: Option<LearningConfig>,
+    /// Folder of the registry that says which artifact is served; then `path` is empty.
+    pub registry: Option<PathBuf>,
+    /// Metric by which a canary is compared with the active version; `None` takes `score`, or the only one.
+    pub canary_metric: Option<String>,
 }
 
 impl PolicyEntry {
     /// Serves the artifact in `path` under the name in its manifest.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { name: None, path: path.into(), default_arm: None, execution: Execution::Auto, learning: None }
+        Self {
+            name: None,
+            path: path.into(),
+            default_arm: None,
+            execution: Execution::Auto,
+            learning: None,
+            registry: None,
+            canary_metric: None,
+        }
     }
 }
 
@@ -180,7 +192,9 @@ struct ServerSection {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PolicySection {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    registry: Option<PathBuf>,
+    canary_metric: Option<String>,
     default_arm: Option<String>,
     #[serde(default)]
     execution: Execution,
@@ -227,7 +241,9 @@ impl ServerConfig {
         let defaults = Self::default();
         let policies = file.policies.into_iter().map(|(name, section)| PolicyEntry {
             name: Some(name),
-            path: base.join(section.path),
+            path: section.path.map_or_else(PathBuf::new, |path| base.join(path)),
+            registry: section.registry.map(|dir| base.join(dir)),
+            canary_metric: section.canary_metric,
             default_arm: section.default_arm,
             execution: section.execution,
             learning: section.learning,
@@ -295,6 +311,9 @@ impl ServerConfig {
         if self.policies.is_empty() {
             return value("policies", String::new(), "at least one section [policies.NAME] with a path");
         }
+        self.policies
+            .iter()
+            .try_for_each(|entry| crate::registry::check_entry(entry, self.store.as_ref()))?;
         self.store.as_ref().map_or(Ok(()), StoreConfig::check)?;
         self.limits.check()
     }
@@ -374,6 +393,9 @@ mod tests {
             ("[policies.'a b']\npath = 'p'".to_owned(), "letters, digits"),
             ("[server]\n".to_owned(), "policies"),
             ("[policies]\n".to_owned(), "at least one section"),
+            ("[policies.a]\n".to_owned(), "`policies.a.path` is ``, expected"),
+            (format!("{policies}registry = 'r'"), "and not both"),
+            (format!("{policies}canary_metric = 'thumb'"), "`policies.a.canary_metric` is `thumb`"),
         ] {
             let error = parse(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");

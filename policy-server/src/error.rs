@@ -20,6 +20,7 @@ pub(crate) enum Code {
     BatchTooLarge,
     NoEligibleCandidate,
     ReloadFailed,
+    PromotionRefused,
     DecisionNotFound,
     DecisionExpired,
     ForeignDecision,
@@ -36,7 +37,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 24] = [
+    pub(crate) const ALL: [Self; 25] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -49,6 +50,7 @@ impl Code {
         Self::BatchTooLarge,
         Self::NoEligibleCandidate,
         Self::ReloadFailed,
+        Self::PromotionRefused,
         Self::DecisionNotFound,
         Self::DecisionExpired,
         Self::ForeignDecision,
@@ -80,6 +82,7 @@ impl Code {
             Self::BatchTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "batch_too_large"),
             Self::NoEligibleCandidate => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate"),
             Self::ReloadFailed => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "reload_failed"),
+            Self::PromotionRefused => (StatusCode::CONFLICT, REQUEST, "promotion_refused"),
             Self::DecisionNotFound => (StatusCode::NOT_FOUND, REQUEST, "decision_not_found"),
             Self::DecisionExpired => (StatusCode::GONE, REQUEST, "decision_expired"),
             Self::ForeignDecision => (StatusCode::FORBIDDEN, REQUEST, "foreign_decision"),

@@ -10,6 +10,8 @@
 //! decision can be evaluated off-policy later; with a `store` it is on disk before it is replied, and
 //! feedback is joined to it exactly once.
 //!
+//! `registry` says which version of a policy decides, which only look on, and takes back one that fails.
+//!
 //! Invariants: one request sees one version of a policy (`reload` swaps whole states); only `wire` derives
 //! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; the data
 //! listener has no route that changes anything.
@@ -42,6 +44,7 @@ mod log;
 mod metrics;
 mod openapi;
 mod query;
+pub mod registry;
 mod reload;
 mod routes;
 mod server;

@@ -78,7 +78,8 @@ fn errors(row: &Row) -> Vec<(String, String)> {
         Code::NotFound => false,
         Code::InvalidApiKey => row.access != Access::Open,
         Code::ShuttingDown => row.path.contains("read"),
-        Code::ReloadFailed => row.path.ends_with("/reload"),
+        Code::ReloadFailed => row.path.ends_with("/reload") || row.endpoint == Endpoint::AdminPromote,
+        Code::PromotionRefused => row.endpoint == Endpoint::AdminPromote,
         Code::BatchTooLarge => row.path.ends_with("/batch"),
         Code::InvalidJson | Code::InvalidRequest | Code::BodyTooLarge | Code::ModelNotFound => {
             row.request.is_some()

@@ -5,8 +5,11 @@
 //! service; the reason is counted and logged once, and looked at again at the next turn, since a copy may
 //! only be half done.
 
+use crate::config::PolicyEntry;
 use crate::keys::Keys;
 use crate::log::{Level, chain};
+use crate::registry::Registry;
+use crate::registry::slot::{self, Loaded};
 use crate::state::{App, Live, Served};
 use routewright_data::files;
 use serde_json::json;
@@ -90,9 +93,12 @@ pub(crate) async fn reload(app: &Arc<App>, only: Option<&str>, forced: bool) -> 
     let live = app.live.load_full();
     let mut outcomes = Vec::new();
     for served in live.policies.values().filter(|served| only.is_none_or(|name| name == served.name)) {
-        let outcome = match &served.path {
-            Some(path) => reload_one(app, &mut memory, served, &path.join("manifest.json"), forced).await,
-            None => Outcome::Unchanged,
+        let outcome = match (registry_of(app, &served.name), &served.path) {
+            (Some(entry), _) => reload_slot(app, &mut memory, served, entry, forced).await,
+            (None, Some(path)) => {
+                reload_one(app, &mut memory, served, &path.join("manifest.json"), forced).await
+            }
+            (None, None) => Outcome::Unchanged,
         };
         outcomes.push((served.name.clone(), outcome));
     }
@@ -120,16 +126,81 @@ async fn reload_one(
             memory.refused.remove(name);
             new.map_or(Outcome::Unchanged, |new| swap_in(app, served, new))
         }
-        Err(reason) => {
-            if memory.refusal(name) != Some(&reason) || forced {
-                served.metrics.reloaded(false);
-                let fields = json!({ "policy": name, "reason": reason, "serving": served.version });
-                app.log.event(Level::Error, "policy_reload_failed", fields);
-            }
-            memory.refused.insert(name.clone(), reason.clone());
-            Outcome::Failed(reason)
-        }
+        Err(reason) => refuse(app, memory, served, reason, forced),
     }
+}
+
+fn refuse(app: &App, memory: &mut Memory, served: &Served, reason: String, forced: bool) -> Outcome {
+    let name = &served.name;
+    if memory.refusal(name) != Some(&reason) || forced {
+        served.metrics.reloaded(false);
+        let fields = json!({ "policy": name, "reason": reason, "serving": served.version });
+        app.log.event(Level::Error, "policy_reload_failed", fields);
+    }
+    memory.refused.insert(name.clone(), reason.clone());
+    Outcome::Failed(reason)
+}
+
+/// The entry of a policy that a registry speaks for.
+fn registry_of<'a>(app: &'a App, name: &str) -> Option<&'a PolicyEntry> {
+    let mut entries = app.config.policies.iter().filter(|entry| entry.registry.is_some());
+    entries.find(|entry| entry.name.as_deref() == Some(name))
+}
+
+/// Brings a slot up to its registry; versions in service already are kept as they are.
+async fn reload_slot(
+    app: &Arc<App>,
+    memory: &mut Memory,
+    served: &Arc<Served>,
+    entry: &PolicyEntry,
+    forced: bool,
+) -> Outcome {
+    let (name, registry) = (&served.name, Registry::at(entry.registry.clone().unwrap_or_default()));
+    let fingerprint = Fingerprint::of(&registry.file());
+    let known = memory.manifests.get(name).copied();
+    if !forced && fingerprint.is_some() && known == fingerprint && memory.refusal(name).is_none() {
+        return Outcome::Unchanged;
+    }
+    let (loading, entry, active) = (Arc::clone(app), entry.clone(), Arc::clone(served));
+    let load = move || {
+        let live = loading.live.load();
+        let beside = live.challengers.get(&active.name).map(|beside| beside.known(&active));
+        let known = beside.unwrap_or_else(|| vec![active]);
+        slot::load(&entry, &registry, &loading.metrics, &loading.desk, &known)
+    };
+    let loaded = match tokio::task::spawn_blocking(load).await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(error)) => return refuse(app, memory, served, chain(&error), forced),
+        Err(join) => return refuse(app, memory, served, format!("loading it panicked: {join}"), forced),
+    };
+    memory.refused.remove(name);
+    if let Some(fingerprint) = fingerprint {
+        memory.manifests.insert(name.clone(), fingerprint);
+    }
+    swap_slot(app, served, loaded)
+}
+
+/// Puts a slot into service; the caller holds the memory.
+fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) -> Outcome {
+    let name = old.name.clone();
+    let mut live = Live::clone(&app.live.load());
+    if live.challengers.get(&name).is_some_and(|beside| beside.revision == challengers.revision) {
+        return Outcome::Unchanged;
+    }
+    if active.policy.digest != old.policy.digest {
+        active.metrics.reloaded(true);
+        active.announce();
+    }
+    let fields = json!({
+        "policy": name, "revision": challengers.revision, "from": old.version, "to": active.version,
+        "canary": challengers.canary.as_ref().map(|canary| &canary.served.version),
+        "shadows": challengers.shadows.len(),
+    });
+    live.policies.insert(name.clone(), active);
+    live.challengers.insert(name, Arc::new(challengers));
+    app.live.store(Arc::new(live));
+    app.log.event(Level::Info, "registry_followed", fields);
+    Outcome::Reloaded
 }
 
 /// Loads what is on disk, `None` where it is in service already; a refusal is looked at twice.

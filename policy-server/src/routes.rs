@@ -25,6 +25,8 @@ pub(crate) enum Endpoint {
     AdminPolicies,
     AdminReload,
     AdminStatistics,
+    AdminRegistry,
+    AdminPromote,
     /// Any path that is not in the table.
     Unknown,
 }
@@ -79,7 +81,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 16] = [
+pub(crate) const TABLE: [Row; 18] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -199,11 +201,31 @@ pub(crate) const TABLE: [Row; 16] = [
         reply: Some("StatisticsReply"),
         handler: || get(handlers::admin_statistics::handle),
     },
+    Row {
+        endpoint: Endpoint::AdminRegistry,
+        method: "get",
+        path: "/admin/v1/registry",
+        access: Access::Admin,
+        title: "Versions in each slot: active, canary, shadows, candidates, retired",
+        request: None,
+        reply: Some("RegistryReply"),
+        handler: || get(handlers::admin_registry::handle),
+    },
+    Row {
+        endpoint: Endpoint::AdminPromote,
+        method: "post",
+        path: "/admin/v1/promote",
+        access: Access::Admin,
+        title: "Give a version another state, or roll back",
+        request: Some("PromoteRequest"),
+        reply: Some("RegistrySlot"),
+        handler: || post(handlers::admin_promote::handle),
+    },
 ];
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
@@ -218,6 +240,8 @@ impl Endpoint {
         Self::AdminPolicies,
         Self::AdminReload,
         Self::AdminStatistics,
+        Self::AdminRegistry,
+        Self::AdminPromote,
         Self::Unknown,
     ];
 

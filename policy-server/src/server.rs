@@ -6,9 +6,10 @@ use crate::guard::{self, Guard};
 use crate::keys::KeyError;
 use crate::learning::School;
 use crate::log::{Level, Sink, Stderr};
+use crate::registry::watch::Watch;
 use crate::state::App;
 use crate::store::{StoreConfig, StoreError};
-use crate::{reload, routes};
+use crate::{registry, reload, routes};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -53,6 +54,14 @@ pub enum ServeError {
     DoubleName {
         /// The name.
         name: String,
+    },
+    /// A registry cannot be served.
+    #[error("cannot serve the registry `{path}`: {reason}")]
+    Registry {
+        /// Its folder.
+        path: String,
+        /// Why.
+        reason: String,
     },
     /// The default arm is no arm of its policy.
     #[error("the default arm `{arm}` is no arm of policy `{policy}`; {hint}")]
@@ -177,8 +186,9 @@ impl Server {
         }
         let app = self.app;
         let opening = Arc::clone(&app);
-        let school = tokio::task::spawn_blocking(move || School::open(&opening)).await;
-        let school = school.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
+        let open = move || Ok::<_, StoreError>((School::open(&opening)?, Watch::open(&opening)?));
+        let opened = tokio::task::spawn_blocking(open).await;
+        let (school, canaries) = opened.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
         announce(&app, &address.to_string(), admin_address.map(|address| address.to_string()));
         let (stop, stopped) = watch::channel(false);
         let watcher = tokio::spawn(reload::watch(Arc::clone(&app), wait(stopped.clone())));
@@ -186,6 +196,7 @@ impl Server {
             let app = Arc::clone(&app);
             tokio::task::spawn_blocking(move || school.run(&app))
         });
+        let guardian = tokio::spawn(registry::watch::run(Arc::clone(&app), canaries, wait(stopped.clone())));
         let data = serve(&app, listener, false, stopped.clone());
         let admin = async {
             match admin_listener {
@@ -218,6 +229,7 @@ impl Server {
             }
         };
         watcher.abort();
+        guardian.abort();
         // However serving ended, what was learned is saved.
         app.stopping.store(true, Relaxed);
         if let Some(learning) = learning {

@@ -9,6 +9,8 @@ use crate::learning::{self, LearningConfig};
 use crate::log::{Log, Sink};
 use crate::metrics::{Metrics, ModelCounter, PolicyMetrics};
 use crate::query::Query;
+use crate::registry::desk::Desk;
+use crate::registry::slot::{self, Challengers};
 use crate::reload::Memory;
 use crate::stages;
 use crate::store::ledger::Ledger;
@@ -183,6 +185,8 @@ fn is_cheap(policy: &Policy) -> bool {
 #[derive(Debug, Clone)]
 pub(crate) struct Live {
     pub(crate) policies: BTreeMap<String, Arc<Served>>,
+    /// Who stands beside the policy of a name, where a registry says so.
+    pub(crate) challengers: BTreeMap<String, Arc<Challengers>>,
     /// Policy of requests that name none.
     pub(crate) default: Option<String>,
 }
@@ -225,6 +229,8 @@ pub(crate) struct App {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) metrics: Metrics,
     pub(crate) batcher: Batcher,
+    /// What its registries need.
+    pub(crate) desk: Desk,
     /// The log of decisions and feedback, where one is configured.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) log: Log,
@@ -241,12 +247,16 @@ impl App {
         sink: Arc<dyn Sink>,
     ) -> Result<Self, ServeError> {
         let metrics = Metrics::default();
-        let loaded = config.policies.iter().map(|entry| Served::load(entry, &metrics));
-        let handed = extra.into_iter().map(|(entry, policy)| Served::new(&entry, None, policy, &metrics));
+        let desk = Desk::start().map_err(ServeError::Threads)?;
+        let mut challengers = BTreeMap::new();
+        let enter = |entry| slot::enter(entry, &metrics, &desk, &mut challengers);
+        let loaded = config.policies.iter().map(enter);
+        let handed = extra.into_iter();
+        let handed = handed.map(|(entry, policy)| Served::new(&entry, None, policy, &metrics).map(Arc::new));
         let mut policies = BTreeMap::new();
         for served in loaded.chain(handed).collect::<Result<Vec<_>, _>>()? {
             served.announce();
-            if let Some(double) = policies.insert(served.name.clone(), Arc::new(served)) {
+            if let Some(double) = policies.insert(served.name.clone(), served) {
                 return Err(ServeError::DoubleName { name: double.name.clone() });
             }
         }
@@ -264,10 +274,11 @@ impl App {
         let log = Log(sink);
         let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone())).transpose()?;
         Ok(Self {
-            live: ArcSwap::from_pointee(Live { policies, default }),
+            live: ArcSwap::from_pointee(Live { policies, challengers, default }),
             keys: ArcSwap::from_pointee(keys),
             metrics,
             batcher,
+            desk,
             log,
             ledger,
             stopping: AtomicBool::new(false),
@@ -299,7 +310,11 @@ mod tests {
     fn a_policy_is_found_by_name_by_version_and_by_default() {
         let served = Arc::new(Served::new(&entry(None), None, policy("p"), &Metrics::default()).unwrap());
         let pinned = format!("p@{}", served.version);
-        let mut live = Live { policies: BTreeMap::from([("p".to_owned(), served)]), default: None };
+        let mut live = Live {
+            policies: BTreeMap::from([("p".to_owned(), served)]),
+            challengers: BTreeMap::new(),
+            default: None,
+        };
         assert!(live.find(Some("p")).is_ok() && live.find(Some(&pinned)).is_ok());
         assert_eq!(live.find(Some("p@000000000000")).unwrap_err().code, Code::ModelNotFound);
         assert_eq!(live.find(Some("p@")).unwrap_err().code, Code::ModelNotFound);

@@ -186,6 +186,21 @@ pub(crate) struct ReloadRequest {
     pub(crate) policy: Option<String>,
 }
 
+/// Body of `POST /admin/v1/promote`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PromoteRequest {
+    pub(crate) policy: String,
+    /// A state, or `rollback`.
+    pub(crate) to: String,
+    #[serde(default)]
+    pub(crate) version: Option<String>,
+    #[serde(default)]
+    pub(crate) force: bool,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+}
+
 /// Reads a JSON body.
 ///
 /// # Errors
@@ -314,6 +329,8 @@ pub(crate) struct PolicyBody<'a> {
     pub(crate) name: &'a str,
     pub(crate) version: &'a str,
     pub(crate) digest: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) state: Option<&'static str>,
 }
 
 /// What to do.

@@ -6,6 +6,7 @@ use crate::error::Code;
 use crate::guard::Caller;
 use crate::metrics::{Stage, reason_name};
 use crate::query::Query;
+use crate::registry::turn::Turn;
 use crate::stages::{self, Staged};
 use crate::state::{App, Served};
 use crate::store::DecisionRecord;
@@ -18,6 +19,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use routewright_policy::{Candidate, Decision, Exclusion, Reason};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
@@ -98,8 +100,24 @@ fn late(served: &Served, query: &Query) -> Result<Staged, ApiError> {
     default_decision(&served.policy, served.default_arm, query)
 }
 
+/// Lets the shadows look at what was answered; it is too late for them to change it.
+pub(super) fn shadow(app: &App, turn: &Turn, query: &Arc<Query>, staged: &Staged) {
+    if query.dry_run {
+        return;
+    }
+    for shadow in &turn.shadows {
+        if let Some(arm) = turn.served.policy.arms.get(staged.decision.arm) {
+            app.desk.shadows.submit(shadow, query, &arm.model);
+        }
+    }
+}
+
 /// Counts a decision: stages always, the choice unless it is a dry run.
-pub(super) fn count(served: &Served, query: &Query, staged: &Staged) {
+pub(super) fn count(turn: &Turn, query: &Query, staged: &Staged) {
+    let served = &turn.served;
+    if let Some(turns) = turn.turns.as_ref().filter(|_| !query.dry_run) {
+        turns.fetch_add(1, Relaxed);
+    }
     let stages = &staged.stages;
     if stages.batch > 0 {
         for (stage, took) in [
@@ -118,11 +136,12 @@ pub(super) fn count(served: &Served, query: &Query, staged: &Staged) {
 
 /// The JSON of a decision.
 pub(super) fn describe<'a>(
-    served: &'a Served,
+    turn: &'a Turn,
     query: &'a Query,
     staged: &'a Staged,
     id: &'a str,
 ) -> DecisionBody<'a> {
+    let served = &turn.served;
     let decision = &staged.decision;
     let model = |arm: usize| served.policy.arms.get(arm).map_or("", |arm| arm.model.as_str());
     let late = decision.reason == Reason::DeadlineDefault;
@@ -144,7 +163,12 @@ pub(super) fn describe<'a>(
         object: "routing.decision",
         id,
         created: unix_seconds(),
-        policy: PolicyBody { name: &served.name, version: &served.version, digest: &served.policy.digest },
+        policy: PolicyBody {
+            name: &served.name,
+            version: &served.version,
+            digest: &served.policy.digest,
+            state: turn.state,
+        },
         action: ActionBody { kind: "model", model: model(decision.arm) },
         fallbacks: fallbacks(served, query, decision).into_iter().map(model).collect(),
         candidates: explained.then(candidates),
@@ -166,12 +190,13 @@ pub(super) fn describe<'a>(
 /// The record of a decision, as it is replied.
 pub(super) fn record(
     app: &App,
-    served: &Served,
+    turn: &Turn,
     query: &Query,
     staged: &Staged,
     id: &str,
     caller: &Caller,
 ) -> DecisionRecord {
+    let served = &turn.served;
     let decision = &staged.decision;
     let manifest = &served.policy.manifest;
     let keep_prompt = app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_prompt);
@@ -191,6 +216,7 @@ pub(super) fn record(
         features: staged.features.clone(),
         deferred: query.deferred,
         tenant: caller.0.as_deref().map(str::to_owned),
+        trial: turn.trial.clone(),
         ..DecisionRecord::default()
     };
     for (arm, candidate) in served.policy.arms.iter().zip(&decision.candidates) {

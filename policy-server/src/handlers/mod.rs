@@ -3,6 +3,8 @@
 mod answer;
 
 pub(crate) mod admin_policies;
+pub(crate) mod admin_promote;
+pub(crate) mod admin_registry;
 pub(crate) mod admin_reload;
 pub(crate) mod admin_statistics;
 pub(crate) mod fallback;

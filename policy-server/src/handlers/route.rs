@@ -4,8 +4,9 @@ use super::answer::{self, Ticket};
 use super::{ApiError, Bytes, BytesRejection, json};
 use crate::guard::{Began, Caller};
 use crate::query::Query;
+use crate::registry::turn::Turn;
 use crate::session;
-use crate::state::{App, Served};
+use crate::state::App;
 use crate::wire::{self, RouteRequest};
 use axum::Extension;
 use axum::extract::State;
@@ -40,12 +41,12 @@ pub(super) async fn reply(
     caller: &Caller,
 ) -> Result<Response, ApiError> {
     // The version this request sees from here on, whatever is reloaded meanwhile.
-    let served = Arc::clone(app.live.load().find(wanted)?);
-    match decide(app, &served, query, ticket, began, caller).await {
+    let turn = Turn::of(&app.live.load(), wanted, query.as_ref().ok())?;
+    match decide(app, &turn, query, ticket, began, caller).await {
         Ok(response) => Ok(response),
         Err(error) => {
             let mut response = error.into_response();
-            answer::belongs_to(&mut response, &served);
+            answer::belongs_to(&mut response, &turn.served);
             Ok(response)
         }
     }
@@ -53,22 +54,24 @@ pub(super) async fn reply(
 
 async fn decide(
     app: &App,
-    served: &Arc<Served>,
+    turn: &Turn,
     query: Result<Query, ApiError>,
     ticket: Ticket,
     began: Began,
     caller: &Caller,
 ) -> Result<Response, ApiError> {
+    let served = &turn.served;
     let mut query = query?;
     answer::keep(app, served, &mut query);
     let query = Arc::new(query);
     let pending = answer::begin(app, served, &query, true);
     let staged = answer::finish(app, served, &query, pending, began.0).await?;
     if let Some(ledger) = app.ledger.as_ref().filter(|_| answer::is_logged(app, &query)) {
-        ledger.decided(vec![answer::record(app, served, &query, &staged, &ticket.id, caller)]).await?;
+        ledger.decided(vec![answer::record(app, turn, &query, &staged, &ticket.id, caller)]).await?;
     }
-    answer::count(served, &query, &staged);
-    let mut response = json(&answer::describe(served, &query, &staged, &ticket.id))?;
+    answer::count(turn, &query, &staged);
+    let mut response = json(&answer::describe(turn, &query, &staged, &ticket.id))?;
     answer::mark(&mut response, served, &staged, &ticket.id);
+    answer::shadow(app, turn, &query, &staged);
     Ok(response)
 }

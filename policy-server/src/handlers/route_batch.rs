@@ -5,7 +5,8 @@ use super::{ApiError, Bytes, BytesRejection, json_text};
 use crate::error::Code;
 use crate::guard::{Began, Caller};
 use crate::query::Query;
-use crate::state::{App, Live, Served};
+use crate::registry::turn::Turn;
+use crate::state::{App, Live};
 use crate::store::DecisionRecord;
 use crate::wire::{self, BatchRequest, RouteRequest};
 use axum::Extension;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 /// An entry that is with its policy.
 struct Entry {
-    served: Arc<Served>,
+    turn: Turn,
     query: Arc<Query>,
     ticket: Ticket,
     pending: Pending,
@@ -46,7 +47,7 @@ pub(crate) async fn handle(
     for entry in entries {
         let result = match entry {
             Ok(entry) => {
-                policy.get_or_insert_with(|| Arc::clone(&entry.served));
+                policy.get_or_insert_with(|| Arc::clone(&entry.turn.served));
                 finish(&app, entry, began, &caller, &mut records).await
             }
             Err(error) => Err(error),
@@ -66,13 +67,14 @@ pub(crate) async fn handle(
 
 fn begin(app: &App, live: &Live, entry: Value) -> Result<Entry, ApiError> {
     let mut request: RouteRequest = wire::parse_value(entry)?;
-    let served = Arc::clone(live.find(request.policy.take().as_deref())?);
+    let wanted = request.policy.take();
     let ticket = Ticket::draw();
     let mut query = request.into_query(ticket.seed)?;
-    answer::keep(app, &served, &mut query);
+    let turn = Turn::of(live, wanted.as_deref(), Some(&query))?;
+    answer::keep(app, &turn.served, &mut query);
     let query = Arc::new(query);
-    let pending = answer::begin(app, &served, &query, false);
-    Ok(Entry { served, query, ticket, pending })
+    let pending = answer::begin(app, &turn.served, &query, false);
+    Ok(Entry { turn, query, ticket, pending })
 }
 
 async fn finish(
@@ -82,12 +84,13 @@ async fn finish(
     caller: &Caller,
     records: &mut Vec<DecisionRecord>,
 ) -> Result<String, ApiError> {
-    let Entry { served, query, ticket, pending } = entry;
-    let staged = answer::finish(app, &served, &query, pending, began.0).await?;
+    let Entry { turn, query, ticket, pending } = entry;
+    let staged = answer::finish(app, &turn.served, &query, pending, began.0).await?;
     if answer::is_logged(app, &query) {
-        records.push(answer::record(app, &served, &query, &staged, &ticket.id, caller));
+        records.push(answer::record(app, &turn, &query, &staged, &ticket.id, caller));
     }
-    answer::count(&served, &query, &staged);
-    serde_json::to_string(&answer::describe(&served, &query, &staged, &ticket.id))
+    answer::count(&turn, &query, &staged);
+    answer::shadow(app, &turn, &query, &staged);
+    serde_json::to_string(&answer::describe(&turn, &query, &staged, &ticket.id))
         .map_err(|error| ApiError::internal(format!("a reply could not be written: {error}")))
 }

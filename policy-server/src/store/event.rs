@@ -17,6 +17,19 @@ pub(crate) fn from_nano(nano: i128) -> f64 {
     nano as f64 / NANO
 }
 
+/// The trial of a canary that a decision was part of: who decided was left to chance.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Digest of the canary's artifact.
+    pub canary: String,
+    /// Digest of the active version's artifact.
+    pub active: String,
+    /// When both stood as they stand, ms since 1970-01-01 UTC.
+    pub since_ms: i64,
+    /// Probability that the canary decides.
+    pub share: f64,
+}
+
 /// A decision as it was replied. The lists have one entry a candidate left after constraints.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DecisionRecord {
@@ -65,6 +78,9 @@ pub struct DecisionRecord {
     /// Whose key asked; only the same one may report on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// The trial it was part of, where a canary runs. Propensities are those of the version that decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialRecord>,
 }
 
 impl DecisionRecord {

@@ -28,7 +28,7 @@ mod tests;
 mod writer;
 
 pub use config::{Direction, Durability, MetricConfig, StoreConfig};
-pub use event::{DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt};
+pub use event::{DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt, TrialRecord};
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
 #[cfg(feature = "postgres")]

@@ -1,0 +1,138 @@
+//! From a registry to versions in service: what is active, what runs beside it.
+
+use super::desk::Desk;
+use super::shadow::Shadow;
+use super::{Entry, Registry, State};
+use crate::ServeError;
+use crate::config::PolicyEntry;
+use crate::log::chain;
+use crate::metrics::Metrics;
+use crate::state::Served;
+use crate::store::TrialRecord;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+/// The version that decides a share of the requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Canary {
+    pub(crate) served: Arc<Served>,
+    pub(crate) trial: TrialRecord,
+    /// Its decisions since the server started.
+    pub(crate) turns: Arc<AtomicU64>,
+}
+
+/// Who stands beside the active version of a slot.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Challengers {
+    pub(crate) canary: Option<Canary>,
+    pub(crate) shadows: Vec<Shadow>,
+    /// Revision of the registry that says so.
+    pub(crate) revision: u64,
+}
+
+impl Challengers {
+    /// Every version in service beside `active`.
+    pub(crate) fn known(&self, active: &Arc<Served>) -> Vec<Arc<Served>> {
+        let shadows = self.shadows.iter().map(|shadow| &shadow.served);
+        let beside = self.canary.iter().map(|canary| &canary.served).chain(shadows);
+        std::iter::once(active).chain(beside).cloned().collect()
+    }
+}
+
+/// A slot as it is to be served.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) active: Arc<Served>,
+    pub(crate) challengers: Challengers,
+}
+
+/// Versions in service already, which are not loaded again.
+type Known<'a> = &'a [Arc<Served>];
+
+/// The policy of an entry: the artifact in its path, or the active version of its registry, with those beside it.
+///
+/// # Errors
+/// As [`load`], or if the artifact is refused.
+pub(crate) fn enter(
+    entry: &PolicyEntry,
+    metrics: &Metrics,
+    desk: &Desk,
+    challengers: &mut BTreeMap<String, Arc<Challengers>>,
+) -> Result<Arc<Served>, ServeError> {
+    let Some(dir) = &entry.registry else { return Served::load(entry, metrics).map(Arc::new) };
+    let loaded = load(entry, &Registry::at(dir), metrics, desk, &[])?;
+    challengers.insert(loaded.active.name.clone(), Arc::new(loaded.challengers));
+    Ok(loaded.active)
+}
+
+/// Loads what stands in the registry of an entry.
+///
+/// # Errors
+/// If the registry cannot be read, has no active version, or one of its artifacts is refused.
+pub(crate) fn load(
+    entry: &PolicyEntry,
+    registry: &Registry,
+    metrics: &Metrics,
+    desk: &Desk,
+    known: Known<'_>,
+) -> Result<Loaded, ServeError> {
+    let fail = |reason: String| ServeError::Registry { path: registry.dir().display().to_string(), reason };
+    let slot = registry.read().map_err(|error| fail(chain(&error)))?;
+    let none = "it has no active policy; make one so with `routewright policy promote --to active`";
+    let active = slot.active().ok_or_else(|| fail(none.to_owned()))?;
+    let version = |found: &Entry| version(entry, registry, found, metrics, known);
+    let canary = slot.canary().map(|found| {
+        let served = version(found)?;
+        let turns = desk.turns(&served.name, &served.version);
+        Ok::<_, ServeError>(Canary { served, trial: trial(active, found), turns })
+    });
+    let shadows = slot.entries.iter().filter(|found| found.state == State::Shadow);
+    let shadows = shadows.map(|found| {
+        let served = version(found)?;
+        let counts = desk.shadow_counts(&served.name, &served.version);
+        Ok::<_, ServeError>(Shadow { served, counts })
+    });
+    Ok(Loaded {
+        active: version(active)?,
+        challengers: Challengers {
+            canary: canary.transpose()?,
+            shadows: shadows.collect::<Result<_, _>>()?,
+            revision: slot.revision,
+        },
+    })
+}
+
+fn trial(active: &Entry, canary: &Entry) -> TrialRecord {
+    TrialRecord {
+        canary: canary.digest.clone(),
+        active: active.digest.clone(),
+        since_ms: canary.since_ms.max(active.since_ms),
+        share: canary.share.unwrap_or(0.0),
+    }
+}
+
+/// One version; its artifact must be the one that was registered.
+fn version(
+    entry: &PolicyEntry,
+    registry: &Registry,
+    found: &Entry,
+    metrics: &Metrics,
+    known: Known<'_>,
+) -> Result<Arc<Served>, ServeError> {
+    if let Some(served) = known.iter().find(|served| served.policy.digest == found.digest) {
+        return Ok(Arc::clone(served));
+    }
+    let at = PolicyEntry { path: registry.artifact(found), ..entry.clone() };
+    let served = Served::load(&at, metrics)?;
+    if served.policy.digest != found.digest {
+        let reason = format!(
+            "`{}` holds version `{}`, not `{}` that was registered",
+            at.path.display(),
+            served.version,
+            found.version()
+        );
+        return Err(ServeError::Registry { path: registry.dir().display().to_string(), reason });
+    }
+    Ok(Arc::new(served))
+}

@@ -1,0 +1,1 @@
+//! The registry on disk: what is allowed, what is refused, what a damaged file does.

@@ -1,0 +1,111 @@
+//! The trial of a canary: the feedback of both sides, as a fold over the log of decisions.
+//!
+//! Only decisions that were left to chance count ([`TrialRecord`] says so), so that both sides answered the same kind
+//! of request; a decision that a caller pinned to a version does not. The first report of a metric on a decision
+//! counts, scaled to [0, 1] with 1 the best. A policy has one trial at a time, the latest: another share or another
+//! active version is another trial.
+//!
+//! Deviation: the last [`SEEN_MAX`] decisions reported on are remembered, so a second report that comes after as many
+//! others counts again.
+
+use super::Sequence;
+use crate::store::{
+    Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig, TrialRecord,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Reports remembered of a trial.
+const SEEN_MAX: usize = 4096;
+
+/// One metric, of both sides.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Sides {
+    pub(crate) canary: Sequence,
+    pub(crate) active: Sequence,
+}
+
+/// The trial that runs.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Trial {
+    pub(crate) record: TrialRecord,
+    /// By metric.
+    pub(crate) metrics: BTreeMap<String, Sides>,
+    /// Hashes of decision and metric, the oldest first.
+    seen: VecDeque<u64>,
+}
+
+/// The trial of every policy.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trials {
+    pub(crate) policies: BTreeMap<String, Trial>,
+    declared: BTreeMap<String, MetricConfig>,
+}
+
+impl Trials {
+    pub(crate) fn new(declared: BTreeMap<String, MetricConfig>) -> Self {
+        Self { policies: BTreeMap::new(), declared }
+    }
+
+    /// The reported value on a scale from 0 (worst) to 1.
+    fn scaled(&self, metric: &str, value: f64) -> f64 {
+        // A preference or a ranking is a share already.
+        let Some(declared) = self.declared.get(metric) else { return value };
+        let [low, high] = declared.range;
+        let share = (value - low) / (high - low);
+        if declared.direction == Direction::Lower { 1.0 - share } else { share }
+    }
+
+    fn reported(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
+        let (Some(record), Some(metric)) = (&decision.trial, &feedback.metric) else { return };
+        let value = feedback.measure.as_ref().and_then(|measure| measure.value_of(&decision.model));
+        let Some(value) = value.filter(|_| feedback.weight > 0.0) else { return };
+        let value = self.scaled(metric, value);
+        let trial = self.policies.entry(decision.policy.clone()).or_default();
+        if trial.record != *record {
+            if trial.record.since_ms >= record.since_ms {
+                return;
+            }
+            *trial = Trial { record: record.clone(), ..Trial::default() };
+        }
+        if trial.is_new(&decision.decision_id, metric) {
+            let sides = trial.metrics.entry(metric.clone()).or_default();
+            let by_canary = decision.policy_digest == record.canary;
+            if by_canary { &mut sides.canary } else { &mut sides.active }.add(value);
+        }
+    }
+}
+
+impl Trial {
+    fn is_new(&mut self, decision_id: &str, metric: &str) -> bool {
+        let digest = blake3::hash(format!("{decision_id}\u{0}{metric}").as_bytes());
+        let bytes = digest.as_bytes().iter().take(8);
+        let hash = bytes.fold(0, |hash, byte| hash << 8 | u64::from(*byte));
+        if self.seen.contains(&hash) {
+            return false;
+        }
+        if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(hash);
+        true
+    }
+}
+
+impl Consumer for Trials {
+    fn apply(&mut self, event: &Event) {
+        if let EventBody::Feedback(feedback, decision) = &event.body {
+            self.reported(feedback, decision);
+        }
+    }
+
+    fn save(&self) -> Vec<u8> {
+        // Maps with text keys: writing them cannot fail.
+        serde_json::to_vec(&self.policies).unwrap_or_default()
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), String> {
+        self.policies = serde_json::from_slice(state).map_err(|error| error.to_string())?;
+        Ok(())
+    }
+}
