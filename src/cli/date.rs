@@ -9,6 +9,13 @@ pub(super) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// A time in UTC, `yyyy-mm-dd hh:mm:ss`.
+pub(super) fn at(ms: i64) -> String {
+    let seconds = ms.max(0).unsigned_abs() / 1000;
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{} {hour:02}:{minute:02}:{:02}", calendar::date(seconds / 86_400), seconds % 60)
+}
+
 /// Today in UTC, `yyyy-mm-dd`.
 pub(super) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

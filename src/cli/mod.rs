@@ -16,6 +16,7 @@ mod methods;
 mod ope;
 pub(crate) mod output;
 mod policy;
+mod promotion;
 mod quickstart;
 mod route;
 mod serve;
@@ -58,7 +59,7 @@ enum Command {
     Serve(serve::ServeCommand),
     /// Ask a policy which arm should answer a prompt.
     Route(route::RouteCommand),
-    /// Show or verify an exported policy.
+    /// Show, verify, promote or roll back an exported policy.
     Policy(policy::PolicyCommand),
     /// Measure our processor time beside a named peer's, in one run.
     Bench(bench::BenchCommand),

@@ -1,6 +1,7 @@
-//! `routewright policy show|verify DIR`: what an artifact is, and whether it is whole.
+//! `routewright policy show|verify DIR`: what an artifact is, and whether it is whole; `promotion` has the others.
 
 use super::output;
+use super::promotion::{HistoryCommand, PromoteCommand, RetireCommand, RollbackCommand};
 use clap::{Args, Subcommand};
 use routewright_policy::artifact::{self, Manifest};
 use std::path::PathBuf;
@@ -25,11 +26,23 @@ enum Action {
         /// Folder of the policy.
         dir: PathBuf,
     },
+    /// Give a version another state in a registry; exit 1 if the evidence is not enough.
+    Promote(PromoteCommand),
+    /// Retire the canary, or bring the former active version back.
+    Rollback(RollbackCommand),
+    /// Retire a version that is not active.
+    Retire(RetireCommand),
+    /// What stands in a registry, and every change and refusal there was.
+    History(HistoryCommand),
 }
 
 impl PolicyCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         match self.action {
+            Action::Promote(command) => command.run(json),
+            Action::Rollback(command) => command.run(json),
+            Action::Retire(command) => command.run(json),
+            Action::History(command) => command.run(json),
             Action::Show { dir } => {
                 let policy = artifact::load(&dir)?;
                 if json {

@@ -21,7 +21,7 @@ const CLIENTS: u64 = 3;
 pub(crate) struct Serving {
     child: Child,
     pub(crate) data: String,
-    admin: String,
+    pub(crate) admin: String,
 }
 
 impl Serving {
@@ -140,7 +140,7 @@ fn prepare(dir: &Path) {
     std::fs::write(dir.join("server.toml"), config).unwrap();
 }
 
-fn events(path: &Path) -> Vec<Event> {
+pub(crate) fn events(path: &Path) -> Vec<Event> {
     let mut store = SqliteStore::open_existing(path).unwrap();
     let mut events = Vec::new();
     loop {

@@ -13,6 +13,8 @@ mod frozen;
 mod learning;
 mod logs;
 mod ope;
+#[cfg(unix)]
+mod promotion;
 mod real_logs;
 mod run;
 mod train_serve;

@@ -28,7 +28,7 @@ static MADE: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 });
 
 /// A copy of it.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     copy(MADE.path(), dir.path());
     dir

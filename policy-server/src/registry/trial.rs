@@ -109,3 +109,81 @@ impl Consumer for Trials {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Fold, Measure};
+
+    /// The report of `value` on decision `n` of the trial that began at `since_ms`; even ones are the canary's.
+    fn event(seq: u64, n: u64, since_ms: i64, value: f64) -> Event {
+        let trial = TrialRecord { canary: "c".to_owned(), active: "a".to_owned(), since_ms, share: 0.5 };
+        let decision = DecisionRecord {
+            decision_id: format!("dec_{n}"),
+            policy: "main".to_owned(),
+            policy_digest: if n.is_multiple_of(2) { "c" } else { "a" }.to_owned(),
+            trial: Some(trial),
+            ..DecisionRecord::default()
+        };
+        let feedback = FeedbackRecord {
+            key: seq.to_string(),
+            decision_id: decision.decision_id.clone(),
+            metric: Some("delay".to_owned()),
+            measure: Some(Measure::Value(value)),
+            source: "user".to_owned(),
+            weight: 1.0,
+            occurred_at_ms: None,
+            received_at_ms: 0,
+            cost_usd: None,
+            latency_ms: None,
+            activation: false,
+            tenant: None,
+            late: false,
+            activates: false,
+            spend_change_nano: 0,
+        };
+        Event { seq, body: EventBody::Feedback(Box::new(feedback), Box::new(decision)) }
+    }
+
+    fn trials() -> Fold<Trials> {
+        let delay =
+            MetricConfig { range: [0.0, 10.0], direction: Direction::Lower, ..MetricConfig::default() };
+        Fold::new("test", Trials::new(BTreeMap::from([("delay".to_owned(), delay)])))
+    }
+
+    #[test]
+    fn first_reports_count_scaled_and_a_newer_trial_starts_anew() {
+        let mut fold = trials();
+        for (seq, (n, since_ms, value)) in
+            [(0, 5, 2.0), (1, 5, 10.0), (0, 5, 9.0), (3, 4, 0.0)].into_iter().enumerate()
+        {
+            fold.apply(&event(seq as u64 + 1, n, since_ms, value));
+        }
+        let sides = fold.consumer.policies["main"].metrics["delay"];
+        assert_eq!(
+            (sides.canary.n(), sides.active.n()),
+            (1, 1),
+            "a second report and an older trial do not count"
+        );
+        assert_eq!(
+            (sides.canary.mean(), sides.active.mean()),
+            (Some(0.8), Some(0.0)),
+            "less delay is better"
+        );
+        fold.apply(&event(9, 6, 7, 0.0));
+        let sides = fold.consumer.policies["main"].metrics["delay"];
+        assert_eq!((sides.canary.n(), sides.active.n()), (1, 0));
+    }
+
+    #[test]
+    fn a_restart_goes_on_where_it_was() {
+        let events: Vec<Event> = (1..=200).map(|n| event(n, n * n % 97, 5, (n % 10) as f64)).collect();
+        let (mut whole, mut first, mut second) = (trials(), trials(), trials());
+        events.iter().for_each(|event| drop(whole.apply(event)));
+        events[..120].iter().for_each(|event| drop(first.apply(event)));
+        second.consumer.restore(&first.consumer.save()).unwrap();
+        events[120..].iter().for_each(|event| drop(second.apply(event)));
+        assert_eq!(second.consumer.policies, whole.consumer.policies);
+        assert!(second.consumer.restore(b"[]").is_err());
+    }
+}
