@@ -395,6 +395,10 @@ mod tests {
             ("[policies]\n".to_owned(), "at least one section"),
             ("[policies.a]\n".to_owned(), "`policies.a.path` is ``, expected"),
             (format!("{policies}registry = 'r'"), "and not both"),
+            (
+                "[policies.a]\nregistry = 'r'\n[store]\npath = 'l'\n[metrics.x]\n[metrics.y]".to_owned(),
+                "`policies.a.canary_metric` is ``, expected one of the metrics declared, x, y",
+            ),
             (format!("{policies}canary_metric = 'thumb'"), "`policies.a.canary_metric` is `thumb`"),
         ] {
             let error = parse(&text).unwrap_err().to_string();

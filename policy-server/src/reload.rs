@@ -10,6 +10,7 @@ use crate::keys::Keys;
 use crate::log::{Level, chain};
 use crate::registry::Registry;
 use crate::registry::slot::{self, Loaded};
+use crate::registry::watch;
 use crate::state::{App, Live, Served};
 use routewright_data::files;
 use serde_json::json;
@@ -184,7 +185,7 @@ async fn reload_slot(
 fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) -> Outcome {
     let name = old.name.clone();
     let mut live = Live::clone(&app.live.load());
-    if live.challengers.get(&name).is_some_and(|beside| beside.revision == challengers.revision) {
+    if live.challengers.get(&name).is_some_and(|beside| beside.slot == challengers.slot) {
         return Outcome::Unchanged;
     }
     if active.policy.digest != old.policy.digest {
@@ -192,7 +193,7 @@ fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) ->
         active.announce();
     }
     let fields = json!({
-        "policy": name, "revision": challengers.revision, "from": old.version, "to": active.version,
+        "policy": name, "revision": challengers.slot.revision, "from": old.version, "to": active.version,
         "canary": challengers.canary.as_ref().map(|canary| &canary.served.version),
         "shadows": challengers.shadows.len(),
     });
@@ -200,6 +201,7 @@ fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) ->
     live.challengers.insert(name, Arc::new(challengers));
     app.live.store(Arc::new(live));
     app.log.event(Level::Info, "registry_followed", fields);
+    watch::warn(app);
     Outcome::Reloaded
 }
 

@@ -346,5 +346,6 @@ fn told(line: &AuditLine) -> String {
     let why = [line.reason.as_str(), line.refusal.as_str()];
     let why: Vec<&str> = why.into_iter().filter(|text| !text.is_empty()).collect();
     let (at, who, action, to) = (date::at(line.at_ms), &line.who, &line.action, &line.to);
-    format!("{at}  {who}  {action} {version} {from} -> {to}: {outcome}  {}", why.join("; "))
+    let told = format!("{at}  {who}  {action} {version} {from} -> {to}: {outcome}  {}", why.join("; "));
+    told.trim_end().to_owned()
 }

@@ -25,14 +25,14 @@ fn a_better_policy_is_promoted_and_a_worse_one_refused_with_numbers() {
     let dir = folder();
     let at = dir.path();
     // The first one has nobody to be compared with.
-    ok(at, &promote("up", "source-best", "active", &[]));
-    ok(at, &promote("up", "ridge", "active", &LOGS));
+    ok(at, &promote("up", "ridge", "active", &[]));
+    ok(at, &promote("up", "source-best", "active", &LOGS));
     let told = history(at, "up");
     let evidence = &told["history"][1]["evidence"];
     assert!(evidence["trusted"] == true && evidence["lower_bound"].as_f64().unwrap() > 0.0, "{evidence}");
     assert_eq!(told["slot"]["entries"][0]["state"], "retired");
 
-    ok(at, &promote("down", "ridge", "active", &[]));
+    ok(at, &promote("down", "source-best", "active", &[]));
     let refused = |arguments: &[&str], words: &str| {
         let ran = run(at, arguments);
         assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
@@ -41,20 +41,13 @@ fn a_better_policy_is_promoted_and_a_worse_one_refused_with_numbers() {
         let last = lines.last().unwrap();
         assert!(last["outcome"] == "refused" && last["refusal"].as_str().unwrap().contains(words), "{last}");
     };
-    refused(&promote("down", "source-best", "canary:0.1", &LOGS), "the lower bound must be above 0");
-    refused(
-        &promote("down", "source-best", "active", &LOGS),
-        "not shown to be better than the active policy",
-    );
-    refused(&promote("down", "source-best", "active", &[]), "needs evidence");
+    refused(&promote("down", "ridge", "canary:0.1", &LOGS), "the lower bound must be above 0");
+    refused(&promote("down", "ridge", "active", &LOGS), "not shown to be better than the active policy");
+    refused(&promote("down", "ridge", "active", &[]), "needs evidence");
     assert_eq!(history(at, "down")["slot"]["entries"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        run(at, &promote("down", "source-best", "active", &["--force"])).code,
-        2,
-        "no reason is given"
-    );
+    assert_eq!(run(at, &promote("down", "ridge", "active", &["--force"])).code, 2, "no reason is given");
     let force = ["--force", "--reason", "I know better"];
-    ok(at, &promote("down", "source-best", "active", &LOGS.into_iter().chain(force).collect::<Vec<_>>()));
+    ok(at, &promote("down", "ridge", "active", &LOGS.into_iter().chain(force).collect::<Vec<_>>()));
     let line = history(at, "down")["history"][4].clone();
     assert!(line["forced"] == true && line["reason"] == "I know better", "{line}");
     assert!(line["evidence"]["lower_bound"].as_f64().unwrap() < 0.0, "what was overruled is kept: {line}");

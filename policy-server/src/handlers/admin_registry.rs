@@ -72,7 +72,7 @@ pub(super) fn describe(app: &App, entry: &PolicyEntry) -> Result<Value, ApiError
         "policy": name,
         "registry": registry.dir().display().to_string(),
         "revision": slot.revision,
-        "serving_revision": beside.map(|beside| beside.revision),
+        "serving_revision": beside.map(|beside| beside.slot.revision),
         "versions": versions.collect::<Vec<_>>(),
         "trial": figures,
     }))

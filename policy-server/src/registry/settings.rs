@@ -23,7 +23,15 @@ pub(crate) fn check_entry(entry: &PolicyEntry, store: Option<&StoreConfig>) -> R
             "the folder of an artifact, or else `registry`, the folder of a registry, and not both";
         return refuse("path", &shown, expected.to_owned());
     }
-    let Some(metric) = &entry.canary_metric else { return Ok(()) };
+    let Some(metric) = &entry.canary_metric else {
+        return match store.filter(|store| entry.registry.is_some() && self::metric(entry, store).is_none()) {
+            Some(store) => {
+                let names: Vec<&str> = store.metrics.keys().map(String::as_str).collect();
+                refuse("canary_metric", "", format!("one of the metrics declared, {}", names.join(", ")))
+            }
+            None => Ok(()),
+        };
+    };
     let declared = store.into_iter().flat_map(|store| store.metrics.keys().map(String::as_str));
     if entry.registry.is_none() || !declared.clone().any(|known| known == metric) {
         let hint = near_names(metric, declared);

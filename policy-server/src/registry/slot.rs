@@ -2,7 +2,7 @@
 
 use super::desk::Desk;
 use super::shadow::Shadow;
-use super::{Entry, Registry, State};
+use super::{Entry, Registry, Slot, State};
 use crate::ServeError;
 use crate::config::PolicyEntry;
 use crate::log::chain;
@@ -27,8 +27,8 @@ pub(crate) struct Canary {
 pub(crate) struct Challengers {
     pub(crate) canary: Option<Canary>,
     pub(crate) shadows: Vec<Shadow>,
-    /// Revision of the registry that says so.
-    pub(crate) revision: u64,
+    /// The registry that says so.
+    pub(crate) slot: Slot,
 }
 
 impl Challengers {
@@ -93,14 +93,9 @@ pub(crate) fn load(
         let counts = desk.shadow_counts(&served.name, &served.version);
         Ok::<_, ServeError>(Shadow { served, counts })
     });
-    Ok(Loaded {
-        active: version(active)?,
-        challengers: Challengers {
-            canary: canary.transpose()?,
-            shadows: shadows.collect::<Result<_, _>>()?,
-            revision: slot.revision,
-        },
-    })
+    let (active, canary) = (version(active)?, canary.transpose()?);
+    let shadows = shadows.collect::<Result<_, _>>()?;
+    Ok(Loaded { active, challengers: Challengers { canary, shadows, slot } })
 }
 
 fn trial(active: &Entry, canary: &Entry) -> TrialRecord {

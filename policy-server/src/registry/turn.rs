@@ -4,9 +4,9 @@
 //! where it has none: a session stays on one side, and one that is with the canary stays so when the share grows.
 //!
 //! The recorded propensity is that of the version that decided, not of the mixture of both. It is right whatever the
-//! session did before: who decides is chosen without a look at the query, so a decision is a draw from its own version's
-//! distribution, and weighing by that is unbiased. The mixture would be so only if the query did not depend on
-//! the side, which the later queries of a session do; and it would cost a second prediction for every request.
+//! session did before: given who decides, the arm is a draw from that version's distribution, so weighing by it is
+//! unbiased. The mixture would be so only if the query did not depend on the side, which the later queries of a
+//! session do; and it would cost a second prediction for every request.
 
 use super::shadow::Shadow;
 use super::slot::Canary;

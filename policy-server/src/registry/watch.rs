@@ -13,7 +13,7 @@ use crate::config::PolicyEntry;
 use crate::log::{Level, chain};
 use crate::reload::reload;
 use crate::state::App;
-use crate::store::{self, Fold, Store, StoreError};
+use crate::store::{self, Durability, Fold, Store, StoreError};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,10 +42,12 @@ impl Watch {
     /// If the log cannot be opened or its checkpoint cannot be read.
     pub(crate) fn open(app: &App) -> Result<Option<Self>, StoreError> {
         let Some(config) = &app.config.store else { return Ok(None) };
-        if app.config.policies.iter().all(|entry| entry.registry.is_none()) {
+        let has_registry = app.config.policies.iter().any(|entry| entry.registry.is_some());
+        let mut store = store::open(config)?;
+        // A checkpoint that stays behind would keep old events from expiring, so it moves on without registries too.
+        if !has_registry && store.checkpoint(CHECKPOINT)?.is_none() {
             return Ok(None);
         }
-        let mut store = store::open(config)?;
         let mut fold = Fold::new(CHECKPOINT, Trials::new(config.metrics.clone()));
         fold.resume(&mut *store)?;
         Ok(Some(Self { store, fold, saved: Instant::now() }))
@@ -68,8 +70,24 @@ impl Watch {
     }
 }
 
+/// Tells of canaries that nobody watches, for want of a log.
+pub(crate) fn warn(app: &App) {
+    let store = app.config.store.as_ref();
+    if store.is_some_and(|store| store.durability != Durability::Off) {
+        return;
+    }
+    for (policy, beside) in &app.live.load().challengers {
+        if let Some(canary) = &beside.canary {
+            let hint = "without a section [store] that logs decisions it is never rolled back by itself";
+            let fields = json!({ "policy": policy, "version": canary.served.version, "hint": hint });
+            app.log.event(Level::Warn, "canary_unwatched", fields);
+        }
+    }
+}
+
 /// Watches until `stop` ends.
 pub(crate) async fn run(app: Arc<App>, watch: Option<Watch>, stop: impl Future<Output = ()>) {
+    warn(&app);
     let Some(mut watch) = watch else { return };
     tokio::pin!(stop);
     loop {

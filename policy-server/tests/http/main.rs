@@ -10,6 +10,7 @@ mod feedback;
 mod limits;
 mod openapi;
 mod policies;
+mod registry;
 mod reload;
 mod route;
 mod server;

@@ -122,6 +122,14 @@ fn replies_are_as_described() {
         fits(send(logging.address, "POST", "/v1/feedback", &ndjson, &line), "FeedbackLine");
     }
     fits(get(logging.admin, "/admin/v1/statistics"), "StatisticsReply");
+    let slot = crate::registry::Slot::start(true);
+    let shadowed = slot.promote(json!({ "version": slot.worse, "to": "shadow" }));
+    fits(shadowed, "RegistrySlot");
+    let tried = json!({ "version": slot.worse, "to": "canary:0.9", "force": true, "reason": "x" });
+    fits(slot.promote(tried), "RegistrySlot");
+    fits(slot.promote(json!({ "version": slot.worse, "to": "active" })), "Error");
+    fits(slot.decide_and_report(), "Decision");
+    fits(get(slot.running.admin, "/admin/v1/registry"), "RegistryReply");
     fits(get(server.address, "/v1/models"), "ModelList");
     fits(get(server.address, "/health"), "Status");
     fits(get(server.address, "/ready"), "Status");
@@ -134,11 +142,15 @@ fn requests_are_as_described() {
     // The server itself lists the fields it accepts when it meets one that it does not.
     let (server, _dir) = default_server(|_| {});
     let document = openapi_document().unwrap();
-    let accepted = |body: Value| -> BTreeSet<String> {
-        let message = post(server.address, "/v1/route", &body).message();
+    let names = |at, path: &str, body: Value| -> BTreeSet<String> {
+        let message = post(at, path, &body).message();
         let list = message.split(" at line").next().unwrap().split("expected one of").nth(1).unwrap();
         list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
     };
+    let accepted = |body: Value| names(server.address, "/v1/route", body);
+    let promote = names(server.admin, "/admin/v1/promote", json!({ "?": 0 }));
+    let described = document["components"]["schemas"]["PromoteRequest"]["properties"].as_object().unwrap();
+    assert_eq!(promote, described.keys().cloned().collect());
     for (schema, body) in [
         ("RouteRequest", json!({ "?": 0 })),
         ("Objective", json!({ "objective": { "?": 0 } })),
