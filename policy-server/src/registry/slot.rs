@@ -81,7 +81,12 @@ pub(crate) fn load(
     let slot = registry.read().map_err(|error| fail(chain(&error)))?;
     let none = "it has no active policy; make one so with `routewright policy promote --to active`";
     let active = slot.active().ok_or_else(|| fail(none.to_owned()))?;
-    let version = |found: &Entry| version(entry, registry, found, metrics, known);
+    let version = |found: &Entry| {
+        // Only the active version learns: of the others nothing is to be kept but what was registered.
+        let learning = entry.learning.clone().filter(|_| found.state == State::Active);
+        let at = PolicyEntry { path: registry.artifact(found), learning, ..entry.clone() };
+        version(&at, registry, found, metrics, known)
+    };
     let canary = slot.canary().map(|found| {
         let served = version(found)?;
         let turns = desk.turns(&served.name, &served.version);
@@ -109,17 +114,19 @@ fn trial(active: &Entry, canary: &Entry) -> TrialRecord {
 
 /// One version; its artifact must be the one that was registered.
 fn version(
-    entry: &PolicyEntry,
+    at: &PolicyEntry,
     registry: &Registry,
     found: &Entry,
     metrics: &Metrics,
     known: Known<'_>,
 ) -> Result<Arc<Served>, ServeError> {
-    if let Some(served) = known.iter().find(|served| served.policy.digest == found.digest) {
+    let is_it = |served: &&Arc<Served>| {
+        served.policy.digest == found.digest && served.learning.is_some() == at.learning.is_some()
+    };
+    if let Some(served) = known.iter().find(is_it) {
         return Ok(Arc::clone(served));
     }
-    let at = PolicyEntry { path: registry.artifact(found), ..entry.clone() };
-    let served = Served::load(&at, metrics)?;
+    let served = Served::load(at, metrics)?;
     if served.policy.digest != found.digest {
         let reason = format!(
             "`{}` holds version `{}`, not `{}` that was registered",

@@ -141,6 +141,7 @@ mod tests {
             late: false,
             activates: false,
             spend_change_nano: 0,
+            first_bill: false,
         };
         Event { seq, body: EventBody::Feedback(Box::new(feedback), Box::new(decision)) }
     }
@@ -179,10 +180,10 @@ mod tests {
     fn a_restart_goes_on_where_it_was() {
         let events: Vec<Event> = (1..=200).map(|n| event(n, n * n % 97, 5, (n % 10) as f64)).collect();
         let (mut whole, mut first, mut second) = (trials(), trials(), trials());
-        events.iter().for_each(|event| drop(whole.apply(event)));
-        events[..120].iter().for_each(|event| drop(first.apply(event)));
+        events.iter().for_each(|event| whole.consumer.apply(event));
+        events[..120].iter().for_each(|event| first.consumer.apply(event));
         second.consumer.restore(&first.consumer.save()).unwrap();
-        events[120..].iter().for_each(|event| drop(second.apply(event)));
+        events[120..].iter().for_each(|event| second.consumer.apply(event));
         assert_eq!(second.consumer.policies, whole.consumer.policies);
         assert!(second.consumer.restore(b"[]").is_err());
     }

@@ -61,10 +61,10 @@ impl Watch {
         let entries = app.config.policies.iter();
         let fallen: Vec<String> = entries.filter_map(|entry| judge(app, entry, trials)).collect();
         if (self.saved.elapsed() >= SAVE_EVERY || !fallen.is_empty())
-            && let Some((name, checkpoint)) = self.fold.checkpoint()
+            && let (Some(ledger), Some((name, checkpoint))) = (&app.ledger, self.fold.checkpoint())
         {
             self.saved = Instant::now();
-            self.store.save_checkpoint(&name, &checkpoint)?;
+            ledger.save_checkpoint(name, checkpoint)?;
         }
         Ok(fallen)
     }
