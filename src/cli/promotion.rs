@@ -13,7 +13,7 @@ use routewright_policy_server::registry::{
     Ask, AuditLine, Grounds, Outcome, Registry, RegistryError, Slot, Target, Verb,
 };
 use routewright_policy_server::store::{ExportOptions, SqliteStore, export};
-use routewright_trainer::ope::{Assessment, Estimate, OpeOptions, assess};
+use routewright_trainer::ope::{Assessment, Estimate, OpeError, OpeOptions, assess};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,6 +106,13 @@ struct Weighed {
     refusal: Option<String>,
 }
 
+impl Weighed {
+    /// Logs that say nothing at all.
+    fn nothing(why: String) -> Self {
+        Self { numbers: json!({ "trusted": false, "refusals": [&why] }), refusal: Some(why) }
+    }
+}
+
 impl PromoteCommand {
     /// Promotes, or refuses: exit code 1.
     ///
@@ -145,7 +152,10 @@ impl PromoteCommand {
         let exported = tempfile::tempdir()?;
         let (log, feedback) = match (&self.log, &self.feedback, &self.store) {
             (Some(log), Some(feedback), _) => (log.clone(), feedback.clone()),
-            (_, _, Some(store)) => from_store(store, exported.path())?,
+            (_, _, Some(store)) => match from_store(store, exported.path())? {
+                Ok(logs) => logs,
+                Err(nothing) => return Ok(Some(nothing)),
+            },
             _ => return Ok(None),
         };
         let own = match path {
@@ -166,8 +176,11 @@ impl PromoteCommand {
             reward: RewardRule { default: arguments.default_reward, cost_weight: arguments.cost_weight },
             ..OpeOptions::default()
         };
-        let found = assess(&log, &feedback, &target, Some(&baseline), &options)?;
-        Ok(Some(judge(&found)))
+        match assess(&log, &feedback, &target, Some(&baseline), &options) {
+            Ok(found) => Ok(Some(judge(&found))),
+            Err(nothing @ OpeError::NoRounds { .. }) => Ok(Some(Weighed::nothing(nothing.to_string()))),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -178,17 +191,19 @@ fn registered(policy: &Policy, digest: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Exports a store; returns its decision log and its feedback log.
-fn from_store(store: &Path, out: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+/// Exports a store; returns its decision log and its feedback log, or that it says nothing.
+fn from_store(store: &Path, out: &Path) -> anyhow::Result<Result<(PathBuf, PathBuf), Weighed>> {
     let options = ExportOptions { config: None, rows_per_file: ROWS_PER_FILE, now_ms: date::now_ms() };
     let summary = export(&mut SqliteStore::open_existing(store)?, out, &options)?;
     let (decisions, feedback) = (summary.decisions, summary.feedback);
-    anyhow::ensure!(
-        decisions > 0 && feedback > 0,
-        "store `{}` holds {decisions} decisions and {feedback} reports, expected some of both",
-        store.display()
-    );
-    Ok((out.join("decisions"), out.join("feedback")))
+    if decisions == 0 || feedback == 0 {
+        let store = store.display();
+        let why = format!(
+            "store `{store}` holds {decisions} decisions and {feedback} reports, expected some of both"
+        );
+        return Ok(Err(Weighed::nothing(why)));
+    }
+    Ok(Ok((out.join("decisions"), out.join("feedback"))))
 }
 
 /// Whether an assessment is enough, and what it says in numbers.
@@ -237,7 +252,7 @@ impl RollbackCommand {
             grounds: Grounds::Nothing,
             revision: None,
         };
-        apply(&Registry::at(&self.registry), &ask, json)
+        apply(&existing(&self.registry)?, &ask, json)
     }
 }
 
@@ -247,7 +262,7 @@ impl RetireCommand {
     /// # Errors
     /// If the version is not known, or the registry cannot be read or written.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
-        let registry = Registry::at(&self.registry);
+        let registry = existing(&self.registry)?;
         let (digest, _) = version(&registry, &registry.read()?, &self.policy)?;
         let verb = Verb::Promote { digest, path: None, to: Target::Retired };
         let ask = Ask { who: who(), verb, reason: self.reason, grounds: Grounds::Nothing, revision: None };
@@ -261,7 +276,7 @@ impl HistoryCommand {
     /// # Errors
     /// If the registry or its audit cannot be read.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
-        let registry = Registry::at(&self.registry);
+        let registry = existing(&self.registry)?;
         let (slot, history) = (registry.read()?, registry.history()?);
         if json {
             output::say_json(&json!({ "slot": slot, "history": history }))?;
@@ -273,6 +288,16 @@ impl HistoryCommand {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The registry in a folder; a mistyped one is not made.
+fn existing(dir: &Path) -> anyhow::Result<Registry> {
+    anyhow::ensure!(
+        dir.is_dir(),
+        "`{}` is no folder of a registry; `policy promote` makes one",
+        dir.display()
+    );
+    Ok(Registry::at(dir))
 }
 
 /// Digest of what `--policy` names, and where its artifact is if it is a folder.
@@ -336,7 +361,8 @@ fn describe(slot: &Slot) -> String {
 
 fn told(line: &AuditLine) -> String {
     let version = line.digest.as_deref().map_or("-", |digest| digest.get(..12).unwrap_or(digest));
-    let from = line.from.map_or_else(|| "new".to_owned(), |state| state.to_string());
+    let unknown = if line.digest.is_some() { "new" } else { "-" };
+    let from = line.from.map_or_else(|| unknown.to_owned(), |state| state.to_string());
     let outcome = match line.outcome {
         Outcome::Done if line.forced => "forced",
         Outcome::Done => "done",

@@ -83,6 +83,48 @@ fn feedback_moves_a_decision_within_a_second_and_a_kill_forgets_nothing() {
 }
 
 #[test]
+fn the_active_version_of_a_slot_goes_on_learning_while_others_come_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    prepare(at, "");
+    ok(at, &["train", "cheapest", "--log", "log.parquet", "--out", "other", "--dim", "16"]);
+    let promote = |policy: &str, to: &str| {
+        let force = ["--force", "--reason", "a test"];
+        let named = ["policy", "promote", "--registry", "slot", "--policy", policy, "--to", to];
+        ok(at, &[&named[..], &force[..]].concat());
+    };
+    promote("policy", "active");
+    let config = std::fs::read_to_string(at.join("server.toml")).unwrap();
+    let config = config.replace("path = 'policy'", "registry = 'slot'");
+    std::fs::write(at.join("server.toml"), config.replace("[store]", "reload_poll_ms = 20\n[store]"))
+        .unwrap();
+    let server = Serving::start(at);
+    let wait = |wanted: &dyn Fn(&Value) -> bool| {
+        let start = Instant::now();
+        loop {
+            let reply = decide(&server);
+            if wanted(&reply) {
+                return reply;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "waited in vain: {reply}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let first = decide(&server);
+    let start = lessons(&first);
+    report(&server, &first["id"], 1.0);
+    wait(&|reply| lessons(reply) == start + 1);
+    // A form that learns nothing may stand beside one that does.
+    promote("other", "canary:0.5");
+    wait(&|reply| reply["policy"]["state"] == "canary");
+    let active = wait(&|reply| reply["policy"]["state"] == "active");
+    assert_eq!(lessons(&active), start + 1, "what was learned is kept when the registry changes");
+    report(&server, &active["id"], 1.0);
+    wait(&|reply| lessons(reply) == start + 2);
+    server.kill();
+}
+
+#[test]
 fn a_section_that_cannot_be_learned_by_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
     prepare(dir.path(), "metric = 'scroe'\n");

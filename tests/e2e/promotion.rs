@@ -53,6 +53,8 @@ fn a_better_policy_is_promoted_and_a_worse_one_refused_with_numbers() {
     assert!(line["evidence"]["lower_bound"].as_f64().unwrap() < 0.0, "what was overruled is kept: {line}");
     ok(at, &["policy", "rollback", "--registry", "down", "--reason", "I did not"]);
     assert_eq!(history(at, "down")["slot"]["entries"][0]["state"], "active");
+    assert_eq!(run(at, &["policy", "rollback", "--registry", "typo"]).code, 2);
+    assert!(!at.join("typo").exists(), "a mistyped registry is not made");
 }
 
 /// The registry as the server tells it, once `wanted` holds; a few seconds at most.
@@ -132,6 +134,29 @@ fn log_says(dir: &Path, decided: &BTreeMap<String, (bool, f64)>) {
     assert_eq!(found, decided.len());
 }
 
+/// Every change and refusal is told, in order, and the rollback with its evidence.
+fn history_says(at: &Path) {
+    let told = history(at, "slot");
+    let lines: Vec<String> = told["history"].as_array().unwrap().iter().map(told_line).collect();
+    let expected = [
+        "active done",
+        "shadow done",
+        "canary:0.5 refused",
+        "admin canary:0.5 refused",
+        "admin canary:0.5 done",
+        "watch retired done",
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:?}");
+    assert!(lines.iter().zip(expected).all(|(line, end)| line.ends_with(end)), "{lines:?}");
+    let evidence = &told["history"][5]["evidence"];
+    assert_eq!(
+        evidence["canary"]["count"].as_u64().unwrap() + evidence["active"]["count"].as_u64().unwrap(),
+        70
+    );
+    let text = ok(at, &["policy", "history", "--registry", "slot"]).stdout;
+    assert!(text.contains("rollback") && text.contains("score fell"), "{text}");
+}
+
 #[test]
 fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itself() {
     let dir = folder();
@@ -146,6 +171,13 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     ok(at, &promote("slot", "source-best", "shadow", &[]));
     until(&server.admin, |slot| slot["serving_revision"] == 2);
     assert_eq!(replies(&server.data), before, "a shadow changes no reply");
+    let ran = run(at, &promote("slot", "source-best", "canary:0.5", &["--store", "log.db"]));
+    assert!(
+        ran.code == 1 && ran.stdout.contains("60 decisions and 0 reports"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
     let slot = until(&server.admin, |slot| {
         let shadow = &slot["versions"][1]["shadow"];
         shadow["agreed"].as_u64().zip(shadow["differed"].as_u64()).is_some_and(|(a, d)| a + d == 30)
@@ -179,24 +211,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     server.kill();
 
     log_says(at, &decided);
-    let told = history(at, "slot");
-    let lines: Vec<String> = told["history"].as_array().unwrap().iter().map(told_line).collect();
-    let expected = [
-        "active done",
-        "shadow done",
-        "admin canary:0.5 refused",
-        "admin canary:0.5 done",
-        "watch retired done",
-    ];
-    assert_eq!(lines.len(), expected.len(), "{lines:?}");
-    assert!(lines.iter().zip(expected).all(|(line, end)| line.ends_with(end)), "{lines:?}");
-    let evidence = &told["history"][4]["evidence"];
-    assert_eq!(
-        evidence["canary"]["count"].as_u64().unwrap() + evidence["active"]["count"].as_u64().unwrap(),
-        70
-    );
-    let text = ok(at, &["policy", "history", "--registry", "slot"]).stdout;
-    assert!(text.contains("rollback") && text.contains("score fell"), "{text}");
+    history_says(at);
     // What was served without chance is no evidence for anybody.
     let candidate = ["policy", "promote", "--registry", "slot", "--policy", version, "--to", "candidate"];
     ok(at, &candidate);
