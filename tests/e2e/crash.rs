@@ -1,83 +1,25 @@
-//! The real server under load, killed at random moments: what it acknowledged is in the log exactly once.
+//! Real servers under load, killed at random moments: what they acknowledged is in the log exactly once.
 //!
-//! A kill loses what the process held in memory, not what the system holds: that a commit reaches the disk is
-//! SQLite's `synchronous = FULL`. `ROUTEWRIGHT_KILLS=200` sets the number of kills.
+//! One server on SQLite, and two servers on one PostgreSQL database, where a report of a decision of one server
+//! is often sent to the other. A kill loses what the process held in memory, not what the system holds: that
+//! a commit reaches the disk is SQLite's `synchronous = FULL` and PostgreSQL's `synchronous_commit`.
+//! `ROUTEWRIGHT_KILLS=200` sets the number of kills.
 
-use crate::run::{BINARY, ok};
+use crate::run::ok;
+use crate::serving::{Connection, Serving, ask, connect};
+use rand::RngExt as _;
+use routewright_data::rng;
 use routewright_policy_server::store::{Entry, Event, EventBody, Fold, SqliteStore, Statistics, Store};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 const KILLS: u64 = 12;
 const CLIENTS: u64 = 3;
-
-/// A server with its two addresses.
-pub(crate) struct Serving {
-    child: Child,
-    pub(crate) data: String,
-    pub(crate) admin: String,
-}
-
-impl Serving {
-    pub(crate) fn start(dir: &Path) -> Self {
-        let mut command = Command::new(BINARY);
-        command.args(["serve", "--config", "server.toml"]).current_dir(dir).stderr(Stdio::piped());
-        let mut serving = Self { child: command.spawn().unwrap(), data: String::new(), admin: String::new() };
-        let mut said = String::new();
-        for line in BufReader::new(serving.child.stderr.take().unwrap()).lines() {
-            let line = line.unwrap();
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["event"] == "listening" {
-                let address = |name: &str| event[name].as_str().unwrap().to_owned();
-                (serving.data, serving.admin) = (address("listen"), address("admin_listen"));
-                return serving;
-            }
-            said.push_str(&line);
-        }
-        serving.kill();
-        unreachable!("the server ended before it listened: {said}")
-    }
-
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-/// One request on a kept connection; `None` once the server is gone.
-pub(crate) fn ask(stream: &mut BufReader<TcpStream>, head: &str, body: &str) -> Option<(u16, Value)> {
-    let request = format!("{head} HTTP/1.1\r\nhost: e2e\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-    stream.get_mut().write_all(request.as_bytes()).ok()?;
-    let mut length = 0;
-    let mut line = String::new();
-    stream.read_line(&mut line).ok()?;
-    let status = line.split(' ').nth(1)?.parse().ok()?;
-    loop {
-        line.clear();
-        if stream.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().ok()?;
-        }
-    }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).ok()?;
-    Some((status, serde_json::from_slice(&body).ok()?))
-}
-
-pub(crate) fn connect(address: &str) -> Option<BufReader<TcpStream>> {
-    let stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    Some(BufReader::new(stream))
-}
+const DECIDE: (&str, &str) = ("POST /v1/route", "{\"input\": \"What is the sum of 3 and 4?\"}");
 
 /// What the clients know.
 #[derive(Default)]
@@ -89,59 +31,152 @@ struct Known {
     /// Feedback sent and not yet acknowledged: a client sends it again.
     unsure: Vec<(String, Value)>,
     n_sent: u64,
+    /// Decisions asked for and never answered: they may be in the log.
+    n_unanswered: u64,
+    /// Reports acknowledged by another server than the one that decided.
+    n_crossed: u64,
 }
 
-/// Decides and reports until the server is gone; every third report is sent twice.
-fn client(address: &str, known: &Mutex<Known>) {
-    let Some(mut stream) = connect(address) else { return };
-    loop {
-        let retry = known.lock().unwrap().unsure.pop();
-        let (key, report) = match retry {
-            Some(again) => again,
-            None => {
-                let Some((200, decision)) =
-                    ask(&mut stream, "POST /v1/route", "{\"input\": \"What is the sum of 3 and 4?\"}")
-                else {
-                    return;
-                };
-                let text = |value: &Value| value.as_str().unwrap().to_owned();
-                let id = text(&decision["id"]);
-                let mut known = known.lock().unwrap();
-                known.decided.insert(id.clone(), text(&decision["action"]["model"]));
-                known.n_sent += 1;
-                let n = known.n_sent;
-                let report = json!({
-                    "decision_id": id, "metric": "score", "value": (n % 8) as f64 / 8.0, "cost_usd": 0.5,
-                    "idempotency_key": format!("k{n}"),
-                });
-                (format!("k{n}"), report)
-            }
-        };
-        let times = if key.ends_with('3') { 2 } else { 1 };
-        for _ in 0..times {
-            let Some((status, reply)) = ask(&mut stream, "POST /v1/feedback", &report.to_string()) else {
-                known.lock().unwrap().unsure.push((key, report));
-                return;
-            };
-            assert!(status == 202 || status == 200, "{status}: {reply}");
-        }
-        known.lock().unwrap().accepted.insert(key, report["value"].as_f64().unwrap());
+/// Clients that go on until they are told to stop, whoever dies meanwhile.
+struct Traffic {
+    /// Where the servers listen now.
+    addresses: Vec<Mutex<String>>,
+    known: Mutex<Known>,
+    stop: AtomicBool,
+}
+
+/// Ends the clients when the killer is done, or has failed: they are waited for.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 
-fn prepare(dir: &Path) {
+impl Traffic {
+    fn to(servers: &[Serving]) -> Self {
+        let addresses = servers.iter().map(|server| Mutex::new(server.data.clone())).collect();
+        Self { addresses, known: Mutex::default(), stop: AtomicBool::new(false) }
+    }
+
+    /// Asks server `at` on a connection that is made where there is none; `None` if it dies or is dead.
+    fn ask(&self, to: &mut [Option<Connection>], at: usize, request: (&str, &str)) -> Option<(u16, Value)> {
+        let mut connection = match to[at].take() {
+            Some(connection) => connection,
+            None => connect(&self.addresses[at].lock().unwrap().clone())?,
+        };
+        let answer = ask(&mut connection, request.0, request.1)?;
+        to[at] = Some(connection);
+        Some(answer)
+    }
+
+    /// Decides at any server and reports to any; every tenth report is sent twice, to two where there are two.
+    fn client(&self, number: u64) {
+        let mut dice = rng::stream(number, "client");
+        let n = self.addresses.len();
+        let mut to: Vec<Option<Connection>> = (0..n).map(|_| None).collect();
+        while !self.stop.load(Relaxed) {
+            let at = dice.random_range(0..n);
+            let retry = self.known.lock().unwrap().unsure.pop();
+            let is_new = retry.is_none();
+            let Some((key, report)) = retry.or_else(|| self.decide(&mut to, at)) else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let first = dice.random_range(0..n);
+            let times = if key.ends_with('3') { 2 } else { 1 };
+            let all = (first..first + times).all(|at| self.report(&mut to, at % n, &report));
+            let mut known = self.known.lock().unwrap();
+            if all {
+                known.n_crossed += u64::from(is_new && first != at);
+                known.accepted.insert(key, report["value"].as_f64().unwrap());
+            } else {
+                known.unsure.push((key, report));
+            }
+        }
+    }
+
+    /// A decision of server `at`, and what is to be reported of it.
+    fn decide(&self, to: &mut [Option<Connection>], at: usize) -> Option<(String, Value)> {
+        let answer = self.ask(to, at, DECIDE);
+        let mut known = self.known.lock().unwrap();
+        let Some((status, decision)) = answer else {
+            known.n_unanswered += 1;
+            return None;
+        };
+        assert_eq!(status, 200, "{decision}");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let id = text(&decision["id"]);
+        known.decided.insert(id.clone(), text(&decision["action"]["model"]));
+        known.n_sent += 1;
+        let n = known.n_sent;
+        let report = json!({
+            "decision_id": id, "metric": "score", "value": (n % 8) as f64 / 8.0, "cost_usd": 0.5,
+            "idempotency_key": format!("k{n}"),
+        });
+        Some((format!("k{n}"), report))
+    }
+
+    /// Whether server `at` acknowledged the report.
+    fn report(&self, to: &mut [Option<Connection>], at: usize, report: &Value) -> bool {
+        let Some((status, reply)) = self.ask(to, at, ("POST /v1/feedback", &report.to_string())) else {
+            return false;
+        };
+        assert!(status == 202 || status == 200, "{status}: {reply}");
+        true
+    }
+
+    /// Kills one server after the other, at random moments under load, and starts it again.
+    fn kill_under(&self, servers: &mut [Serving], kills: u64, start: impl Fn() -> Serving) {
+        let mut dice = rng::stream(kills, "kills");
+        std::thread::scope(|scope| {
+            let _stop = StopAtEnd(&self.stop);
+            for number in 0..CLIENTS {
+                scope.spawn(move || self.client(number));
+            }
+            for _ in 0..kills {
+                // Anywhere between the first requests and a few group commits.
+                std::thread::sleep(Duration::from_millis(dice.random_range(5..120)));
+                let at = dice.random_range(0..servers.len());
+                servers[at].kill();
+                servers[at] = start();
+                self.addresses[at].lock().unwrap().clone_from(&servers[at].data);
+            }
+        });
+    }
+
+    /// The last retries, after which nothing is unsure any more.
+    fn settle(self) -> Known {
+        let mut to: Vec<Option<Connection>> = self.addresses.iter().map(|_| None).collect();
+        let unsure = std::mem::take(&mut self.known.lock().unwrap().unsure);
+        for (key, report) in unsure {
+            assert!(self.report(&mut to, 0, &report), "a server died that nobody killed");
+            self.known.lock().unwrap().accepted.insert(key, report["value"].as_f64().unwrap());
+        }
+        self.known.into_inner().unwrap()
+    }
+}
+
+/// A folder with a policy and `server.toml`, whose section `[store]` holds the line `store`.
+fn prepare(dir: &Path, store: &str) {
     ok(
         dir,
         &["data", "simulate", "--out", "log.parquet", "--queries", "200", "--models", "3", "--seed", "3"],
     );
     ok(dir, &["train", "kmeans", "--log", "log.parquet", "--out", "policy"]);
-    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n\
-                  [store]\npath = 'log.db'\n[metrics.score]\n[policies.main]\npath = 'policy'\n";
+    let config = format!(
+        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n\
+         [store]\n{store}\n[metrics.score]\n[policies.main]\npath = 'policy'\n"
+    );
     std::fs::write(dir.join("server.toml"), config).unwrap();
 }
 
-pub(crate) fn events(path: &Path) -> Vec<Event> {
-    let mut store = SqliteStore::open_existing(path).unwrap();
+fn kills() -> u64 {
+    std::env::var("ROUTEWRIGHT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap())
+}
+
+pub(crate) fn events(store: &mut dyn Store) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
         let page = store.read(events.last().map_or(0, |event: &Event| event.seq), 1000).unwrap();
@@ -166,10 +201,9 @@ fn clean_fold(dir: &Path, events: &[Event]) -> Statistics {
 }
 
 /// Everything acknowledged is there, nothing twice, nothing that was not sent.
-fn check(dir: &Path, known: &Known) -> Vec<Event> {
-    let events = events(&dir.join("log.db"));
+fn check(events: &[Event], known: &Known) {
     let (mut decided, mut reported) = (BTreeMap::new(), BTreeMap::new());
-    for event in &events {
+    for event in events {
         let before = match &event.body {
             EventBody::Decision(d) => decided.insert(d.decision_id.clone(), d.model.clone()).map(|_| ()),
             EventBody::Feedback(f, _) => {
@@ -182,48 +216,17 @@ fn check(dir: &Path, known: &Known) -> Vec<Event> {
     for (id, model) in &known.decided {
         assert_eq!(decided.get(id), Some(model), "decision {id} was acknowledged");
     }
+    let unknown = (decided.len() - known.decided.len()) as u64;
+    assert!(unknown <= known.n_unanswered, "{unknown} decisions that nobody asked for");
     assert_eq!(reported, known.accepted, "all feedback was acknowledged in the end, each value once");
-    events
 }
 
-#[test]
-fn what_a_killed_server_acknowledged_is_there_exactly_once() {
-    let kills = std::env::var("ROUTEWRIGHT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let dir = tempfile::tempdir().unwrap();
-    prepare(dir.path());
-    let known = Mutex::new(Known::default());
-    for round in 0..kills {
-        let mut server = Serving::start(dir.path());
-        let (data, known) = (server.data.clone(), &known);
-        std::thread::scope(|scope| {
-            for _ in 0..CLIENTS {
-                scope.spawn(|| client(&data, known));
-            }
-            // Anywhere between the first requests and a few group commits.
-            std::thread::sleep(Duration::from_millis(5 + (round * 7919) % 113));
-            server.child.kill().unwrap();
-        });
-        server.child.wait().unwrap();
-    }
-    let server = Serving::start(dir.path());
-    // The last retries; then nothing is unsure any more.
-    let mut stream = connect(&server.data).unwrap();
-    let mut known = known.into_inner().unwrap();
-    for (key, report) in std::mem::take(&mut known.unsure) {
-        let (status, reply) = ask(&mut stream, "POST /v1/feedback", &report.to_string()).unwrap();
-        assert!(status == 202 || status == 200, "{status}: {reply}");
-        known.accepted.insert(key, report["value"].as_f64().unwrap());
-    }
+/// What a server serves as statistics is what a clean fold over the log gives.
+fn compare(server: &Serving, events: &[Event], clean: &Statistics) {
     let mut admin = connect(&server.admin).unwrap();
     let (_, served) = ask(&mut admin, "GET /admin/v1/statistics", "").unwrap();
-    server.kill();
-
-    let events = check(dir.path(), &known);
-    let (decided, accepted) = (known.decided.len(), known.accepted.len());
-    assert!(decided as u64 > kills && accepted as u64 > kills, "{decided} decisions, {accepted} reports");
-    let clean = clean_fold(dir.path(), &events);
-    let models = served["data"][0]["models"].as_array().unwrap();
     assert_eq!(served["high_water"], events.last().unwrap().seq);
+    let models = served["data"][0]["models"].as_array().unwrap();
     assert_eq!(models.len(), clean.policies["main"].len());
     for model in models {
         let arm = &clean.policies["main"][model["model"].as_str().unwrap()];
@@ -232,5 +235,59 @@ fn what_a_killed_server_acknowledged_is_there_exactly_once() {
         assert_eq!(model["metrics"][0]["count"], arm.metrics["score"].count);
         assert_eq!(model["metrics"][0]["mean"].as_f64(), arm.metrics["score"].mean());
     }
+}
+
+/// Kills the servers under load, then holds the log and what they serve against what the clients know.
+fn crash(
+    dir: &Path,
+    mut servers: Vec<Serving>,
+    start: impl Fn() -> Serving,
+    log: impl Fn() -> Vec<Event>,
+) -> Known {
+    let kills = kills();
+    let traffic = Traffic::to(&servers);
+    traffic.kill_under(&mut servers, kills, start);
+    let known = traffic.settle();
+    let events = log();
+    check(&events, &known);
+    let clean = clean_fold(dir, &events);
+    servers.iter().for_each(|server| compare(server, &events, &clean));
+    let (decided, accepted) = (known.decided.len(), known.accepted.len());
+    assert!(decided as u64 > kills && accepted as u64 > kills, "{decided} decisions, {accepted} reports");
     println!("{kills} kills: {decided} decisions, {accepted} reports, all exactly once");
+    known
+}
+
+#[test]
+fn what_a_killed_server_acknowledged_is_there_exactly_once() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), "path = 'log.db'");
+    let start = || Serving::start(dir.path(), &[]);
+    let log = || events(&mut SqliteStore::open_existing(&dir.path().join("log.db")).unwrap());
+    crash(dir.path(), vec![start()], start, log);
+}
+
+#[test]
+#[cfg(not(feature = "postgres"))]
+fn two_killed_servers_on_one_log_lose_nothing_and_agree() {
+    crate::postgres::skipped("this build lacks the feature `postgres`");
+}
+
+#[test]
+#[cfg(feature = "postgres")]
+fn two_killed_servers_on_one_log_lose_nothing_and_agree() {
+    use crate::postgres::{Database, skipped};
+    use routewright_policy_server::{Secret, store::PostgresStore};
+
+    let database = match Database::start("crash") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), "postgres = 'env::ROUTEWRIGHT_LOG'");
+    let start = || Serving::start(dir.path(), &[("ROUTEWRIGHT_LOG", database.url())]);
+    let log = || events(&mut PostgresStore::open(Secret::new(database.url())).unwrap());
+    let known = crash(dir.path(), vec![start(), start()], start, log);
+    let (crossed, accepted) = (known.n_crossed, known.accepted.len() as u64);
+    assert!(crossed * 10 > accepted, "{crossed} of {accepted} reports went to the other server");
 }

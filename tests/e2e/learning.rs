@@ -1,6 +1,6 @@
 //! A served policy that learns: feedback moves it within a second, and a kill loses nothing of it.
 
-use crate::crash::{Serving, ask, connect};
+use crate::serving::{Serving, ask, connect};
 use crate::run::{ok, run};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -98,7 +98,7 @@ fn the_active_version_of_a_slot_goes_on_learning_while_others_come_beside_it() {
     let config = config.replace("path = 'policy'", "registry = 'slot'");
     std::fs::write(at.join("server.toml"), config.replace("[store]", "reload_poll_ms = 20\n[store]"))
         .unwrap();
-    let server = Serving::start(at);
+    let server = Serving::start(at, &[]);
     let wait = |wanted: &dyn Fn(&Value) -> bool| {
         let start = Instant::now();
         loop {

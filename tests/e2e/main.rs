@@ -15,6 +15,11 @@ mod logs;
 mod ope;
 #[cfg(unix)]
 mod promotion;
+#[cfg(unix)]
+#[path = "../../policy-server/src/store/postgres/database.rs"]
+mod postgres;
 mod real_logs;
 mod run;
+#[cfg(unix)]
+mod serving;
 mod train_serve;

@@ -1,6 +1,7 @@
 //! From candidate to active with the real binary: evidence, shadow, canary, rollback by itself, and the audit of it.
 
-use crate::crash::{Serving, ask, connect, events};
+use crate::crash::events;
+use crate::serving::{Serving, ask, connect};
 use crate::ope::folder;
 use crate::run::{json, ok, run};
 use routewright_policy_server::store::EventBody;
@@ -123,7 +124,7 @@ fn sessions_stick(data: &str) {
 /// Every decision is in the log under the version that made it, with the trial and that version's propensity.
 fn log_says(dir: &Path, decided: &BTreeMap<String, (bool, f64)>) {
     let mut found = 0;
-    for event in events(&dir.join("log.db")) {
+    for event in events(&mut SqliteStore::open_existing(&dir.join("log.db")).unwrap()) {
         let EventBody::Decision(decision) = event.body else { continue };
         let Some((by_canary, propensity)) = decided.get(&decision.decision_id) else { continue };
         let trial = decision.trial.as_ref().unwrap();
@@ -165,7 +166,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nreload_poll_ms = 30\n\
                   [store]\npath = 'log.db'\nkeep_prompt = true\n[policies.main]\nregistry = 'slot'\n";
     std::fs::write(at.join("server.toml"), config).unwrap();
-    let server = Serving::start(at);
+    let server = Serving::start(at, &[]);
 
     let before = replies(&server.data);
     ok(at, &promote("slot", "source-best", "shadow", &[]));
@@ -183,7 +184,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
         shadow["agreed"].as_u64().zip(shadow["differed"].as_u64()).is_some_and(|(a, d)| a + d == 30)
     });
     let version = slot["versions"][1]["version"].as_str().unwrap();
-    let logged = events(&at.join("log.db"));
+    let logged = events(&mut SqliteStore::open_existing(&at.join("log.db")).unwrap());
     assert_eq!(logged.len(), 60, "the decisions of a shadow enter no log");
 
     let mut admin = connect(&server.admin).unwrap();
@@ -202,7 +203,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     until(&server.admin, |slot| !slot["trial"].is_null());
     assert_eq!(history(at, "slot")["slot"]["entries"][1]["state"], "canary", "twenty reports say too little");
     server.kill();
-    let server = Serving::start(at);
+    let server = Serving::start(at, &[]);
     decided.extend(play(&server.data, 20, 50));
     let slot = until(&server.admin, |slot| slot["versions"][1]["state"] == "retired");
     assert!(slot["versions"][1]["reason"].as_str().unwrap().starts_with("score fell"), "{slot}");

@@ -16,6 +16,8 @@ use std::fmt;
 
 /// "RWLG", as in the header of the SQLite file.
 const LOCK: i64 = 0x5257_4c47;
+/// Held open longer by a machine that vanished, a transaction would stop everybody who appends.
+const SESSION: &str = "SET synchronous_commit = on; SET idle_in_transaction_session_timeout = '30s'";
 /// What messages call it; the address may hold a password.
 const SHOWN: &str = "postgres";
 const TABLES: &str = "
@@ -112,7 +114,7 @@ fn connect(url: &Secret) -> Result<Client, Fault> {
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
     transaction.batch_execute(TABLES)?;
     transaction.commit()?;
-    client.batch_execute("SET synchronous_commit = on")?;
+    client.batch_execute(SESSION)?;
     Ok(client)
 }
 
@@ -345,5 +347,7 @@ impl Store for PostgresStore {
     }
 }
 
+#[cfg(test)]
+mod database;
 #[cfg(test)]
 mod tests;
