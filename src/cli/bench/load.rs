@@ -24,7 +24,7 @@ pub(super) struct Process {
 
 /// A connection that is kept.
 #[derive(Debug)]
-struct Client {
+pub(super) struct Client {
     stream: BufReader<TcpStream>,
 }
 
@@ -104,16 +104,27 @@ impl Process {
             }
             Ok(())
         };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..connections).map(|i| scope.spawn(move || one(i))).collect();
-            // Every thread is joined before the first failure is passed on.
-            let ended: Vec<anyhow::Result<()>> = threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread that sent requests panicked")))
-                .collect();
-            ended.into_iter().collect()
-        })
+        each_connection(connections, one).map(|_| ())
     }
+}
+
+/// Does something on so many threads at once, a connection each; what they return, in order.
+///
+/// # Errors
+/// The first failure, after all threads have ended.
+pub(super) fn each_connection<T: Send>(
+    connections: usize,
+    work: impl Fn(usize) -> anyhow::Result<T> + Sync,
+) -> anyhow::Result<Vec<T>> {
+    let work = &work;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..connections).map(|i| scope.spawn(move || work(i))).collect();
+        let ended: Vec<anyhow::Result<T>> = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread that sent requests panicked")))
+            .collect();
+        ended.into_iter().collect()
+    })
 }
 
 impl Drop for Process {
@@ -125,17 +136,33 @@ impl Drop for Process {
 }
 
 impl Client {
-    fn connect(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub(super) fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).with_context(|| format!("cannot reach `{address}`"))?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream: BufReader::new(stream) })
     }
 
-    /// Sends a request and reads its reply to the end.
-    fn post(&mut self, path: &str, body: &str) -> anyhow::Result<String> {
-        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {}\r\n\r\n", body.len());
-        self.send(&format!("{head}{body}"))
+    /// Sends JSON and reads the reply to the end.
+    ///
+    /// # Errors
+    /// If the connection fails, or the status is none of success.
+    pub(super) fn post(&mut self, path: &str, body: &str) -> anyhow::Result<String> {
+        self.post_as(path, "application/json", body)
+    }
+
+    /// Sends a body of that type and reads the reply to the end.
+    ///
+    /// # Errors
+    /// As [`Client::post`].
+    pub(super) fn post_as(&mut self, path: &str, kind: &str, body: &str) -> anyhow::Result<String> {
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n");
+        self.send(&format!("{head}content-length: {length}\r\n\r\n{body}"))
     }
 
     fn send(&mut self, request: &str) -> anyhow::Result<String> {
@@ -155,7 +182,7 @@ impl Client {
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body).context("a reply is cut off")?;
         let body = String::from_utf8_lossy(&body).into_owned();
-        if status != "200" {
+        if !status.starts_with('2') {
             bail!("a server answered `{status}`: {body}");
         }
         Ok(body)

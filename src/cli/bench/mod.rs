@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! `routewright bench [knn|step|bandit|pacing|route|ope|all]`: our processor time beside a named peer's, measured in
+=======
+//! `routewright bench [knn|step|bandit|route|feedback|ope|all]`: our processor time beside a named peer's, measured in
+>>>>>>> 1c9fd42 (Measure the store in bench feedback; have PostgreSQL by default)
 //! one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
@@ -9,6 +13,7 @@
 //! Exit code 1 says that a target was missed.
 
 mod bandit;
+mod feedback;
 mod knn;
 mod load;
 mod measure;
@@ -73,6 +78,8 @@ enum What {
     Pacing,
     /// `POST /v1/route`, over a bare axum echo; Linux only.
     Route,
+    /// Durable feedback a second, and what the store adds to the latency of a decision.
+    Feedback,
     /// Off-policy estimators, beside the Open Bandit Pipeline.
     Ope,
     /// All of them.
@@ -122,6 +129,9 @@ impl BenchCommand {
         }
         if wanted(What::Route) {
             route::run(&settings, &mut report)?;
+        }
+        if wanted(What::Feedback) {
+            feedback::run(&settings, &mut report)?;
         }
         if wanted(What::Ope) {
             ope::run(&settings, &mut report)?;

@@ -14,6 +14,8 @@ pub(super) enum Target {
     RatioAtLeast(f64),
     /// Our figure at most, in the unit of the row.
     OursAtMost(f64),
+    /// Our figure at least, in the unit of the row.
+    OursAtLeast(f64),
 }
 
 /// One thing measured.
@@ -48,6 +50,7 @@ impl Target {
             Self::RatioAtMost(most) => row.ratio().map(|ratio| ratio <= most),
             Self::RatioAtLeast(least) => row.ratio().map(|ratio| ratio >= least),
             Self::OursAtMost(most) => row.ours().map(|ours| ours <= most),
+            Self::OursAtLeast(least) => row.ours().map(|ours| ours >= least),
         }
     }
 
@@ -56,6 +59,7 @@ impl Target {
             Self::RatioAtMost(most) => format!("ratio <= {most}"),
             Self::RatioAtLeast(least) => format!("ratio >= {least}"),
             Self::OursAtMost(most) => format!("<= {most} {unit}"),
+            Self::OursAtLeast(least) => format!(">= {least} {unit}"),
         }
     }
 }
@@ -182,6 +186,8 @@ mod tests {
             (Target::RatioAtLeast(5.0), 49.0, Some(10.0), Some(false)),
             (Target::OursAtMost(60.0), 61.0, None, Some(false)),
             (Target::OursAtMost(60.0), 60.0, Some(1.0), Some(true)),
+            (Target::OursAtLeast(60.0), 59.0, None, Some(false)),
+            (Target::OursAtLeast(60.0), 60.0, Some(1.0), Some(true)),
         ] {
             assert_eq!(target.met(&rounds(ours, peer)), met, "{target:?} {ours} {peer:?}");
         }
