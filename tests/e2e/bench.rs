@@ -57,3 +57,12 @@ fn bad_data_are_refused() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("no npy file") && ran.stderr.contains("ref.npy"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_store_is_measured_beside_a_server_without() {
+    let (report, _) = bench(&["feedback"]);
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 9);
+    assert!(rows.iter().all(|row| row["ours"].as_f64().unwrap() > 0.0), "{rows:?}");
+    assert!(rows[3..].iter().all(|row| row["peer"].as_f64().unwrap() > 0.0), "{rows:?}");
+}

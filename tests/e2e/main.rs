@@ -8,6 +8,8 @@ mod bad_input;
 mod bench;
 #[cfg(unix)]
 mod crash;
+#[cfg(unix)]
+mod from_store;
 mod frozen;
 #[cfg(unix)]
 mod learning;

@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-//! `routewright bench [knn|step|bandit|pacing|route|ope|all]`: our processor time beside a named peer's, measured in
-=======
-//! `routewright bench [knn|step|bandit|route|feedback|ope|all]`: our processor time beside a named peer's, measured in
->>>>>>> 1c9fd42 (Measure the store in bench feedback; have PostgreSQL by default)
-//! one run.
+//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|all]`: our processor time beside a named peer's,
+//! measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
 //! rounds' ratios. Time is that of the processor, not of the clock on the wall, so that a busy machine
