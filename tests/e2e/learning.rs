@@ -1,7 +1,7 @@
 //! A served policy that learns: feedback moves it within a second, and a kill loses nothing of it.
 
-use crate::serving::{Serving, ask, connect};
 use crate::run::{ok, run};
+use crate::serving::{Serving, ask, connect};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ fn score_of(reply: &Value, model: &Value) -> f64 {
 fn feedback_moves_a_decision_within_a_second_and_a_kill_forgets_nothing() {
     let dir = tempfile::tempdir().unwrap();
     prepare(dir.path(), "selector = { name = 'epsilon-greedy', settings = { epsilon = 0.0 } }\n");
-    let server = Serving::start(dir.path());
+    let mut server = Serving::start(dir.path(), &[]);
     let first = decide(&server);
     let model = first["action"]["model"].clone();
     let start = lessons(&first);
@@ -74,7 +74,7 @@ fn feedback_moves_a_decision_within_a_second_and_a_kill_forgets_nothing() {
     assert!(moved["propensity"].as_f64().unwrap() > 0.0);
     server.kill();
 
-    let server = Serving::start(dir.path());
+    let mut server = Serving::start(dir.path(), &[]);
     let after = decide(&server);
     assert_eq!(lessons(&after), start + told, "a kill lost or doubled a lesson");
     assert_eq!(after["action"]["model"], moved["action"]["model"]);
@@ -98,7 +98,7 @@ fn the_active_version_of_a_slot_goes_on_learning_while_others_come_beside_it() {
     let config = config.replace("path = 'policy'", "registry = 'slot'");
     std::fs::write(at.join("server.toml"), config.replace("[store]", "reload_poll_ms = 20\n[store]"))
         .unwrap();
-    let server = Serving::start(at, &[]);
+    let mut server = Serving::start(at, &[]);
     let wait = |wanted: &dyn Fn(&Value) -> bool| {
         let start = Instant::now();
         loop {

@@ -16,10 +16,10 @@ mod learning;
 mod logs;
 mod ope;
 #[cfg(unix)]
-mod promotion;
-#[cfg(unix)]
 #[path = "../../policy-server/src/store/postgres/database.rs"]
 mod postgres;
+#[cfg(unix)]
+mod promotion;
 mod real_logs;
 mod run;
 #[cfg(unix)]

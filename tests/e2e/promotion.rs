@@ -1,10 +1,10 @@
 //! From candidate to active with the real binary: evidence, shadow, canary, rollback by itself, and the audit of it.
 
 use crate::crash::events;
-use crate::serving::{Serving, ask, connect};
 use crate::ope::folder;
 use crate::run::{json, ok, run};
-use routewright_policy_server::store::EventBody;
+use crate::serving::{Serving, ask, connect};
+use routewright_policy_server::store::{EventBody, SqliteStore};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -166,7 +166,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nreload_poll_ms = 30\n\
                   [store]\npath = 'log.db'\nkeep_prompt = true\n[policies.main]\nregistry = 'slot'\n";
     std::fs::write(at.join("server.toml"), config).unwrap();
-    let server = Serving::start(at, &[]);
+    let mut server = Serving::start(at, &[]);
 
     let before = replies(&server.data);
     ok(at, &promote("slot", "source-best", "shadow", &[]));
@@ -203,7 +203,7 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     until(&server.admin, |slot| !slot["trial"].is_null());
     assert_eq!(history(at, "slot")["slot"]["entries"][1]["state"], "canary", "twenty reports say too little");
     server.kill();
-    let server = Serving::start(at, &[]);
+    let mut server = Serving::start(at, &[]);
     decided.extend(play(&server.data, 20, 50));
     let slot = until(&server.admin, |slot| slot["versions"][1]["state"] == "retired");
     assert!(slot["versions"][1]["reason"].as_str().unwrap().starts_with("score fell"), "{slot}");
