@@ -1,4 +1,8 @@
 //! Many models, one answer: fusion of tokens, spans, processes and responses.
 //!
-//! Empty on purpose: its content comes with the fusion methods. The crate stands here so that the arrows of
-//! the workspace (see ARCHITECTURE.md) are in place before the code is.
+//! A [`backend::Backend`] is a model, a [`backend::Session`] one text it reads. Models cut text differently, so
+//! everything they share is bytes: see [`vocabulary`].
+
+pub mod backend;
+pub mod distribution;
+pub mod vocabulary;
