@@ -4,5 +4,6 @@
 //! everything they share is bytes: see [`vocabulary`].
 
 pub mod backend;
+pub mod backends;
 pub mod distribution;
 pub mod vocabulary;
