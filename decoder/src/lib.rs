@@ -1,9 +1,23 @@
 //! Many models, one answer: fusion of tokens, spans, processes and responses.
 //!
 //! A [`backend::Backend`] is a model, a [`backend::Session`] one text it reads. Models cut text differently, so
-//! everything they share is bytes: see [`vocabulary`].
+//! everything they share is bytes: see [`vocabulary`]. A [`generation::Generation`] is one answer being written by
+//! the members of an ensemble; a [`fuse::Fuser`] is the loop that writes it, one row of [`fuse::ALL`] a system.
+//!
+//! Token level, step by step: members tell ([`distribution`]), meet in one space ([`align`]), count as much as they
+//! should ([`weigh`]), are pooled ([`pool`]), and one unit is committed to all of them ([`member`]).
 
+pub mod align;
 pub mod backend;
 pub mod backends;
 pub mod distribution;
+mod emit;
+pub mod fuse;
+pub mod generation;
+pub mod member;
+pub mod pick;
+pub mod pool;
+pub mod token;
+pub mod trace;
 pub mod vocabulary;
+pub mod weigh;

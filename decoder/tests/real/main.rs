@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod identities;
 mod references;
 
+use routewright_decoder::backends::llama2c::Llama2c;
 use std::path::{Path, PathBuf};
 
 /// The folder of the models.
@@ -15,4 +17,16 @@ pub(crate) fn models() -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// stories260K: 512 tokens of a few bytes.
+pub(crate) fn stories() -> Option<Llama2c> {
+    let models = models()?.join("stories260k");
+    Some(Llama2c::open("stories", &models.join("model.bin"), &models.join("tokenizer.bin")).unwrap())
+}
+
+/// BabyLlama105: a token a character.
+pub(crate) fn baby() -> Option<Llama2c> {
+    let models = models()?.join("babyllama105");
+    Some(Llama2c::open("baby", &models.join("model.bin"), &models.join("tok105.vocab")).unwrap())
 }

@@ -1,15 +1,9 @@
 //! stories260K against its published greedy text and first log-probabilities (llama2.c `run.c` at temperature 0, and
 //! a second forward pass in NumPy; see the table of the models' own page).
 
-use crate::models;
+use crate::stories;
 use routewright_data::rng;
 use routewright_decoder::backend::{Backend as _, Draft, Stop};
-use routewright_decoder::backends::llama2c::Llama2c;
-
-fn stories() -> Option<Llama2c> {
-    let models = models()?.join("stories260k");
-    Some(Llama2c::open("stories", &models.join("model.bin"), &models.join("tokenizer.bin")).unwrap())
-}
 
 #[test]
 fn the_first_step_has_the_reference_log_probabilities() {

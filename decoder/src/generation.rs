@@ -1,0 +1,438 @@
+//! One answer being written: the members, the text, its limits, who is told of it.
+//!
+//! Every fuser is a loop over a [`Generation`]: ask the members, choose, [`Generation::commit`]. What all of them
+//! need stands here once: asking members at the same time, dropping one that fails, stop strings, budgets, valid
+//! UTF-8 for whoever reads along, the trace.
+
+use crate::align::{Align, Aligned};
+use crate::backend::{Backend, BackendError, Stop};
+use crate::distribution::Distribution;
+use crate::emit::Emitter;
+use crate::member::Member;
+use crate::pick::Pick;
+use crate::trace::{Dropped, Step, Trace};
+use rand::Rng;
+use rayon::prelude::*;
+use routewright_data::rng;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How far an answer may go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Units committed at most: tokens, or spans of a span-level fuser.
+    pub steps: usize,
+    /// Bytes of the answer at most.
+    pub bytes: usize,
+    /// Calls of all models together at most.
+    pub calls: u64,
+    /// The answer ends before the first of these, which is not part of it.
+    pub stop: Vec<String>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { steps: 512, bytes: 1 << 16, calls: u64::MAX, stop: Vec::new() }
+    }
+}
+
+/// What is done with a member that fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// It is left out from then on, and the trace says so; an error once none is left.
+    #[default]
+    Drop,
+    /// The answer ends with an error.
+    Fail,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The models ended it, or a stop string was written.
+    Stop,
+    /// A limit was reached.
+    Length,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum FuseError {
+    /// A model failed, and nothing was to be done about it.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// All members were dropped.
+    #[error("no member is left: {reasons}")]
+    Alone {
+        /// What became of each.
+        reasons: String,
+    },
+    /// The fuser cannot work with these members or parameters.
+    #[error("cannot fuse by `{fuser}`: {reason}")]
+    Unfit {
+        /// Name of the fuser.
+        fuser: String,
+        /// What is wrong and what would be accepted.
+        reason: String,
+    },
+    /// The models have nothing in common to go on with.
+    #[error("at byte {at} of the answer no unit has any probability: {reason}")]
+    Nothing {
+        /// Length of the answer so far.
+        at: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Whoever asked has gone.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// What is committed: a piece of text, or the end of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit<'a> {
+    /// Bytes that follow.
+    Text(&'a [u8]),
+    /// The answer is complete.
+    End,
+}
+
+/// Told of the answer while it is written; `text` is whole characters.
+pub type Listener<'a> = Box<dyn FnMut(&str) + Send + 'a>;
+
+/// What an answer is asked with.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The prompt; may be empty.
+    pub prompt: Vec<u8>,
+    /// How far the answer may go.
+    pub limits: Limits,
+    /// When to give up.
+    pub stop: Stop,
+    /// What is done with a member that fails.
+    pub on_failure: OnFailure,
+    /// How a unit is chosen.
+    pub pick: Pick,
+    /// Seed of every random choice.
+    pub seed: u64,
+}
+
+impl Ask {
+    /// A prompt with default limits, no deadline and seed 0.
+    pub fn new(prompt: &[u8]) -> Self {
+        Self {
+            prompt: prompt.to_vec(),
+            limits: Limits::default(),
+            stop: Stop::default(),
+            on_failure: OnFailure::default(),
+            pick: Pick::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// An answer being written.
+pub struct Generation<'a> {
+    ask: Ask,
+    members: Vec<Option<Member>>,
+    /// Names of all members, dropped ones too.
+    names: Vec<String>,
+    threads: Option<rayon::ThreadPool>,
+    rng: rng::Rng,
+    text: Vec<u8>,
+    emitter: Emitter<'a>,
+    finish: Option<Finish>,
+    trace: Trace,
+    /// Calls of members that were dropped.
+    spent: u64,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Generation<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let text = String::from_utf8_lossy(&self.text);
+        f.debug_struct("Generation")
+            .field("members", &self.names)
+            .field("text", &text)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Generation<'a> {
+    /// Lets every backend read the prompt.
+    ///
+    /// # Errors
+    /// If a member fails and failing is not allowed, or none is left.
+    pub fn open(backends: &[Arc<dyn Backend>], ask: Ask, listener: Listener<'a>) -> Result<Self, FuseError> {
+        let names: Vec<String> = backends.iter().map(|backend| backend.name().to_owned()).collect();
+        let threads = (backends.len() > 1)
+            .then(|| rayon::ThreadPoolBuilder::new().num_threads(backends.len()).build().ok())
+            .flatten();
+        let mut generation = Self {
+            members: (0..names.len()).map(|_| None).collect(),
+            rng: rng::stream(ask.seed, "fuse"),
+            emitter: Emitter::new(&ask.limits.stop, ask.prompt.is_empty(), listener),
+            trace: Trace::new(&names, &ask.prompt),
+            ask,
+            names,
+            threads,
+            text: Vec::new(),
+            finish: None,
+            spent: 0,
+            since: Instant::now(),
+        };
+        let (prompt, stop) = (&generation.ask.prompt, &generation.ask.stop);
+        let open = |backend: &Arc<dyn Backend>| backend.open(prompt, stop);
+        let opened: Vec<_> = match &generation.threads {
+            Some(pool) => pool.install(|| backends.par_iter().map(open).collect()),
+            None => backends.iter().map(open).collect(),
+        };
+        for (at, session) in opened.into_iter().enumerate() {
+            match session {
+                Ok(session) => generation.members[at] = Some(Member::new(&generation.names[at], session)),
+                Err(error) => generation.fail(at, error)?,
+            }
+        }
+        generation.check_alive()?;
+        Ok(generation)
+    }
+
+    /// Members in the order of the ensemble; `None` where one was dropped.
+    pub fn members(&self) -> &[Option<Member>] {
+        &self.members
+    }
+
+    /// One member, unless it was dropped.
+    pub fn member(&mut self, at: usize) -> Option<&mut Member> {
+        self.members.get_mut(at)?.as_mut()
+    }
+
+    /// Names of all members.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The prompt.
+    pub fn prompt(&self) -> &[u8] {
+        &self.ask.prompt
+    }
+
+    /// The answer so far.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Units committed so far.
+    pub fn steps(&self) -> usize {
+        self.trace.steps().len()
+    }
+
+    /// The limits of the answer.
+    pub fn limits(&self) -> &Limits {
+        &self.ask.limits
+    }
+
+    /// The source of every random choice.
+    pub fn rng(&mut self) -> &mut rng::Rng {
+        &mut self.rng
+    }
+
+    /// Asks every member the same, at the same time; `None` where one was dropped.
+    ///
+    /// # Errors
+    /// If a member fails and failing is not allowed, or none is left.
+    pub fn ask<T: Send>(
+        &mut self,
+        question: impl Fn(usize, &mut Member) -> Result<T, BackendError> + Sync,
+    ) -> Result<Vec<Option<T>>, FuseError> {
+        self.ask_some(|_| true, question)
+    }
+
+    /// The same, of the members that `who` names.
+    ///
+    /// # Errors
+    /// If a member fails and failing is not allowed, or none is left.
+    pub fn ask_some<T: Send>(
+        &mut self,
+        who: impl Fn(usize) -> bool + Sync,
+        question: impl Fn(usize, &mut Member) -> Result<T, BackendError> + Sync,
+    ) -> Result<Vec<Option<T>>, FuseError> {
+        let put = |(at, member): (usize, &mut Option<Member>)| {
+            member.as_mut().filter(|_| who(at)).map(|member| question(at, member))
+        };
+        let asked = self.members.iter().enumerate().filter(|(at, m)| m.is_some() && who(*at)).count();
+        let replies: Vec<Option<Result<T, BackendError>>> = match &self.threads {
+            Some(pool) if asked > 1 => {
+                pool.install(|| self.members.par_iter_mut().enumerate().map(put).collect())
+            }
+            _ => self.members.iter_mut().enumerate().map(put).collect(),
+        };
+        let mut told = Vec::with_capacity(replies.len());
+        for (at, reply) in replies.into_iter().enumerate() {
+            told.push(match reply.transpose() {
+                Ok(reply) => reply,
+                Err(error) => {
+                    self.fail(at, error)?;
+                    None
+                }
+            });
+        }
+        self.check_alive()?;
+        Ok(told)
+    }
+
+    /// What every member says comes next.
+    ///
+    /// # Errors
+    /// If a member fails and failing is not allowed, or none is left.
+    pub fn next(&mut self) -> Result<Vec<Option<Distribution>>, FuseError> {
+        self.ask(|_, member| member.next())
+    }
+
+    /// A unit of `fused`, which sums to 1, chosen as whoever asked wants it.
+    pub fn pick(&mut self, fused: &[f32]) -> Option<usize> {
+        self.ask.pick.pick(fused, &mut self.rng)
+    }
+
+    /// How a unit is chosen.
+    pub fn picking(&self) -> Pick {
+        self.ask.pick
+    }
+
+    /// Brings what the members told into one space.
+    ///
+    /// # Errors
+    /// If a member has to be asked again and fails.
+    pub fn align<'b>(
+        &mut self,
+        align: &'b dyn Align,
+        told: &[Option<Distribution>],
+    ) -> Result<Aligned<'b>, FuseError> {
+        Ok(align.align(&mut self.members, told)?)
+    }
+
+    /// A source of randomness for each member, so that asking them at the same time stays repeatable.
+    pub fn streams(&mut self) -> Vec<rng::Rng> {
+        let seed = self.rng.next_u64();
+        self.names.iter().map(|name| rng::stream(seed, name)).collect()
+    }
+
+    /// Takes `unit` as what follows, for all members; `own` has each member's token for it, where it has one.
+    pub fn commit(&mut self, unit: Unit<'_>, own: &[Option<u32>], mut step: Step) {
+        step.at = self.text.len();
+        step.micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        step.calls = self.calls();
+        match unit {
+            Unit::End => self.finish = Some(Finish::Stop),
+            Unit::Text(bytes) => {
+                step.text = bytes.to_vec();
+                self.text.extend_from_slice(bytes);
+                for (at, member) in self.members.iter_mut().enumerate() {
+                    if let Some(member) = member {
+                        member.commit(bytes, own.get(at).copied().flatten());
+                    }
+                }
+                if self.emitter.push(bytes) {
+                    self.finish = Some(Finish::Stop);
+                }
+            }
+        }
+        self.trace.push(step);
+    }
+
+    /// Whether the answer is over: ended, stopped, or at a limit.
+    ///
+    /// # Errors
+    /// If whoever asked has gone.
+    pub fn is_over(&mut self) -> Result<bool, FuseError> {
+        if self.ask.stop.is_cancelled() {
+            return Err(FuseError::Cancelled);
+        }
+        if self.finish.is_none() {
+            let limits = &self.ask.limits;
+            let long = self.steps() >= limits.steps || self.text.len() >= limits.bytes;
+            if long || self.calls() >= limits.calls {
+                self.finish = Some(Finish::Length);
+            } else if self.ask.stop.is_late() {
+                self.finish = Some(Finish::Deadline);
+            }
+        }
+        Ok(self.finish.is_some())
+    }
+
+    /// Notes something that is no step of its own on the last step.
+    pub fn trace(&mut self) -> &mut Trace {
+        &mut self.trace
+    }
+
+    /// Calls of all models so far.
+    pub fn calls(&self) -> u64 {
+        self.spent + self.members.iter().flatten().map(|member| member.usage().calls).sum::<u64>()
+    }
+
+    /// Leaves a member out from now on.
+    ///
+    /// # Errors
+    /// If failing is not allowed or the caller has gone.
+    fn fail(&mut self, at: usize, error: BackendError) -> Result<(), FuseError> {
+        match error {
+            BackendError::Cancelled => Err(FuseError::Cancelled),
+            error if self.ask.on_failure == OnFailure::Fail => Err(error.into()),
+            error => {
+                self.spent += self.members[at].take().map_or(0, |member| member.usage().calls);
+                let step = self.trace.steps().len();
+                self.trace.dropped(Dropped { member: at, step, reason: error.to_string() });
+                Ok(())
+            }
+        }
+    }
+
+    fn check_alive(&self) -> Result<(), FuseError> {
+        if self.members.iter().any(Option::is_some) {
+            return Ok(());
+        }
+        let reasons: Vec<&str> = self.trace.drops().iter().map(|drop| drop.reason.as_str()).collect();
+        Err(FuseError::Alone { reasons: reasons.join("; ") })
+    }
+
+    /// Ends the answer: tells what was held back and returns what there is.
+    pub fn close(mut self) -> Answer {
+        self.emitter.flush();
+        let finish = self.finish.unwrap_or(Finish::Stop);
+        for (at, member) in self.members.iter().enumerate() {
+            if let Some(member) = member {
+                self.trace.usage(at, member.usage(), member.changes());
+            }
+        }
+        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Answer { text: self.emitter.into_text(), finish, calls: self.spent, micros, trace: self.trace }
+            .with_calls()
+    }
+}
+
+/// A finished answer.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The text as it was told.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// Calls of all models together.
+    pub calls: u64,
+    /// Wall time from reading the prompt on, microseconds.
+    pub micros: u64,
+    /// How it came about.
+    pub trace: Trace,
+}
+
+impl Answer {
+    fn with_calls(mut self) -> Self {
+        self.calls += self.trace.members().iter().map(|member| member.usage.calls).sum::<u64>();
+        self
+    }
+}

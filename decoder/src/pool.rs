@@ -1,0 +1,111 @@
+//! From the masses of several members to one distribution.
+//!
+//! Weights are not negative and sum to 1 over the members that take part.
+
+/// How masses meet.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// `sum_m w_m p_m`: a unit is probable if one member finds it so.
+    #[default]
+    Linear,
+    /// `prod_m p_m ^ w_m`, scaled to 1: probable only if no member finds it improbable. Equals averaging logits.
+    LogLinear,
+}
+
+/// What a member that gives a unit no mass is taken to give it, in log-linear pools: it vetoes, but not absolutely.
+const LOG_FLOOR: f32 = -60.0;
+
+impl Pool {
+    /// The pooled masses, scaled to sum to 1; `None` where nothing has any mass.
+    pub fn pool(self, mass: &[Option<Vec<f32>>], weights: &[f32]) -> Option<Vec<f32>> {
+        let members: Vec<(&[f32], f32)> = mass
+            .iter()
+            .zip(weights)
+            .filter(|(_, weight)| **weight > 0.0)
+            .filter_map(|(mass, weight)| Some((mass.as_deref()?, *weight)))
+            .collect();
+        let n_units = members.first()?.0.len();
+        let pooled = match self {
+            Self::Linear => linear(&members, n_units),
+            Self::LogLinear => log_linear(&members, n_units)?,
+        };
+        scaled(pooled)
+    }
+}
+
+fn linear(members: &[(&[f32], f32)], n_units: usize) -> Vec<f32> {
+    let mut pooled = vec![0.0; n_units];
+    for (mass, weight) in members {
+        for (pooled, mass) in pooled.iter_mut().zip(*mass) {
+            *pooled += weight * mass;
+        }
+    }
+    pooled
+}
+
+/// Units that no member gives any mass have none; `None` where that is all of them.
+fn log_linear(members: &[(&[f32], f32)], n_units: usize) -> Option<Vec<f32>> {
+    let sum: f32 = members.iter().map(|(_, weight)| weight).sum();
+    let mut logs = vec![f32::NEG_INFINITY; n_units];
+    let mut max = f32::NEG_INFINITY;
+    for (unit, log) in logs.iter_mut().enumerate() {
+        if members.iter().any(|(mass, _)| mass[unit] > 0.0) {
+            let term = |(mass, weight): &(&[f32], f32)| weight / sum * mass[unit].ln().max(LOG_FLOOR);
+            *log = members.iter().map(term).sum();
+            max = max.max(*log);
+        }
+    }
+    (max > f32::NEG_INFINITY).then(|| logs.iter().map(|log| (log - max).exp()).collect())
+}
+
+/// Scaled to sum to 1.
+pub fn scaled(mut mass: Vec<f32>) -> Option<Vec<f32>> {
+    let sum: f32 = mass.iter().sum();
+    if !(sum > 0.0 && sum.is_finite()) {
+        return None;
+    }
+    mass.iter_mut().for_each(|mass| *mass /= sum);
+    Some(mass)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: [f32; 3] = [0.5, 0.3, 0.2];
+    const B: [f32; 3] = [0.1, 0.1, 0.8];
+
+    fn pooled(pool: Pool, weights: [f32; 2]) -> Vec<f32> {
+        pool.pool(&[Some(A.to_vec()), Some(B.to_vec())], &weights).unwrap()
+    }
+
+    #[test]
+    fn one_hot_weights_give_that_member_and_order_does_not_matter() {
+        for pool in [Pool::Linear, Pool::LogLinear] {
+            for (given, expected) in pooled(pool, [0.0, 1.0]).iter().zip(B) {
+                assert!((given - expected).abs() < 1e-6);
+            }
+            let turned = pool.pool(&[Some(B.to_vec()), Some(A.to_vec())], &[0.3, 0.7]).unwrap();
+            for (given, expected) in pooled(pool, [0.7, 0.3]).iter().zip(turned) {
+                assert!((given - expected).abs() < 1e-6);
+            }
+            assert!((pooled(pool, [0.6, 0.4]).iter().sum::<f32>() - 1.0).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn pools_by_hand() {
+        assert!((pooled(Pool::Linear, [0.5, 0.5])[2] - 0.5).abs() < 1e-6);
+        let roots = [0.05_f32.sqrt(), 0.03_f32.sqrt(), 0.16_f32.sqrt()];
+        let expected = roots[2] / roots.iter().sum::<f32>();
+        assert!((pooled(Pool::LogLinear, [0.5, 0.5])[2] - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_member_that_takes_no_part_and_weights_of_nothing() {
+        assert_eq!(Pool::Linear.pool(&[Some(A.to_vec()), None], &[0.5, 0.5]).unwrap(), A);
+        assert!(Pool::Linear.pool(&[Some(A.to_vec())], &[0.0]).is_none());
+        assert!(Pool::LogLinear.pool(&[Some(vec![0.0; 3])], &[1.0]).is_none());
+    }
+}
