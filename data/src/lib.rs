@@ -14,6 +14,7 @@ pub mod decisions;
 pub mod dense;
 pub mod features;
 pub mod files;
+pub mod fusion;
 pub mod importers;
 pub mod linalg;
 pub mod log;
@@ -26,6 +27,7 @@ pub mod split;
 pub mod stats;
 pub mod suggest;
 pub mod synthetic;
+pub mod tasks;
 mod tensor;
 
 pub use log::{LoadOptions, LogError};

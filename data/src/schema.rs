@@ -316,8 +316,77 @@ pub static FEEDBACK: LogSchema = LogSchema {
     key: &["outcome_id"],
 };
 
+/// How answers of several models came about.
+pub static FUSION: LogSchema = LogSchema {
+    name: "fusion log",
+    doc: "One row is one unit (a token, a span) that several models committed to one answer, in the order they \
+          wrote it; the rows of an answer stand together. The lists `weights` and `probabilities` have the length and \
+          order of `models`. What stands in one row an answer only stands in its first.",
+    columns: &[
+        col("answer_id", Text, Required, "", "Key of the answer; equal in all its rows."),
+        col("step", Int32, Required, "units, >= 0", "Units of the answer before it."),
+        col(
+            "timestamp_ms",
+            TimestampMs,
+            Optional,
+            "ms since 1970-01-01 UTC",
+            "When the answer was asked for.",
+        ),
+        col("system", Text, Required, "", "Name of the system that fused, e.g. `gac`."),
+        col("prompt", Text, Optional, "", "Literal prompt; in the first row of an answer."),
+        col("answer", Text, Optional, "", "The whole answer; in its first row."),
+        col("reward", Float32, Optional, "[0, 1]", "What the answer was worth, 1 is best; in its first row."),
+        col("start", Int32, Required, "bytes, >= 0", "Bytes of the answer before this unit."),
+        col(
+            "text",
+            Text,
+            Required,
+            "",
+            "The unit; empty where the answer ended. U+FFFD for a part of a character.",
+        ),
+        col("models", TextList, Required, "", "The members, in order."),
+        col(
+            "weights",
+            FloatList,
+            Optional,
+            "[0, 1], sum 1",
+            "Weight of each member; 0 where it took no part.",
+        ),
+        col("probabilities", FloatList, Optional, "[0, 1]", "Probability of the unit under each member."),
+        col("fused", Float32, Optional, "[0, 1]", "Its probability after fusion."),
+        col("agree", TextList, Optional, "", "The members that alone would have chosen it."),
+        col("winner", Text, Optional, "", "The member that wrote it, where one did."),
+        col("span", Int32, Optional, "spans, >= 0", "Span it belongs to, where weights are set by span."),
+        col(
+            "log_density",
+            Float64,
+            Optional,
+            "",
+            "Log-density the weights were drawn with, where they were drawn.",
+        ),
+        col("calls", Int64, Optional, "calls, >= 0", "Calls of all models until it was chosen."),
+        col("micros", Int64, Optional, "microseconds, >= 0", "Time since the prompt was handed over."),
+    ],
+    key: &["answer_id", "step"],
+};
+
+/// Prompts with the answers that count as right.
+pub static TASK: LogSchema = LogSchema {
+    name: "task list",
+    doc: "One row is a prompt with its answer: what fusion is trained and judged on.",
+    columns: &[
+        col("task_id", Text, Required, "", "Key of the task."),
+        SPLIT,
+        SOURCE,
+        PROMPT,
+        col("reference", Text, Required, "", "The right answer."),
+        col("skills", TextList, Optional, "", "What its parts ask for, in order, where that is known."),
+    ],
+    key: &["task_id"],
+};
+
 /// Every kind of log, in the order of the documentation.
-pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK];
+pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK, &FUSION, &TASK];
 
 /// The text of `docs/formats.md`.
 pub fn render_markdown() -> String {

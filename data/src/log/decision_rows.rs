@@ -66,7 +66,7 @@ pub struct ReportRow {
     pub late: bool,
 }
 
-fn floats<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>) -> ArrayRef {
+pub(super) fn floats<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>) -> ArrayRef {
     let mut list = ListBuilder::new(Float32Builder::new());
     for row in rows {
         row.into_iter().for_each(|values| list.values().append_slice(values));
@@ -75,7 +75,7 @@ fn floats<'a>(rows: impl Iterator<Item = Option<&'a [f32]>>) -> ArrayRef {
     Arc::new(list.finish())
 }
 
-fn text_lists<'a>(rows: impl Iterator<Item = &'a [String]>) -> ArrayRef {
+pub(super) fn text_lists<'a>(rows: impl Iterator<Item = &'a [String]>) -> ArrayRef {
     let mut list = ListBuilder::new(StringBuilder::new());
     for row in rows {
         row.iter().for_each(|text| list.values().append_value(text));

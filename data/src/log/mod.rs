@@ -4,10 +4,12 @@ mod arrays;
 mod complaints;
 mod decision_rows;
 mod error;
+mod fusion_rows;
 mod load;
 mod queries;
 mod reader;
 mod rows;
+mod task_rows;
 mod validate;
 mod writer;
 
@@ -15,9 +17,11 @@ pub use arrays::{NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorCol
 pub use complaints::{Complaint, Severity};
 pub use decision_rows::{DecisionRow, FeedbackRow, ReportRow};
 pub use error::{LogError, RowAt};
+pub use fusion_rows::FusionRow;
 pub use load::LoadOptions;
 pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
 pub use reader::{LogBatch, LogReader, parts, schema_of};
 pub use rows::{LogRow, OutcomeRow, PairRow, RowWriter};
+pub use task_rows::TaskRow;
 pub use validate::{ValidateOptions, Validation, validate};
 pub use writer::{LogWriter, WriteOptions};

@@ -118,7 +118,11 @@ pub fn schema_of(path: &Path) -> Result<&'static LogSchema, LogError> {
         .flat_map(|part| part.metadata.schema().fields().iter().map(|field| field.name().clone()))
         .collect();
     let has_any = |wanted: &[&str]| wanted.iter().any(|w| names.iter().any(|name| name == w));
-    Ok(if has_any(&["outcome_id"]) {
+    Ok(if has_any(&["answer_id"]) {
+        &schema::FUSION
+    } else if has_any(&["task_id"]) {
+        &schema::TASK
+    } else if has_any(&["outcome_id"]) {
         &schema::FEEDBACK
     } else if has_any(&["decision_id"]) {
         &schema::DECISION

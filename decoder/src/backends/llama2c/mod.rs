@@ -12,13 +12,32 @@ pub use weights::{Block, Shape, Weights};
 use crate::backend::{
     Backend, BackendError, Capabilities, Draft, Embeddings, NextTokens, Session, Stop, Usage, Written,
 };
-use crate::backends::writing;
+use crate::backends::{BackendRow, path, settings, writing};
 use crate::distribution::Distribution;
 use crate::vocabulary::Tokenizer;
 use forward::Cache;
 use rand::Rng;
 use std::path::Path;
 use std::sync::Arc;
+
+/// The row of this backend.
+pub const ROW: BackendRow = BackendRow {
+    name: "llama2c",
+    title: "a tiny Llama model in the file format of llama2.c, in process",
+    open: |name, value, folder| {
+        let settings: Settings = settings(name, value)?;
+        let model =
+            Llama2c::open(name, &path(folder, &settings.checkpoint), &path(folder, &settings.tokenizer))?;
+        Ok(Arc::new(model))
+    },
+};
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    checkpoint: String,
+    tokenizer: String,
+}
 
 /// A loaded model.
 #[derive(Debug, Clone)]

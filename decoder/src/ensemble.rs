@@ -1,0 +1,248 @@
+//! The ensemble file: which models, which system, how far an answer may go.
+//!
+//! ```toml
+//! system = "gac"
+//! params = { weights = [0.5, 0.5] }
+//!
+//! [limits]
+//! steps = 200
+//! stop = ["\n\n"]
+//!
+//! [[members]]
+//! name = "stories"
+//! backend = "llama2c"
+//! checkpoint = "stories260k/model.bin"    # paths are relative to this file
+//! tokenizer = "stories260k/tokenizer.bin"
+//! ```
+
+use crate::backend::{Backend, BackendError, Stop};
+use crate::backends;
+use crate::fuse::{Fuser, SystemRow, answer, find};
+use crate::generation::{Answer, Ask, FuseError, Limits, Listener, OnFailure};
+use crate::pick::Pick;
+use routewright_data::files;
+use serde::Deserialize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Bytes of an ensemble file at most.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// What an ensemble file says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnsembleFile {
+    /// Name of the system, a row of [`crate::fuse::ALL`].
+    pub system: String,
+    /// Its parameters.
+    #[serde(default)]
+    pub params: serde_json::Map<String, serde_json::Value>,
+    /// How far an answer may go.
+    #[serde(default)]
+    pub limits: LimitsFile,
+    /// How a unit is chosen, where the caller does not say.
+    #[serde(default)]
+    pub pick: Pick,
+    /// What is done with a member that fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// The models, in order.
+    pub members: Vec<MemberFile>,
+}
+
+/// One model of an ensemble file.
+#[derive(Debug, Clone, Deserialize)]
+pub struct MemberFile {
+    /// Name in traces and errors, and of its weight.
+    pub name: String,
+    /// Kind of backend, a row of [`backends::ALL`].
+    pub backend: String,
+    /// Settings of that backend.
+    #[serde(flatten)]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Limits as an ensemble file says them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsFile {
+    /// Units committed at most.
+    pub steps: usize,
+    /// Bytes of the answer at most.
+    pub bytes: usize,
+    /// Calls of all models together at most; 0 for no limit.
+    pub calls: u64,
+    /// Wall time of an answer at most, milliseconds.
+    pub deadline_ms: u64,
+    /// The answer ends before the first of these.
+    pub stop: Vec<String>,
+}
+
+impl Default for LimitsFile {
+    fn default() -> Self {
+        let Limits { steps, bytes, .. } = Limits::default();
+        Self { steps, bytes, calls: 0, deadline_ms: 120_000, stop: Vec::new() }
+    }
+}
+
+/// Why an ensemble could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EnsembleError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] files::FileError),
+    /// The file is not what an ensemble file may hold.
+    #[error("cannot read ensemble `{path}`: {reason}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model cannot be had.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The system does not fit.
+    #[error(transparent)]
+    Fuse(#[from] FuseError),
+}
+
+/// Models and a system, ready to answer.
+#[derive(Debug)]
+pub struct Ensemble {
+    row: &'static SystemRow,
+    fuser: Box<dyn Fuser>,
+    backends: Vec<Arc<dyn Backend>>,
+    file: EnsembleFile,
+}
+
+impl EnsembleFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read or holds what is not known.
+    pub fn read(path: &Path) -> Result<Self, EnsembleError> {
+        let failed = |reason: String| EnsembleError::Syntax { path: path.display().to_string(), reason };
+        let bytes = files::read_up_to(path, BYTES_MAX)?;
+        let text = std::str::from_utf8(&bytes).map_err(|error| failed(error.to_string()))?;
+        let file: Self = toml::from_str(text).map_err(|error| failed(error.to_string()))?;
+        let names: Vec<&str> = file.members.iter().map(|member| member.name.as_str()).collect();
+        if let Some(at) = (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
+            return Err(failed(format!(
+                "two members are named `{}`; each needs a name of its own",
+                names[at]
+            )));
+        }
+        Ok(file)
+    }
+}
+
+impl Ensemble {
+    /// Loads the models of a file and builds its system; paths in it are relative to the file.
+    ///
+    /// # Errors
+    /// If the file, a model or the system is not as it must be.
+    pub fn open(path: &Path) -> Result<Self, EnsembleError> {
+        Self::load(EnsembleFile::read(path)?, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// The same of a file that was read; paths in it are relative to `folder`.
+    ///
+    /// # Errors
+    /// If a model or the system is not as it must be.
+    pub fn load(file: EnsembleFile, folder: &Path) -> Result<Self, EnsembleError> {
+        let row = find(&file.system)?;
+        let open = |member: &MemberFile| backends::open(member, folder);
+        let backends = file.members.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        Self::of(file, row, backends)
+    }
+
+    fn of(
+        file: EnsembleFile,
+        row: &'static SystemRow,
+        backends: Vec<Arc<dyn Backend>>,
+    ) -> Result<Self, EnsembleError> {
+        let params = serde_json::Value::Object(file.params.clone());
+        let fuser = row.build(&params, &backends)?;
+        Ok(Self { row, fuser, backends, file })
+    }
+
+    /// The system.
+    pub fn system(&self) -> &'static SystemRow {
+        self.row
+    }
+
+    /// The models, in order.
+    pub fn backends(&self) -> &[Arc<dyn Backend>] {
+        &self.backends
+    }
+
+    /// What the file says.
+    pub fn file(&self) -> &EnsembleFile {
+        &self.file
+    }
+
+    /// How `prompt` is asked by the file: its limits, its deadline from now on.
+    pub fn ask(&self, prompt: &[u8]) -> Ask {
+        let limits = &self.file.limits;
+        let deadline = Instant::now().checked_add(Duration::from_millis(limits.deadline_ms));
+        Ask {
+            prompt: prompt.to_vec(),
+            limits: Limits {
+                steps: limits.steps,
+                bytes: limits.bytes,
+                calls: if limits.calls == 0 { u64::MAX } else { limits.calls },
+                stop: limits.stop.clone(),
+            },
+            stop: Stop::at(deadline),
+            on_failure: self.file.on_failure,
+            pick: self.file.pick,
+            seed: 0,
+        }
+    }
+
+    /// Writes one answer.
+    ///
+    /// # Errors
+    /// If no member is left, none may fail and one does, the caller has gone, or nothing can be said.
+    pub fn answer(&self, ask: Ask, listener: Listener<'_>) -> Result<Answer, FuseError> {
+        answer(&*self.fuser, &self.backends, ask, listener)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<EnsembleFile, EnsembleError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ensemble.toml");
+        std::fs::write(&path, text).unwrap();
+        EnsembleFile::read(&path)
+    }
+
+    const MEMBER: &str = "[[members]]\nname = 'a'\nbackend = 'llama2c'\ncheckpoint = 'm'\ntokenizer = 't'\n";
+
+    #[test]
+    fn a_file_is_read_and_what_is_not_known_is_named() {
+        let file = read(&format!("system = 'gac'\nparams = {{ weights = [1.0] }}\n{MEMBER}")).unwrap();
+        assert_eq!(file.members[0].settings["checkpoint"], "m");
+        let error = read(&format!("system = 'gac'\nsteps = 3\n{MEMBER}")).unwrap_err().to_string();
+        assert!(error.contains("unknown field `steps`"), "{error}");
+        let error = read(&format!("system = 'gac'\n{MEMBER}{MEMBER}")).unwrap_err().to_string();
+        assert!(error.contains("two members are named `a`"), "{error}");
+    }
+
+    #[test]
+    fn unknown_systems_backends_and_settings_are_refused_with_near_names() {
+        let open = |text: &str| Ensemble::load(read(text).unwrap(), Path::new(".")).unwrap_err().to_string();
+        let error = open(&format!("system = 'gca'\n{MEMBER}"));
+        assert!(error.contains("`gca`") && error.contains("gac"), "{error}");
+        let error = open(&format!("system = 'gac'\n{}", MEMBER.replace("llama2c", "lama2c")));
+        assert!(error.contains("`lama2c`") && error.contains("llama2c"), "{error}");
+        let error = open(&format!("system = 'gac'\n{MEMBER}checkpiont = 'x'\n"));
+        assert!(error.contains("unknown field `checkpiont`"), "{error}");
+    }
+}
