@@ -11,6 +11,7 @@ pub mod align;
 pub mod backend;
 pub mod backends;
 pub mod distribution;
+pub mod draw;
 mod emit;
 pub mod ensemble;
 pub mod fuse;

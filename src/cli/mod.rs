@@ -12,6 +12,7 @@ mod evaluate;
 mod export;
 mod fitting;
 mod from_store;
+mod fuse;
 mod methods;
 mod ope;
 pub(crate) mod output;
@@ -55,6 +56,8 @@ enum Command {
     Evaluate(evaluate::EvaluateCommand),
     /// Estimate a policy's value from logged decisions and feedback.
     Ope(ope::OpeCommand),
+    /// Write one answer with several models.
+    Fuse(fuse::FuseCommand),
     /// Serve decisions over HTTP.
     Serve(serve::ServeCommand),
     /// Ask a policy which arm should answer a prompt.
@@ -77,6 +80,7 @@ impl Cli {
             Command::Simulate(command) => command.run(self.json),
             Command::Evaluate(command) => command.run(self.json),
             Command::Ope(command) => command.run(self.json),
+            Command::Fuse(command) => command.run(self.json),
             Command::Serve(command) => command.run(),
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),

@@ -15,6 +15,12 @@ pub(crate) fn say(text: &str) {
     drop(write!(stdout, "{text}{ended}").and_then(|()| stdout.flush()));
 }
 
+/// Prints a piece of a result as it comes.
+pub(crate) fn stream(piece: &str) {
+    let mut stdout = std::io::stdout().lock();
+    drop(write!(stdout, "{piece}").and_then(|()| stdout.flush()));
+}
+
 /// Prints a result as one JSON document.
 pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
     say(&serde_json::to_string_pretty(value)?);

@@ -1,0 +1,234 @@
+//! `routewright fuse`: one answer by several models.
+
+use super::{date, output};
+use anyhow::Context as _;
+use clap::Args;
+use routewright_data::files;
+use routewright_data::log::{FusionRow, RowWriter, TaskRow, WriteOptions};
+use routewright_data::tasks;
+use routewright_decoder::draw;
+use routewright_decoder::ensemble::{Ensemble, EnsembleFile};
+use routewright_decoder::generation::{Answer, Ask};
+use routewright_decoder::log::{Note, rows};
+use routewright_trainer::progress::Progress as _;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Write one answer with several models, token by token or span by span; the text streams to the terminal.
+#[derive(Debug, Args)]
+pub(crate) struct FuseCommand {
+    /// Ensemble file: models, system, limits.
+    #[arg(long, value_name = "FILE")]
+    ensemble: PathBuf,
+    /// The prompt; may be empty.
+    #[arg(long, value_name = "TEXT", conflicts_with = "tasks", required_unless_present = "tasks")]
+    prompt: Option<String>,
+    /// Answer every task of this list instead, and say how many are right.
+    #[arg(long, value_name = "PARQUET")]
+    tasks: Option<PathBuf>,
+    /// Only the tasks of this split.
+    #[arg(long, value_name = "NAME", requires = "tasks")]
+    split: Option<String>,
+    /// System instead of the file's; see `routewright methods`.
+    #[arg(long, value_name = "NAME")]
+    system: Option<String>,
+    /// Parameter of the system instead of the file's, as JSON: `--set weights=[0.3,0.7]`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    params: Vec<String>,
+    /// Units committed at most.
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// End before this text; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+    /// 0 takes the most probable unit.
+    #[arg(long, value_name = "T")]
+    temperature: Option<f32>,
+    /// Sample from the smallest set of units of this probability.
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Write how every unit came about to this Parquet file.
+    #[arg(long, value_name = "PARQUET")]
+    trace: Option<PathBuf>,
+    /// Draw the weights over the text: a page (`.html`) or the bands alone (`.svg`).
+    #[arg(long, value_name = "FILE", conflicts_with = "tasks")]
+    draw: Option<PathBuf>,
+}
+
+/// What `--json` prints of one answer.
+#[derive(Debug, Serialize)]
+struct Said<'a> {
+    text: &'a str,
+    finish: routewright_decoder::generation::Finish,
+    system: &'static str,
+    calls: u64,
+    micros: u64,
+    members: &'a [routewright_decoder::trace::MemberTrace],
+    dropped: &'a [routewright_decoder::trace::Dropped],
+    n_steps: usize,
+}
+
+/// What `--json` prints of a task list.
+#[derive(Debug, Serialize)]
+struct Judged {
+    system: &'static str,
+    n_tasks: usize,
+    n_right: usize,
+    accuracy: f64,
+    standard_error: f64,
+    calls: u64,
+    n_steps: usize,
+    micros: u64,
+}
+
+impl FuseCommand {
+    /// Writes the answers: 0 also where one is wrong.
+    pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        let ensemble = self.load()?;
+        match &self.tasks {
+            Some(tasks) => self.judge(&ensemble, tasks, json),
+            None => self.one(&ensemble, json),
+        }
+    }
+
+    fn load(&self) -> anyhow::Result<Ensemble> {
+        let mut file = EnsembleFile::read(&self.ensemble)?;
+        if let Some(system) = &self.system {
+            if *system != file.system {
+                file.params.clear();
+            }
+            file.system.clone_from(system);
+        }
+        for pair in &self.params {
+            let (key, value) =
+                pair.split_once('=').with_context(|| format!("`--set {pair}`: expected KEY=VALUE"))?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::json!(value));
+            file.params.insert(key.to_owned(), value);
+        }
+        let folder = self.ensemble.parent().unwrap_or(Path::new(""));
+        Ok(Ensemble::load(file, folder)?)
+    }
+
+    fn ask(&self, ensemble: &Ensemble, prompt: &str) -> Ask {
+        let mut ask = ensemble.ask(prompt.as_bytes());
+        ask.seed = self.seed;
+        ask.limits.steps = self.steps.unwrap_or(ask.limits.steps);
+        ask.limits.stop.extend(self.stop.iter().cloned());
+        ask.pick.temperature = self.temperature.unwrap_or(ask.pick.temperature);
+        ask.pick.top_p = self.top_p.unwrap_or(ask.pick.top_p);
+        ask
+    }
+
+    fn one(&self, ensemble: &Ensemble, json: bool) -> anyhow::Result<ExitCode> {
+        let prompt = self.prompt.clone().unwrap_or_default();
+        let listener: Box<dyn FnMut(&str) + Send> =
+            if json { Box::new(|_| {}) } else { Box::new(output::stream) };
+        let answer = ensemble.answer(self.ask(ensemble, &prompt), listener)?;
+        if json {
+            output::say_json(&said(ensemble, &answer))?;
+        } else {
+            output::say("");
+            for drop in answer.trace.drops() {
+                let name = &answer.trace.members()[drop.member].name;
+                output::tell(&format!("after {} units `{name}` was left out: {}", drop.step, drop.reason));
+            }
+        }
+        if let Some(path) = &self.trace {
+            let note = self.note(ensemble, "0".to_owned());
+            self.write_trace(path, rows(&answer, &note))?;
+        }
+        if let Some(path) = &self.draw {
+            let page = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("svg") => draw::svg(&answer.trace),
+                Some("html") => draw::html(&answer, &format!("{} by {}", prompt, ensemble.system().name)),
+                _ => anyhow::bail!("`--draw {}`: expected a name ending in .html or .svg", path.display()),
+            };
+            files::write_file(path, page.as_bytes())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn judge(&self, ensemble: &Ensemble, tasks: &Path, json: bool) -> anyhow::Result<ExitCode> {
+        let tasks = tasks::read(tasks, self.split.as_deref())?;
+        let bars = output::Bars::new("fuse");
+        bars.start("tasks", tasks.len() as u64);
+        let mut log = Vec::new();
+        let mut judged = Judged {
+            system: ensemble.system().name,
+            n_tasks: tasks.len(),
+            n_right: 0,
+            accuracy: 0.0,
+            standard_error: 0.0,
+            calls: 0,
+            n_steps: 0,
+            micros: 0,
+        };
+        for (at, task) in tasks.iter().enumerate() {
+            let answer = ensemble.answer(self.ask(ensemble, &task.prompt), Box::new(|_| {}))?;
+            let right = is_right(task, &answer);
+            judged.n_right += usize::from(right);
+            judged.calls += answer.calls;
+            judged.n_steps += answer.trace.steps().len();
+            judged.micros += answer.micros;
+            if self.trace.is_some() {
+                let mut note = self.note(ensemble, task.task_id.clone());
+                note.reward = Some(f32::from(right));
+                log.extend(rows(&answer, &note));
+            }
+            bars.step(at as u64 + 1, &format!("{} right", judged.n_right));
+        }
+        drop(bars);
+        let n = judged.n_tasks as f64;
+        judged.accuracy = judged.n_right as f64 / n;
+        judged.standard_error = (judged.accuracy * (1.0 - judged.accuracy) / n).sqrt();
+        if json {
+            output::say_json(&judged)?;
+        } else {
+            let Judged { n_right, n_tasks, accuracy, standard_error, calls, .. } = &judged;
+            output::say(&format!(
+                "{n_right} of {n_tasks} right: {accuracy:.4} +- {standard_error:.4}, {calls} calls"
+            ));
+        }
+        match &self.trace {
+            Some(path) => self.write_trace(path, log).map(|()| ExitCode::SUCCESS),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+
+    fn note(&self, ensemble: &Ensemble, answer_id: String) -> Note {
+        let system = ensemble.system().name.to_owned();
+        Note { answer_id, system, timestamp_ms: Some(date::now_ms()), reward: None }
+    }
+
+    fn write_trace(&self, path: &Path, rows: Vec<FusionRow>) -> anyhow::Result<()> {
+        let mut writer = RowWriter::create(path, WriteOptions::default())?;
+        for row in rows {
+            writer.push(row)?;
+        }
+        writer.finish()?;
+        output::tell(&format!("wrote {}", path.display()));
+        Ok(())
+    }
+}
+
+/// Whether the answer is the reference, spaces at both ends aside.
+fn is_right(task: &TaskRow, answer: &Answer) -> bool {
+    answer.text.trim() == task.reference.trim()
+}
+
+fn said<'a>(ensemble: &Ensemble, answer: &'a Answer) -> Said<'a> {
+    Said {
+        text: &answer.text,
+        finish: answer.finish,
+        system: ensemble.system().name,
+        calls: answer.calls,
+        micros: answer.micros,
+        members: answer.trace.members(),
+        dropped: answer.trace.drops(),
+        n_steps: answer.trace.steps().len(),
+    }
+}
