@@ -256,3 +256,11 @@ pub struct Usage {
     /// Tokens it wrote or was asked about.
     pub told: u64,
 }
+
+impl std::ops::Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { calls: self.calls + other.calls, read: self.read + other.read, told: self.told + other.told }
+    }
+}

@@ -44,6 +44,8 @@ pub enum Need {
     HiddenOfFirst,
     /// Embedding matrices.
     Embeddings,
+    /// Sessions that fork and roll back at no cost.
+    CheapRollback,
 }
 
 impl Need {
@@ -57,6 +59,7 @@ impl Need {
             Self::Scoring => "log-probabilities of given texts".to_owned(),
             Self::HiddenOfFirst => "hidden states of the first member".to_owned(),
             Self::Embeddings => "embedding matrices".to_owned(),
+            Self::CheapRollback => "sessions that fork at no cost".to_owned(),
         }
     }
 
@@ -68,6 +71,7 @@ impl Need {
             Self::Scoring => can.scoring,
             Self::HiddenOfFirst => at != 0 || can.hidden,
             Self::Embeddings => can.embeddings,
+            Self::CheapRollback => can.cheap_rollback,
         }
     }
 }
@@ -156,6 +160,8 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::gac::Gac>(),
     SystemRow::of::<token::unite::Unite>(),
     SystemRow::of::<token::purify::Purify>(),
+    SystemRow::of::<token::speculative::Speculative>(),
+    SystemRow::of::<token::byte_mixture::ByteMixture>(),
 ];
 
 /// The row of a name.

@@ -323,7 +323,19 @@ impl<'a> Generation<'a> {
     }
 
     /// Takes `unit` as what follows, for all members; `own` has each member's token for it, where it has one.
-    pub fn commit(&mut self, unit: Unit<'_>, own: &[Option<u32>], mut step: Step) {
+    pub fn commit(&mut self, unit: Unit<'_>, own: &[Option<u32>], step: Step) {
+        if let Unit::Text(bytes) = unit {
+            for (at, member) in self.members.iter_mut().enumerate() {
+                if let Some(member) = member {
+                    member.commit(bytes, own.get(at).copied().flatten());
+                }
+            }
+        }
+        self.note(unit, step);
+    }
+
+    /// Takes `unit` as what follows, which the members have read already.
+    pub fn note(&mut self, unit: Unit<'_>, mut step: Step) {
         step.at = self.text.len();
         step.micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         step.calls = self.calls();
@@ -332,11 +344,6 @@ impl<'a> Generation<'a> {
             Unit::Text(bytes) => {
                 step.text = bytes.to_vec();
                 self.text.extend_from_slice(bytes);
-                for (at, member) in self.members.iter_mut().enumerate() {
-                    if let Some(member) = member {
-                        member.commit(bytes, own.get(at).copied().flatten());
-                    }
-                }
                 if self.emitter.push(bytes) {
                     self.finish = Some(Finish::Stop);
                 }

@@ -19,6 +19,8 @@ pub struct Member {
     session: Box<dyn Session>,
     pending: Vec<(Vec<u8>, Option<u32>)>,
     changes: Changes,
+    /// What sessions beside its own have cost.
+    beside: Usage,
 }
 
 /// What feeding the text has cost in ids.
@@ -33,7 +35,13 @@ pub struct Changes {
 impl Member {
     /// A member that has read the prompt.
     pub fn new(name: &str, session: Box<dyn Session>) -> Self {
-        Self { name: name.to_owned(), session, pending: Vec::new(), changes: Changes::default() }
+        Self {
+            name: name.to_owned(),
+            session,
+            pending: Vec::new(),
+            changes: Changes::default(),
+            beside: Usage::default(),
+        }
     }
 
     /// Its name.
@@ -109,6 +117,29 @@ impl Member {
         written
     }
 
+    /// Reads `ids` ahead of what was chosen: what it says before the first and after each of them, text and ends only.
+    /// [`Self::settle`] says how many of them were chosen.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn read_ahead(&mut self, ids: &[u32]) -> Result<Vec<Distribution>, BackendError> {
+        self.flush()?;
+        let told = self.session.feed_and_tell(ids)?;
+        self.changes.pushed += ids.len() as u64;
+        Ok(told.into_iter().map(|told| crate::backends::writing::said(told, &*self.session)).collect())
+    }
+
+    /// Forgets the last `n` ids it has read.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn settle(&mut self, n: usize) -> Result<(), BackendError> {
+        self.flush()?;
+        self.changes.rolled_back += n as u64;
+        let len = self.session.ids().len() - n;
+        self.session.rollback(len)
+    }
+
     /// Hidden state of the last position.
     ///
     /// # Errors
@@ -127,6 +158,15 @@ impl Member {
         Ok(Self::new(&self.name, self.session.fork()?))
     }
 
+    /// A second session at the same text.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn fork_session(&mut self) -> Result<Box<dyn Session>, BackendError> {
+        self.flush()?;
+        self.session.fork()
+    }
+
     /// The session, with everything committed read.
     ///
     /// # Errors
@@ -141,9 +181,14 @@ impl Member {
         &self.session.ids()[self.begin()..]
     }
 
-    /// What its session has cost.
+    /// What its sessions have cost.
     pub fn usage(&self) -> Usage {
-        self.session.usage()
+        self.session.usage() + self.beside
+    }
+
+    /// Says what sessions beside its own, forks of it, have cost together so far.
+    pub fn spent_beside(&mut self, usage: Usage) {
+        self.beside = usage;
     }
 
     /// What keeping in step has cost.

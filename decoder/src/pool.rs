@@ -11,6 +11,12 @@ pub enum Pool {
     Linear,
     /// `prod_m p_m ^ w_m`, scaled to 1: probable only if no member finds it improbable. Equals averaging logits.
     LogLinear,
+    /// `p_1 / p_2^alpha`, scaled to 1, of the first two members, whatever the weights: what the first says and the second
+    /// does not. Equals logits `z_1 - alpha z_2`.
+    Contrast {
+        /// How far the second counts.
+        alpha: f32,
+    },
 }
 
 /// What a member that gives a unit no mass is taken to give it, in log-linear pools: it vetoes, but not absolutely.
@@ -29,6 +35,7 @@ impl Pool {
         let pooled = match self {
             Self::Linear => linear(&members, n_units),
             Self::LogLinear => log_linear(&members, n_units)?,
+            Self::Contrast { alpha } => contrast(mass, alpha)?,
         };
         scaled(pooled)
     }
@@ -42,6 +49,19 @@ fn linear(members: &[(&[f32], f32)], n_units: usize) -> Vec<f32> {
         }
     }
     pooled
+}
+
+/// Units that the first member gives no mass have none.
+fn contrast(mass: &[Option<Vec<f32>>], alpha: f32) -> Option<Vec<f32>> {
+    let first = mass.first()?.as_ref()?;
+    let Some(Some(second)) = mass.get(1) else { return Some(first.clone()) };
+    let logs: Vec<f32> = first
+        .iter()
+        .zip(second)
+        .map(|(a, b)| if *a > 0.0 { a.ln() - alpha * b.ln().max(LOG_FLOOR) } else { f32::NEG_INFINITY })
+        .collect();
+    let max = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (max > f32::NEG_INFINITY).then(|| logs.iter().map(|log| (log - max).exp()).collect())
 }
 
 /// Units that no member gives any mass have none; `None` where that is all of them.
@@ -100,6 +120,18 @@ mod tests {
         let roots = [0.05_f32.sqrt(), 0.03_f32.sqrt(), 0.16_f32.sqrt()];
         let expected = roots[2] / roots.iter().sum::<f32>();
         assert!((pooled(Pool::LogLinear, [0.5, 0.5])[2] - expected).abs() < 1e-6);
+    }
+
+    #[test]
+    fn contrast_takes_away_what_the_second_says() {
+        let contrast = pooled(Pool::Contrast { alpha: 1.0 }, [0.5, 0.5]);
+        let ratios = [5.0, 3.0, 0.25];
+        for (given, ratio) in contrast.iter().zip(ratios) {
+            assert!((given - ratio / 8.25).abs() < 1e-6);
+        }
+        for (given, expected) in pooled(Pool::Contrast { alpha: 0.0 }, [0.0, 1.0]).iter().zip(A) {
+            assert!((given - expected).abs() < 1e-6);
+        }
     }
 
     #[test]

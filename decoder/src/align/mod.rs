@@ -3,6 +3,7 @@
 //! A unit is a byte string, or the end of the answer (unit 0). The mass of a member over units is at most 1: what
 //! its list was cut off before, or what has no unit, is missing from it.
 
+pub mod bytes;
 mod same;
 mod top_union;
 mod union;

@@ -36,6 +36,16 @@ impl Same {
         }
         Ok(Self { space: Space::union(&[first]) })
     }
+
+    /// The units.
+    pub fn space(&self) -> &Space {
+        &self.space
+    }
+
+    /// Masses of what members told.
+    pub fn project(&self, told: &[Option<Distribution>]) -> Vec<Option<Vec<f32>>> {
+        told.iter().map(|told| told.as_ref().map(|told| self.space.project(0, told))).collect()
+    }
 }
 
 impl Align for Same {
@@ -44,7 +54,6 @@ impl Align for Same {
         _members: &mut [Option<Member>],
         told: &[Option<Distribution>],
     ) -> Result<Aligned<'a>, BackendError> {
-        let mass = told.iter().map(|told| told.as_ref().map(|told| self.space.project(0, told)));
-        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass: mass.collect() })
+        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass: self.project(told) })
     }
 }

@@ -9,6 +9,7 @@
 //! member (see [`crate::member`]). 4. Sampling is possible, not only the most probable unit.
 
 use super::TokenLoop;
+use super::looping::choose;
 use crate::align::{Space, Union};
 use crate::backend::{Backend, NextTokens};
 use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
@@ -84,7 +85,7 @@ impl Fuser for Gac {
             let aligned = generation.align(&*self.steps.align, &told)?;
             let (step, prompt, text) = (generation.steps(), generation.prompt(), generation.text());
             let weights = weigher.weigh(&View { step, prompt, text, told: &told, aligned: &aligned })?;
-            self.steps.choose(generation, &told, &aligned, weights)?;
+            choose(self.steps.pool, generation, &told, &aligned, weights)?;
         }
         Ok(())
     }

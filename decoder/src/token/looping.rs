@@ -36,33 +36,33 @@ impl TokenLoop {
                 aligned: &aligned,
             };
             let weights = weigher.weigh(&view)?;
-            self.choose(generation, &told, &aligned, weights)?;
+            choose(self.pool, generation, &told, &aligned, weights)?;
         }
         Ok(())
     }
+}
 
-    /// Chooses a unit and commits it.
-    ///
-    /// # Errors
-    /// If nothing has any probability.
-    pub fn choose(
-        &self,
-        generation: &mut Generation<'_>,
-        told: &[Option<Distribution>],
-        aligned: &Aligned<'_>,
-        mut weights: Weights,
-    ) -> Result<(), FuseError> {
-        let taking_part: Vec<bool> = aligned.mass.iter().map(Option::is_some).collect();
-        weights.values = among(&weights.values, &taking_part);
-        let fused = self.pool.pool(&aligned.mass, &weights.values);
-        let unit = fused.as_ref().and_then(|fused| generation.pick(fused));
-        let (Some(fused), Some(unit)) = (fused, unit) else {
-            let reason = "what the members say has no unit in common space".to_owned();
-            return Err(FuseError::Nothing { at: generation.text().len(), reason });
-        };
-        commit(generation, told, aligned, unit, weights, Some(fused[unit]));
-        Ok(())
-    }
+/// Chooses a unit and commits it.
+///
+/// # Errors
+/// If nothing has any probability.
+pub(crate) fn choose(
+    pool: Pool,
+    generation: &mut Generation<'_>,
+    told: &[Option<Distribution>],
+    aligned: &Aligned<'_>,
+    mut weights: Weights,
+) -> Result<(), FuseError> {
+    let taking_part: Vec<bool> = aligned.mass.iter().map(Option::is_some).collect();
+    weights.values = among(&weights.values, &taking_part);
+    let fused = pool.pool(&aligned.mass, &weights.values);
+    let unit = fused.as_ref().and_then(|fused| generation.pick(fused));
+    let (Some(fused), Some(unit)) = (fused, unit) else {
+        let reason = "what the members say has no unit in common space".to_owned();
+        return Err(FuseError::Nothing { at: generation.text().len(), reason });
+    };
+    commit(generation, told, aligned, unit, weights, Some(fused[unit]));
+    Ok(())
 }
 
 /// Commits a unit with what is known of it.

@@ -1,8 +1,12 @@
 //! Fusion token by token. One file a system; the loop they share is [`TokenLoop`].
 
+mod byte_loop;
+pub mod byte_mixture;
 pub mod gac;
 mod looping;
 pub mod purify;
+pub mod speculative;
 pub mod unite;
 
+pub use byte_loop::ByteLoop;
 pub use looping::TokenLoop;

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod bytes;
 mod identities;
 mod references;
+mod speculation;
 
 use routewright_decoder::backends::llama2c::Llama2c;
 use std::path::{Path, PathBuf};

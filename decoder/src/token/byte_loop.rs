@@ -1,0 +1,74 @@
+//! The loop of byte-level fusion: every member tells its exact next-byte probabilities, one byte is chosen for all.
+
+use super::looping::choose;
+use crate::align::Aligned;
+use crate::align::bytes::{Beam, Cover, Trie, UNITS};
+use crate::backend::Backend;
+use crate::generation::{FuseError, Generation};
+use crate::pool::Pool;
+use crate::weigh::{View, Weigh};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What is put together to a byte-level system.
+#[derive(Debug)]
+pub struct ByteLoop {
+    tries: Vec<Arc<Trie>>,
+    beam: Beam,
+    pool: Pool,
+    weigh: Box<dyn Weigh>,
+}
+
+impl ByteLoop {
+    /// A loop for these members, which all have tokenizers; members of one tokenizer share its tree.
+    pub fn new(backends: &[Arc<dyn Backend>], beam: Beam, pool: Pool, weigh: Box<dyn Weigh>) -> Self {
+        let mut tries: Vec<Arc<Trie>> = Vec::new();
+        let tokenizers: Vec<_> = backends.iter().filter_map(|backend| backend.tokenizer()).collect();
+        for (at, tokenizer) in tokenizers.iter().enumerate() {
+            let same = tokenizers[..at].iter().position(|other| Arc::ptr_eq(other, tokenizer));
+            tries.push(match same {
+                Some(same) => tries[same].clone(),
+                None => Arc::new(Trie::new(tokenizer.vocabulary())),
+            });
+        }
+        Self { tries, beam, pool, weigh }
+    }
+
+    /// Writes the answer, a byte a step.
+    ///
+    /// # Errors
+    /// If no member is left, none may fail and one does, or nothing has any probability.
+    pub fn run(&self, generation: &mut Generation<'_>) -> Result<(), FuseError> {
+        let mut weigher = self.weigh.start(generation)?;
+        let empty = generation.prompt().is_empty();
+        let covers: Vec<Mutex<Option<Cover>>> = self.tries.iter().map(|_| Mutex::new(None)).collect();
+        let mut last: Option<u8> = None;
+        while !generation.is_over()? {
+            let told = generation.ask(|at, member| {
+                let mut slot = covers[at].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut cover = match slot.take() {
+                    Some(cover) => cover,
+                    None => {
+                        // The space a tokenizer puts before a text is not part of what is shared.
+                        let lead: &[u8] =
+                            if empty && member.tokenizer().has_dummy_prefix() { b" " } else { b"" };
+                        let session = member.fork_session()?;
+                        Cover::start(member.name(), session, self.tries[at].clone(), self.beam, lead)?
+                    }
+                };
+                if let Some(byte) = last {
+                    cover.advance(byte)?;
+                }
+                member.spent_beside(cover.usage());
+                Ok(slot.insert(cover).tell())
+            })?;
+            let aligned = Aligned { units: Cow::Borrowed(&UNITS[..]), mass: told };
+            let told = vec![None; aligned.mass.len()];
+            let (step, prompt, text) = (generation.steps(), generation.prompt(), generation.text());
+            let weights = weigher.weigh(&View { step, prompt, text, told: &told, aligned: &aligned })?;
+            choose(self.pool, generation, &told, &aligned, weights)?;
+            last = generation.text().last().copied();
+        }
+        Ok(())
+    }
+}
