@@ -159,6 +159,7 @@ impl SystemRow {
 pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::gac::Gac>(),
     SystemRow::of::<token::unite::Unite>(),
+    SystemRow::of::<token::packllm::PackLlm>(),
     SystemRow::of::<token::purify::Purify>(),
     SystemRow::of::<token::speculative::Speculative>(),
     SystemRow::of::<token::byte_mixture::ByteMixture>(),

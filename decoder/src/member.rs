@@ -96,6 +96,20 @@ impl Member {
         Ok(scored? - before?)
     }
 
+    /// Natural log-probability of all the text it has read, from the beginning on.
+    ///
+    /// # Errors
+    /// If the model cannot score or fails.
+    pub fn prompt_log_prob(&mut self) -> Result<f64, BackendError> {
+        self.flush()?;
+        let ids = self.session.ids().to_vec();
+        let Some((_, rest)) = ids.split_first() else { return Ok(0.0) };
+        self.session.rollback(1)?;
+        let scores = self.session.score(rest);
+        self.session.feed(rest)?;
+        Ok(scores?.into_iter().map(f64::from).sum())
+    }
+
     /// Writes on; what it wrote is then part of its text, and not of anyone else's.
     ///
     /// # Errors

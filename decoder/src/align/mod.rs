@@ -4,10 +4,12 @@
 //! its list was cut off before, or what has no unit, is missing from it.
 
 pub mod bytes;
+mod min_edit;
 mod same;
 mod top_union;
 mod union;
 
+pub use min_edit::MinEdit;
 pub use same::Same;
 pub use top_union::TopUnion;
 pub use union::{Space, Union};

@@ -4,6 +4,7 @@ mod byte_loop;
 pub mod byte_mixture;
 pub mod gac;
 mod looping;
+pub mod packllm;
 pub mod purify;
 pub mod speculative;
 pub mod unite;

@@ -1,8 +1,12 @@
 //! How much each member counts, step by step. One file a way.
 
+mod agreement;
 mod fixed;
+mod perplexity;
 
+pub use agreement::Agreement;
 pub use fixed::Fixed;
+pub use perplexity::{Loss, Perplexity};
 
 use crate::align::Aligned;
 use crate::distribution::Distribution;

@@ -1,0 +1,155 @@
+//! Weights by how well each member knows the prompt (PackLLM, arXiv 2404.11531).
+
+use super::{Fixed, Weigh, Weigher};
+use crate::align::MinEdit;
+use crate::generation::{FuseError, Generation};
+use crate::member::Member;
+use std::sync::Arc;
+
+/// Steps of the grid of shares.
+const GRID: usize = 20;
+
+/// How losses on the prompt become weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Loss {
+    /// `softmax(-loss / tau)`.
+    Sim,
+    /// Mixed in one by one with the share that makes the loss of the mix least.
+    Opt,
+    /// The member of least loss alone.
+    #[serde(rename = "top-1")]
+    Top1,
+}
+
+/// Weights set by the prompt, once.
+#[derive(Debug, Clone)]
+pub struct Perplexity {
+    /// How losses become weights.
+    pub loss: Loss,
+    /// Temperature of [`Loss::Sim`], nats a token of the first member.
+    pub tau: f32,
+    /// Tokens of the first member as those of the others.
+    pub map: Arc<MinEdit>,
+}
+
+impl Weigh for Perplexity {
+    fn start(&self, generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
+        let n = generation.members().len();
+        let ids: Vec<u32> =
+            generation.members().first().and_then(Option::as_ref).map_or(Vec::new(), |m| m.text_ids().to_vec());
+        let n_tokens = ids.len().max(1) as f64;
+        if generation.prompt().is_empty() {
+            return Ok(Box::new(Fixed(vec![1.0; n])));
+        }
+        let losses: Vec<Option<f64>> = generation.ask(|_, member| member.prompt_log_prob())?;
+        let losses: Vec<f64> =
+            losses.iter().map(|sum| sum.map_or(f64::INFINITY, |sum| -sum / n_tokens)).collect();
+        let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        let weights = match self.loss {
+            Loss::Sim => {
+                losses.iter().map(|loss| (-(loss - best) / f64::from(self.tau)).exp() as f32).collect()
+            }
+            Loss::Top1 => {
+                let first = losses.iter().position(|loss| *loss == best);
+                (0..n).map(|at| f32::from(Some(at) == first)).collect()
+            }
+            Loss::Opt => self.mixed(generation, &losses, &ids)?,
+        };
+        Ok(Box::new(Fixed(weights)))
+    }
+}
+
+impl Perplexity {
+    /// Weights of [`Loss::Opt`]: log-probabilities of the prompt in units of the first member, mixed greedily.
+    fn mixed(
+        &self,
+        generation: &mut Generation<'_>,
+        losses: &[f64],
+        ids: &[u32],
+    ) -> Result<Vec<f32>, FuseError> {
+        let n = losses.len();
+        let reference = generation.members().first().and_then(Option::as_ref).map(|m| m.vocabulary().clone());
+        let Some(reference) = reference else { return Ok(vec![1.0; n]) };
+        let logs = generation.ask(|at, member| {
+            let translated = self.map.translate(at, ids, &reference);
+            let told = told_of(member, &translated)?;
+            let vocabulary = member.vocabulary();
+            let row = |told| logarithms(&self.map.gather(at, told, vocabulary));
+            Ok(told.iter().map(row).collect::<Vec<Vec<f32>>>())
+        })?;
+        let units: Vec<usize> = ids
+            .iter()
+            .map(|id| self.map.space().units().binary_search_by(|u| (**u).cmp(reference.bytes(*id))).unwrap_or(0))
+            .collect();
+        let mut order: Vec<usize> = (0..n).filter(|at| logs[*at].is_some()).collect();
+        order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]).then(a.cmp(b)));
+        let mut weights = vec![0.0; n];
+        let mut mix: Vec<Vec<f32>> = Vec::new();
+        for at in order {
+            let Some(next) = &logs[at] else { continue };
+            if mix.is_empty() {
+                (mix, weights[at]) = (next.clone(), 1.0);
+                continue;
+            }
+            let share = |step: usize| step as f32 / GRID as f32;
+            let loss = |keep: f32| cross_entropy(&mix, next, keep, &units);
+            // Of equal ones the one that changes least.
+            let best = (0..=GRID).rev().min_by(|a, b| loss(share(*a)).total_cmp(&loss(share(*b))));
+            let keep = best.map_or(1.0, share);
+            weights.iter_mut().for_each(|weight| *weight *= keep);
+            weights[at] = 1.0 - keep;
+            for (mix, next) in mix.iter_mut().zip(next) {
+                mix.iter_mut().zip(next).for_each(|(a, b)| *a = keep * *a + (1.0 - keep) * b);
+            }
+        }
+        Ok(weights)
+    }
+}
+
+/// What a member says before each of `ids`, from the beginning of the text; it has read its prompt again afterwards.
+fn told_of(
+    member: &mut Member,
+    ids: &[u32],
+) -> Result<Vec<crate::distribution::Distribution>, crate::backend::BackendError> {
+    let session = member.session()?;
+    let all = session.ids().to_vec();
+    session.rollback(1)?;
+    let told = session.feed_and_tell(ids);
+    session.rollback(1)?;
+    session.feed(&all[1..])?;
+    let mut told = told?;
+    told.truncate(ids.len());
+    Ok(told)
+}
+
+/// Logarithms of masses; what has none has next to none, so that a mix stays finite.
+fn logarithms(mass: &[f32]) -> Vec<f32> {
+    mass.iter().map(|mass| mass.max(1e-20).ln()).collect()
+}
+
+/// Mean cross-entropy, nats a token, of `softmax(keep a + (1 - keep) b)` on the tokens that stand there.
+fn cross_entropy(a: &[Vec<f32>], b: &[Vec<f32>], keep: f32, units: &[usize]) -> f64 {
+    let mut loss = 0.0;
+    for ((a, b), unit) in a.iter().zip(b).zip(units) {
+        let mixed: Vec<f32> = a.iter().zip(b).map(|(a, b)| keep * a + (1.0 - keep) * b).collect();
+        let max = mixed.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f32 = mixed.iter().map(|z| (z - max).exp()).sum();
+        loss += f64::from(max + sum.ln() - mixed[*unit]);
+    }
+    loss / units.len().max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cross_entropy_by_hand() {
+        let logs = |p: [f32; 2]| vec![p.map(f32::ln).to_vec()];
+        let (a, b) = (logs([0.8, 0.2]), logs([0.2, 0.8]));
+        assert!((cross_entropy(&a, &b, 1.0, &[0]) + 0.8_f64.ln()).abs() < 1e-6);
+        assert!((cross_entropy(&a, &b, 0.5, &[0]) + 0.5_f64.ln()).abs() < 1e-6);
+        assert!((cross_entropy(&a, &b, 0.0, &[0]) + 0.2_f64.ln()).abs() < 1e-6);
+    }
+}
