@@ -158,6 +158,8 @@ impl SystemRow {
 /// Every system.
 pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::gac::Gac>(),
+    SystemRow::of::<token::deepen::Deepen>(),
+    SystemRow::of::<token::eva::Eva>(),
     SystemRow::of::<token::unite::Unite>(),
     SystemRow::of::<token::packllm::PackLlm>(),
     SystemRow::of::<token::purify::Purify>(),

@@ -156,7 +156,8 @@ mod tests {
         let trie = Trie::new(&vocabulary);
         for _ in 0..200 {
             let unit = word();
-            let found = distance(unit.as_bytes(), vocabulary.bytes(nearest(unit.as_bytes(), &vocabulary, &trie)));
+            let found =
+                distance(unit.as_bytes(), vocabulary.bytes(nearest(unit.as_bytes(), &vocabulary, &trie)));
             let least = words.iter().map(|other| distance(unit.as_bytes(), other.as_bytes())).min();
             assert_eq!(Some(found), least, "{unit}");
         }

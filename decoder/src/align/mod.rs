@@ -5,11 +5,15 @@
 
 pub mod bytes;
 mod min_edit;
+mod projection;
+mod relative;
 mod same;
 mod top_union;
 mod union;
 
 pub use min_edit::MinEdit;
+pub use projection::{Projection, Side};
+pub use relative::{Relative, anchors};
 pub use same::Same;
 pub use top_union::TopUnion;
 pub use union::{Space, Union};

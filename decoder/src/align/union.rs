@@ -58,6 +58,17 @@ impl Space {
         &self.units
     }
 
+    /// Masses over the units of masses over the ids of vocabulary `which`.
+    pub fn spread(&self, which: usize, by_id: &[f32]) -> Vec<f32> {
+        let mut mass = vec![0.0; self.units.len()];
+        for (unit, p) in self.maps[which].iter().zip(by_id) {
+            if *unit != NOWHERE {
+                mass[*unit as usize] += p;
+            }
+        }
+        mass
+    }
+
     /// Masses over the units of what vocabulary `which` has.
     pub fn project(&self, which: usize, told: &Distribution) -> Vec<f32> {
         let mut mass = vec![0.0; self.units.len()];

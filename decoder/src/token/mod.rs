@@ -2,6 +2,8 @@
 
 mod byte_loop;
 pub mod byte_mixture;
+pub mod deepen;
+pub mod eva;
 pub mod gac;
 mod looping;
 pub mod packllm;

@@ -36,8 +36,11 @@ pub struct Perplexity {
 impl Weigh for Perplexity {
     fn start(&self, generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
         let n = generation.members().len();
-        let ids: Vec<u32> =
-            generation.members().first().and_then(Option::as_ref).map_or(Vec::new(), |m| m.text_ids().to_vec());
+        let ids: Vec<u32> = generation
+            .members()
+            .first()
+            .and_then(Option::as_ref)
+            .map_or(Vec::new(), |m| m.text_ids().to_vec());
         let n_tokens = ids.len().max(1) as f64;
         if generation.prompt().is_empty() {
             return Ok(Box::new(Fixed(vec![1.0; n])));
@@ -80,7 +83,9 @@ impl Perplexity {
         })?;
         let units: Vec<usize> = ids
             .iter()
-            .map(|id| self.map.space().units().binary_search_by(|u| (**u).cmp(reference.bytes(*id))).unwrap_or(0))
+            .map(|id| {
+                self.map.space().units().binary_search_by(|u| (**u).cmp(reference.bytes(*id))).unwrap_or(0)
+            })
             .collect();
         let mut order: Vec<usize> = (0..n).filter(|at| logs[*at].is_some()).collect();
         order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]).then(a.cmp(b)));
