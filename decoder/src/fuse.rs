@@ -165,6 +165,7 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::purify::Purify>(),
     SystemRow::of::<token::speculative::Speculative>(),
     SystemRow::of::<token::byte_mixture::ByteMixture>(),
+    SystemRow::of::<token::agreement::Agreement>(),
 ];
 
 /// The row of a name.

@@ -3,11 +3,13 @@
 use super::looping::choose;
 use crate::align::Aligned;
 use crate::align::bytes::{Beam, Cover, Trie, UNITS};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError, Usage};
 use crate::generation::{FuseError, Generation};
+use crate::member::Member;
 use crate::pool::Pool;
 use crate::weigh::{View, Weigh};
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is put together to a byte-level system.
@@ -42,24 +44,29 @@ impl ByteLoop {
         let mut weigher = self.weigh.start(generation)?;
         let empty = generation.prompt().is_empty();
         let covers: Vec<Mutex<Option<Cover>>> = self.tries.iter().map(|_| Mutex::new(None)).collect();
+        let spent: Vec<AtomicU64> = self.tries.iter().map(|_| AtomicU64::new(0)).collect();
         let mut last: Option<u8> = None;
         while !generation.is_over()? {
             let told = generation.ask(|at, member| {
                 let mut slot = covers[at].lock().unwrap_or_else(PoisonError::into_inner);
-                let mut cover = match slot.take() {
-                    Some(cover) => cover,
+                let cover = match slot.take() {
+                    Some(mut cover) => match last.map_or(Ok(true), |byte| cover.advance(byte))? {
+                        true => cover,
+                        // What it told was cut off before this: it reads the text as its tokenizer cuts it.
+                        false => {
+                            spent[at].fetch_add(cover.usage().calls, Relaxed);
+                            self.cover(at, member, b"")?
+                        }
+                    },
                     None => {
                         // The space a tokenizer puts before a text is not part of what is shared.
                         let lead: &[u8] =
                             if empty && member.tokenizer().has_dummy_prefix() { b" " } else { b"" };
-                        let session = member.fork_session()?;
-                        Cover::start(member.name(), session, self.tries[at].clone(), self.beam, lead)?
+                        self.cover(at, member, lead)?
                     }
                 };
-                if let Some(byte) = last {
-                    cover.advance(byte)?;
-                }
-                member.spent_beside(cover.usage());
+                let lost = Usage { calls: spent[at].load(Relaxed), ..Usage::default() };
+                member.spent_beside(cover.usage() + lost);
                 Ok(slot.insert(cover).tell())
             })?;
             let aligned = Aligned { units: Cow::Borrowed(&UNITS[..]), mass: told };
@@ -70,5 +77,11 @@ impl ByteLoop {
             last = generation.text().last().copied();
         }
         Ok(())
+    }
+
+    /// Covers of what a member has read.
+    fn cover(&self, at: usize, member: &mut Member, lead: &[u8]) -> Result<Cover, BackendError> {
+        let session = member.fork_session()?;
+        Cover::start(member.name(), session, self.tries[at].clone(), self.beam, lead)
     }
 }

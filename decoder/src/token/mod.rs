@@ -1,5 +1,6 @@
 //! Fusion token by token. One file a system; the loop they share is [`TokenLoop`].
 
+pub mod agreement;
 mod byte_loop;
 pub mod byte_mixture;
 pub mod deepen;

@@ -21,7 +21,7 @@ fn bits_per_byte(model: &Llama2c, beam: Beam) -> (f64, u64) {
         let told = cover.tell();
         assert!((told.iter().sum::<f32>() - 1.0).abs() < 1e-4);
         bits -= f64::from(told[1 + usize::from(byte)]).log2();
-        cover.advance(byte).unwrap();
+        assert!(cover.advance(byte).unwrap());
     }
     (bits / STORY.len() as f64, cover.usage().calls)
 }

@@ -52,11 +52,12 @@ struct Candidate {
 }
 
 impl Cover {
-    /// Begins at a session that has read a prompt. Its last token may be the beginning of a longer one: it is taken
-    /// back and covered anew. `lead` is covered before anything is told, e.g. the space a tokenizer puts first.
+    /// Begins at a session that has read a text. Its last token may be the beginning of a longer one: it is taken
+    /// back and covered anew, unless what was told is cut off before the tokens that would do so. `lead` is covered
+    /// before anything is told, e.g. the space a tokenizer puts first.
     ///
     /// # Errors
-    /// If the model fails, or its tokens cannot spell the text.
+    /// If the model fails, or its tokens cannot spell `lead`.
     pub fn start(
         model: &str,
         mut session: Box<dyn Session>,
@@ -64,26 +65,37 @@ impl Cover {
         beam: Beam,
         lead: &[u8],
     ) -> Result<Self, BackendError> {
-        let mut text = Vec::new();
         let begin = usize::from(session.tokenizer().begin().is_some());
-        if let Some(last) = session.ids().get(begin..).and_then(<[u32]>::last) {
-            text.extend_from_slice(session.tokenizer().vocabulary().bytes(*last));
-        }
-        // Without anything before it the token stays: a model has to have read something to tell.
-        if !text.is_empty() && session.ids().len() > 1 {
-            session.rollback(session.ids().len() - 1)?;
-        } else {
-            text.clear();
-        }
-        text.extend_from_slice(lead);
+        let last = session.ids().get(begin..).and_then(<[u32]>::last).copied();
         let model = model.to_owned();
         let mut cover = Self { model, trie, beam, states: Vec::new(), spent: Usage::default() };
-        let state = cover.state(session, 0.0)?;
-        cover.states.push(state);
-        for byte in text {
-            cover.advance(byte)?;
+        // Without anything before it the token stays: a model has to have read something to tell.
+        if let Some(id) = last.filter(|_| session.ids().len() > 1) {
+            let text = session.tokenizer().vocabulary().bytes(id).to_vec();
+            session.rollback(session.ids().len() - 1)?;
+            cover.states = vec![cover.state(session.fork()?, 0.0)?];
+            if !cover.spell(&text)? {
+                cover.states.clear();
+                session.feed(&[id])?;
+            }
+        }
+        if cover.states.is_empty() {
+            cover.states = vec![cover.state(session, 0.0)?];
+        }
+        if !cover.spell(lead)? {
+            let reason = format!("its tokens cannot begin with {:?}", String::from_utf8_lossy(lead));
+            return Err(BackendError::Failed { model: cover.model, reason });
         }
         Ok(cover)
+    }
+
+    fn spell(&mut self, text: &[u8]) -> Result<bool, BackendError> {
+        for byte in text {
+            if !self.advance(*byte)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Probabilities of what comes next: the end, then the 256 bytes; they sum to 1.
@@ -103,11 +115,12 @@ impl Cover {
         sums.iter().map(|sum| if all > 0.0 { (sum / all) as f32 } else { 0.0 }).collect()
     }
 
-    /// Takes `byte` as what came next.
+    /// Takes `byte` as what came next; `false` where no token that was told of and kept can go on so. The cover is
+    /// then of no more use.
     ///
     /// # Errors
-    /// If the model fails, or none of its tokens can go on so.
-    pub fn advance(&mut self, byte: u8) -> Result<(), BackendError> {
+    /// If the model fails.
+    pub fn advance(&mut self, byte: u8) -> Result<bool, BackendError> {
         let trie = self.trie.clone();
         let mut alive = Vec::new();
         let mut dead = Vec::new();
@@ -123,10 +136,11 @@ impl Cover {
         dead.iter().for_each(|state| self.count(state));
         let kept = self.keep(&alive);
         if kept.is_empty() {
-            let reason = format!("its tokens cannot go on with byte {byte:#04x}");
-            return Err(BackendError::Failed { model: self.model.clone(), reason });
+            alive.iter().for_each(|state| self.count(state));
+            return Ok(false);
         }
-        self.realise(alive, &kept)
+        self.realise(alive, &kept)?;
+        Ok(true)
     }
 
     /// Calls and tokens of all sessions so far.
