@@ -136,6 +136,8 @@ pub struct ServerConfig {
     pub default_policy: Option<String>,
     /// Policies to serve.
     pub policies: Vec<PolicyEntry>,
+    /// Fused models to serve: name and ensemble file.
+    pub fusions: BTreeMap<String, PathBuf>,
     /// Caps.
     pub limits: Limits,
     /// Where decisions and feedback are logged; without it nothing is.
@@ -155,6 +157,7 @@ impl Default for ServerConfig {
             log_requests: false,
             default_policy: None,
             policies: Vec::new(),
+            fusions: BTreeMap::new(),
             limits: Limits::default(),
             store: None,
         }
@@ -169,7 +172,10 @@ struct File {
     server: ServerSection,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
     policies: BTreeMap<String, PolicySection>,
+    #[serde(default)]
+    fusions: BTreeMap<String, FusionSection>,
     store: Option<StoreConfig>,
     #[serde(default)]
     metrics: BTreeMap<String, MetricConfig>,
@@ -187,6 +193,12 @@ struct ServerSection {
     reload_poll_ms: Option<u64>,
     log_requests: bool,
     default_policy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FusionSection {
+    ensemble: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -278,6 +290,11 @@ impl ServerConfig {
             log_requests: server.log_requests,
             default_policy: server.default_policy,
             policies: policies.collect(),
+            fusions: file
+                .fusions
+                .into_iter()
+                .map(|(name, section)| (name, base.join(section.ensemble)))
+                .collect(),
             limits: file.limits,
             store,
         };
@@ -308,8 +325,13 @@ impl ServerConfig {
                 learning.check(policy.name.as_deref().unwrap_or("NAME"), self.store.as_ref())?;
             }
         }
-        if self.policies.is_empty() {
-            return value("policies", String::new(), "at least one section [policies.NAME] with a path");
+        if let Some(name) = self.fusions.keys().find(|name| !is_name(name)) {
+            return value("fusions", name.clone(), NAME_RULE);
+        }
+        if self.policies.is_empty() && self.fusions.is_empty() {
+            let expected =
+                "at least one section [policies.NAME] with a path, or [fusions.NAME] with an ensemble";
+            return value("policies", String::new(), expected);
         }
         self.policies
             .iter()

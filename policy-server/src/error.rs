@@ -30,6 +30,7 @@ pub(crate) enum Code {
     ValueOutOfRange,
     NoStore,
     StoreUnavailable,
+    FusionFailed,
     Overloaded,
     ShuttingDown,
     Internal,
@@ -37,7 +38,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 25] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -60,6 +61,7 @@ impl Code {
         Self::ValueOutOfRange,
         Self::NoStore,
         Self::StoreUnavailable,
+        Self::FusionFailed,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::Internal,
@@ -92,6 +94,7 @@ impl Code {
             Self::ValueOutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "value_out_of_range"),
             Self::NoStore => (StatusCode::NOT_IMPLEMENTED, SERVER, "no_store"),
             Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),
+            Self::FusionFailed => (StatusCode::BAD_GATEWAY, SERVER, "fusion_failed"),
             Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
             Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),

@@ -140,7 +140,7 @@ fn account(app: &App, endpoint: Endpoint, took: Duration, id: &HeaderValue, resp
         policy.stage(Stage::Total, took);
     }
     let inside = error.and_then(|error| error.inside.as_deref());
-    let serious = error.is_some_and(|error| error.code == Code::Internal);
+    let serious = error.is_some_and(|error| matches!(error.code, Code::Internal | Code::FusionFailed));
     if serious || app.config.log_requests {
         let level = if serious { Level::Error } else { Level::Info };
         let fields = json!({

@@ -1,7 +1,7 @@
 //! Decisions over HTTP.
 //!
 //! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
-//! model to call, the probability it was drawn with, and why. It never calls a model.
+//! model to call, the probability it was drawn with, and why. To decide it never calls a model.
 //!
 //! Life of a request: `connections` accepts it, `guard` checks its key and watches its time, a handler
 //! of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
@@ -9,6 +9,8 @@
 //! default arm (`deadline`) where it is late. The reply carries the whole distribution, so that every
 //! decision can be evaluated off-policy later; with a `store` it is on disk before it is replied, and
 //! feedback is joined to it exactly once.
+//!
+//! `fusion` has models that answer: ensembles written by the decoder, named `fusion/NAME`.
 //!
 //! `registry` says which version of a policy decides, which only look on, and takes back one that fails.
 //!
@@ -35,6 +37,7 @@ mod connections;
 mod deadline;
 mod error;
 mod extract;
+mod fusion;
 mod guard;
 mod handlers;
 pub mod keys;

@@ -28,6 +28,8 @@ pub struct Limits {
     pub workers: usize,
     /// Longest text decided without a worker, bytes.
     pub inline_text_bytes_max: usize,
+    /// Most answers of fused models written at the same time.
+    pub fusions_max: usize,
     /// Time in-flight requests are given at shutdown, milliseconds.
     pub shutdown_grace_ms: u64,
 }
@@ -45,6 +47,7 @@ impl Default for Limits {
             micro_batch_max: 64,
             workers: 0,
             inline_text_bytes_max: 16 << 10,
+            fusions_max: 4,
             shutdown_grace_ms: 10_000,
         }
     }
@@ -64,6 +67,7 @@ impl Limits {
             ("idle_timeout_ms", self.idle_timeout_ms),
             ("queue_max", self.queue_max as u64),
             ("micro_batch_max", self.micro_batch_max as u64),
+            ("fusions_max", self.fusions_max as u64),
         ];
         match positive.iter().find(|(_, value)| *value == 0) {
             Some((key, _)) => Err(ConfigError::Value {

@@ -74,6 +74,7 @@ fn operation(row: &Row) -> Value {
 
 /// Status and codes of the errors a route answers.
 fn errors(row: &Row) -> Vec<(String, String)> {
+    let completes = matches!(row.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
     let applies = |code: &Code| match code {
         Code::NotFound => false,
         Code::InvalidApiKey => row.access != Access::Open,
@@ -85,7 +86,8 @@ fn errors(row: &Row) -> Vec<(String, String)> {
             row.request.is_some()
         }
         Code::UnknownCandidate | Code::NoEligibleCandidate => row.path == "/v1/route",
-        Code::Overloaded => row.endpoint.decides(),
+        Code::Overloaded => row.endpoint.decides() || completes,
+        Code::FusionFailed => completes,
         Code::DecisionNotFound
         | Code::DecisionExpired
         | Code::ForeignDecision

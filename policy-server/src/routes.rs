@@ -17,6 +17,8 @@ pub(crate) enum Endpoint {
     RouteResponses,
     RouteMessages,
     Feedback,
+    ChatCompletions,
+    Completions,
     Models,
     Health,
     Ready,
@@ -81,7 +83,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 18] = [
+pub(crate) const TABLE: [Row; 20] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -123,6 +125,24 @@ pub(crate) const TABLE: [Row; 18] = [
         request: Some("FeedbackRequest"),
         reply: Some("FeedbackReply"),
         handler: || post(handlers::feedback::handle),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::ChatCompletions,
+        path: "/v1/chat/completions",
+        title: "Answer a chat with a fused model; streams where asked to",
+        request: Some("ChatRequest"),
+        reply: Some("ChatCompletion"),
+        handler: || post(handlers::completions::chat),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::Completions,
+        path: "/v1/completions",
+        title: "Continue a prompt with a fused model; streams where asked to",
+        request: Some("CompletionRequest"),
+        reply: Some("Completion"),
+        handler: || post(handlers::completions::text),
         ..ROUTE
     },
     Row {
@@ -225,13 +245,15 @@ pub(crate) const TABLE: [Row; 18] = [
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
         Self::RouteResponses,
         Self::RouteMessages,
         Self::Feedback,
+        Self::ChatCompletions,
+        Self::Completions,
         Self::Models,
         Self::Health,
         Self::Ready,

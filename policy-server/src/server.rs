@@ -49,6 +49,14 @@ pub enum ServeError {
         /// What would be accepted.
         expected: &'static str,
     },
+    /// A fused model was refused.
+    #[error("cannot serve fused model `{name}`: {source}")]
+    Fusion {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: Box<routewright_decoder::ensemble::EnsembleError>,
+    },
     /// Two policies have one name.
     #[error("two policies are named `{name}`; give them names with sections [policies.NAME]")]
     DoubleName {

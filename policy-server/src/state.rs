@@ -4,6 +4,7 @@ use crate::ServeError;
 use crate::batcher::Batcher;
 use crate::config::{Execution, NAME_RULE, PolicyEntry, ServerConfig, is_name};
 use crate::error::{ApiError, Code};
+use crate::fusion::Fusions;
 use crate::keys::Keys;
 use crate::learning::{self, LearningConfig};
 use crate::log::{Log, Sink};
@@ -229,6 +230,8 @@ pub(crate) struct App {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) metrics: Metrics,
     pub(crate) batcher: Batcher,
+    /// Fused models in service.
+    pub(crate) fusions: Fusions,
     /// What its registries need.
     pub(crate) desk: Desk,
     /// The log of decisions and feedback, where one is configured.
@@ -271,6 +274,7 @@ impl App {
         };
         let keys = Keys::load(config.keys_file.as_deref(), &config.api_keys)?;
         let batcher = Batcher::start(&config.limits).map_err(ServeError::Threads)?;
+        let fusions = Fusions::open(&config)?;
         let log = Log(sink);
         let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone())).transpose()?;
         Ok(Self {
@@ -278,6 +282,7 @@ impl App {
             keys: ArcSwap::from_pointee(keys),
             metrics,
             batcher,
+            fusions,
             desk,
             log,
             ledger,

@@ -1,5 +1,9 @@
 //! The JSON twins: what crosses HTTP, and nothing else does. Their schema is `openapi_schemas.json`.
 
+mod fusion;
+
+pub(crate) use fusion::{Answering, Asked, ChatRequest, CompletionRequest, CompletionShape};
+
 use crate::error::{ApiError, Code};
 use crate::extract::{self, InputFormat};
 use crate::query::Query;

@@ -1,6 +1,7 @@
 //! `GET /v1/models`: policies and the arms they choose among, as a list of models.
 
 use super::{ApiError, json};
+use crate::fusion::PREFIX;
 use crate::state::App;
 use axum::extract::State;
 use axum::response::Response;
@@ -45,6 +46,18 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiE
             "output_usd_per_mtok": arm.price.output_usd_per_mtok,
             "mean_latency_ms": arm.mean_latency_ms,
             "tags": arm.tags,
+        })
+    }));
+    let created = app.fusions.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    data.extend(app.fusions.models.iter().map(|(name, ensemble)| {
+        object!({
+            "id": format!("{PREFIX}{name}"),
+            "object": "model",
+            "created": created,
+            "owned_by": "routewright",
+            "kind": "fusion",
+            "system": ensemble.system().name,
+            "members": ensemble.backends().iter().map(|backend| backend.name()).collect::<Vec<_>>(),
         })
     }));
     json(&object!({ "object": "list", "data": data }))

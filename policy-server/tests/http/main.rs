@@ -7,6 +7,7 @@ mod client;
 mod deadline;
 mod errors;
 mod feedback;
+mod fusion;
 mod limits;
 mod openapi;
 mod policies;

@@ -1,0 +1,118 @@
+//! `POST /v1/chat/completions` and `POST /v1/completions`: answers of fused models, whole or streamed.
+
+use super::{ApiError, Bytes, BytesRejection};
+use crate::error::Code;
+use crate::fusion::{self, Told, Writing};
+use crate::log::Level;
+use crate::state::App;
+use crate::wire::{self, Answering, CompletionShape};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::UNIX_EPOCH;
+
+pub(crate) async fn chat(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = super::body(&app, body)?;
+    let asked = wire::parse::<wire::ChatRequest>(&body)?.into_asked()?;
+    reply(&app, asked, CompletionShape::Chat).await
+}
+
+pub(crate) async fn text(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = super::body(&app, body)?;
+    let asked = wire::parse::<wire::CompletionRequest>(&body)?.into_asked()?;
+    reply(&app, asked, CompletionShape::Text).await
+}
+
+async fn reply(app: &Arc<App>, asked: wire::Asked, shape: CompletionShape) -> Result<Response, ApiError> {
+    let ensemble = app.fusions.find(&asked.model)?;
+    let ask = asked.ask(ensemble)?;
+    let created = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let id = format!("{}-{}", shape.id_prefix(), uuid::Uuid::now_v7().simple());
+    let answering = Answering { id, model: asked.model.clone(), created, shape };
+    let mut writing = app.fusions.write(ensemble, ask)?;
+    if asked.stream {
+        let lines = VecDeque::from(answering.first_chunk());
+        let (app, with_usage) = (Arc::clone(app), asked.with_usage);
+        let events = Events { app, writing, answering, lines, with_usage, over: false };
+        let headers = [
+            (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        ];
+        return Ok((headers, Body::from_stream(events)).into_response());
+    }
+    loop {
+        match writing.told.recv().await {
+            Some(Told::Piece(_)) => {}
+            Some(Told::Done(answer)) => {
+                let answer = answer.as_ref().as_ref().map_err(fusion::refused)?;
+                return super::json(&answering.whole(answer));
+            }
+            None => {
+                return Err(ApiError::new(Code::Internal, "the answer ended without an end"));
+            }
+        }
+    }
+}
+
+/// Server-sent events of an answer; dropped with the connection, it cancels the answer.
+struct Events {
+    app: Arc<App>,
+    writing: Writing,
+    answering: Answering,
+    lines: VecDeque<Value>,
+    with_usage: bool,
+    over: bool,
+}
+
+impl Stream for Events {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                let end = if self.over && self.lines.is_empty() { "data: [DONE]\n\n" } else { "" };
+                return Poll::Ready(Some(Ok(Bytes::from(format!("data: {line}\n\n{end}")))));
+            }
+            if self.over {
+                return Poll::Ready(None);
+            }
+            let told = std::task::ready!(self.writing.told.poll_recv(context));
+            self.take(told);
+        }
+    }
+}
+
+impl Events {
+    fn take(&mut self, told: Option<Told>) {
+        match told {
+            Some(Told::Piece(piece)) => self.lines.push_back(self.answering.chunk(&piece)),
+            Some(Told::Done(answer)) => {
+                self.over = true;
+                match &*answer {
+                    Ok(answer) => self.lines.extend(self.answering.last_chunks(answer, self.with_usage)),
+                    Err(error) => {
+                        // The status has been sent: this line is the only place an account can be given.
+                        let fields = json!({ "id": self.answering.id, "inside": error.to_string() });
+                        self.app.log.event(Level::Error, "fusion_failed", fields);
+                        self.lines.push_back(fusion::refused(error).body());
+                    }
+                }
+            }
+            None => self.over = true,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Fused models over HTTP: whole and streamed answers, usage by member, refusals, a caller that goes away.
+
+use crate::client::{Client, get, post, until};
+use crate::server::{Running, default_server};
+use rand::RngExt as _;
+use routewright_data::rng;
+use routewright_decoder::backends::llama2c::{Block, Shape, Weights};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// A model of random weights and its tokenizer: special tokens, bytes and a few words.
+fn write_model(dir: &Path, seed: u64) {
+    let words = ["ab", "abc", " the", "e "];
+    let vocabulary = 259 + words.len();
+    let (dim, hidden) = (16, 24);
+    let shape = Shape { dim, hidden, layers: 1, heads: 2, kv_heads: 1, vocabulary, context: 600 };
+    let mut rng = rng::stream(seed, "weights");
+    let mut random = |n: usize| (0..n).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
+    let block = Block {
+        attention_norm: vec![1.0; dim],
+        wq: random(dim * dim),
+        wk: random(dim * 8),
+        wv: random(dim * 8),
+        wo: random(dim * dim),
+        feed_norm: vec![1.0; dim],
+        w1: random(dim * hidden),
+        w2: random(hidden * dim),
+        w3: random(dim * hidden),
+    };
+    let embedding = random(vocabulary * dim);
+    let mut output = random(vocabulary * dim);
+    // It never ends an answer and never says what is no text.
+    (0..dim).for_each(|row| (0..3).for_each(|id| output[row * vocabulary + id] = 0.0));
+    let weights =
+        Weights { shape, embedding, blocks: vec![block], norm: vec![2.0; dim], output, tied: false };
+    std::fs::write(dir.join("model.bin"), weights.write()).unwrap();
+    let mut tokenizer = 5_i32.to_le_bytes().to_vec();
+    let mut piece = |bytes: &[u8], score: f32| {
+        tokenizer.extend(score.to_le_bytes());
+        tokenizer.extend(i32::try_from(bytes.len()).unwrap().to_le_bytes());
+        tokenizer.extend(bytes);
+    };
+    [&b"<unk>"[..], b"<s>", b"</s>"].iter().for_each(|special| piece(special, 0.0));
+    (0..=255).for_each(|byte: u8| piece(format!("<0x{byte:02X}>").as_bytes(), 0.0));
+    words.iter().enumerate().for_each(|(at, word)| piece(word.as_bytes(), -(at as f32)));
+    std::fs::write(dir.join("tokenizer.bin"), tokenizer).unwrap();
+}
+
+fn write_ensemble(dir: &Path) -> std::path::PathBuf {
+    let mut text = "system = 'gac'\n[limits]\nsteps = 40\n".to_owned();
+    for (name, seed) in [("one", 1), ("two", 2)] {
+        let folder = dir.join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        write_model(&folder, seed);
+        text.push_str(&format!(
+            "[[members]]\nname = '{name}'\nbackend = 'llama2c'\ncheckpoint = '{name}/model.bin'\n\
+             tokenizer = '{name}/tokenizer.bin'\n"
+        ));
+    }
+    let path = dir.join("two.toml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn server() -> (Running, tempfile::TempDir, tempfile::TempDir) {
+    let models = tempfile::tempdir().unwrap();
+    let ensemble = write_ensemble(models.path());
+    let (server, dir) = default_server(|config| {
+        config.fusions.insert("pair".to_owned(), ensemble);
+        config.limits.fusions_max = 1;
+    });
+    (server, dir, models)
+}
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// The JSON of every event, and whether the stream ended as it should.
+fn events(body: &str) -> (Vec<Value>, bool) {
+    let data = body.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+    let lines: Vec<&str> = data.collect();
+    let done = lines.last() == Some(&"[DONE]");
+    let json = lines.iter().filter(|line| **line != "[DONE]");
+    (json.map(|line| serde_json::from_str(line).unwrap()).collect(), done)
+}
+
+#[test]
+fn whole_and_streamed_answers_are_the_same_text_with_usage_by_member() {
+    let (server, _dir, _models) = server();
+    let asked = json!({"model": "fusion/pair", "messages": [{"role": "user", "content": "abc the"}],
+                       "max_tokens": 20, "seed": 3});
+    let whole = post(server.address, CHAT, &asked);
+    assert_eq!(whole.status, 200, "{}", whole.body);
+    let whole = whole.json();
+    let text = whole["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    assert!(!text.is_empty());
+    assert_eq!(whole["choices"][0]["finish_reason"], "length");
+    assert_eq!(whole["usage"]["completion_tokens"], 20);
+    assert_eq!(whole["usage"]["members"][1]["model"], "two");
+    assert!(whole["usage"]["members"][1]["calls"].as_u64().unwrap() >= 20);
+
+    let mut streaming = asked.clone();
+    streaming["stream"] = json!(true);
+    streaming["stream_options"] = json!({"include_usage": true});
+    let (events, done) = events(&post(server.address, CHAT, &streaming).body);
+    assert!(done);
+    let pieces: String =
+        events.iter().filter_map(|event| event["choices"][0]["delta"]["content"].as_str()).collect();
+    assert_eq!(pieces, text);
+    assert_eq!(events[events.len() - 2]["choices"][0]["finish_reason"], "length");
+    assert_eq!(events[events.len() - 1]["usage"]["completion_tokens"], 20);
+
+    let prompt = json!({"model": "fusion/pair", "prompt": "abc the", "max_tokens": 20, "seed": 3});
+    let completion = post(server.address, "/v1/completions", &prompt).json();
+    assert_eq!(completion["choices"][0]["text"], text.as_str());
+    assert_eq!(completion["object"], "text_completion");
+}
+
+#[test]
+fn fused_models_are_listed_and_others_are_not_found() {
+    let (server, _dir, _models) = server();
+    let models = get(server.address, "/v1/models").json();
+    let listed =
+        models["data"].as_array().unwrap().iter().find(|model| model["id"] == "fusion/pair").unwrap();
+    assert_eq!(listed["members"], json!(["one", "two"]));
+    for (body, code, says) in [
+        (json!({"model": "fusion/par", "prompt": "x"}), "model_not_found", "did you mean `fusion/pair`"),
+        (json!({"model": "fusion/pair", "prompt": "x", "n": 2}), "invalid_request", "`n` must be 1"),
+        (
+            json!({"model": "fusion/pair", "prompt": "x", "temperature": 3.0}),
+            "invalid_request",
+            "temperature",
+        ),
+        (json!({"model": "fusion/pair", "prompt": "x", "max_tokens": 0}), "invalid_request", "at least 1"),
+        (json!({"model": "fusion/pair", "prompt": "x".repeat(700)}), "fusion_failed", "could not write"),
+    ] {
+        let reply = post(server.address, "/v1/completions", &body);
+        assert_eq!(reply.code(), code, "{}", reply.body);
+        assert!(reply.message().contains(says), "{}", reply.message());
+    }
+    assert!(server.log().contains("reads at most 600"));
+}
+
+#[test]
+fn a_caller_that_goes_away_frees_its_place() {
+    let (server, _dir, _models) = server();
+    let asked = json!({"model": "fusion/pair", "prompt": "the ", "stream": true, "max_tokens": 40});
+    let body = asked.to_string();
+    for _ in 0..5 {
+        let mut client = Client::connect(server.address);
+        let head = format!(
+            "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.write(head.as_bytes());
+        client.write(body.as_bytes());
+        drop(client);
+    }
+    // The one place there is becomes free again.
+    until("a place", || post(server.address, "/v1/completions", &asked).status == 200);
+}
