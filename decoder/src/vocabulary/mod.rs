@@ -7,8 +7,24 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+mod atoms;
+mod bytes;
+mod columns;
+mod extend;
+mod gguf;
+mod literals;
 mod llama2c;
+mod marks;
 mod merges;
+mod pairs;
+mod pieces;
+mod scores;
+mod sentencepiece;
+mod split;
+mod unigram;
+mod wordpiece;
+
+pub use extend::Extension;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,46 +125,52 @@ pub enum TokenizerError {
     },
 }
 
-/// The change that makes the ids of a text those of a longer text: keep some, then add some.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extension {
-    /// How many of the old ids stay.
-    pub keep: usize,
-    /// The ids that follow them.
-    pub push: Vec<u32>,
-}
+/// Bytes of a file that are read at most: enough for every vocabulary, of a model file its start.
+const FILE_MAX: u64 = 64 << 20;
 
 /// Text to ids and back.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     vocabulary: Vocabulary,
     begin: Option<u32>,
+    /// A space is put before a text.
+    prefix: bool,
+    literals: literals::Literals,
     kind: Kind,
 }
 
 /// How text is cut.
 #[derive(Debug, Clone)]
 enum Kind {
-    /// Merges of adjacent pieces by score, a space before the text (SentencePiece BPE).
-    Scores(merges::Scores),
+    /// Merges of adjacent pieces by score (SentencePiece BPE).
+    Scores(scores::Scores),
+    /// Merges of adjacent tokens by a list (byte-level BPE).
+    Merges(pairs::Merges),
+    /// Pieces of the highest sum of scores.
+    Unigram(unigram::Unigram),
+    /// Longest match inside words.
+    WordPiece(wordpiece::WordPiece),
     /// One id a token that was ever seen: the text as it came.
     Open,
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer file; its kind is known by its content.
+    /// Reads a tokenizer file: GGUF, SentencePiece `.model` or `.vocab`, `tokenizer.bin` of llama2.c. Its kind
+    /// is known by its content.
     ///
     /// # Errors
     /// If the file cannot be read or is no tokenizer this build knows.
     pub fn open(path: &Path) -> Result<Self, TokenizerError> {
         let failed = |reason: String| TokenizerError::Read { path: path.display().to_string(), reason };
-        let bytes = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
-        llama2c::read(&bytes).map_err(failed)
+        let bytes = routewright_data::files::read_up_to(path, FILE_MAX);
+        let bytes = bytes.map_err(|error| failed(error.source.to_string()))?;
+        read(&bytes).map_err(failed)
     }
 
     /// A tokenizer that knows no tokens yet and makes them up from whatever it is handed.
     pub fn empty() -> Self {
-        Self { vocabulary: Vocabulary::default(), begin: None, kind: Kind::Open }
+        let literals = literals::Literals::default();
+        Self { vocabulary: Vocabulary::default(), begin: None, prefix: false, literals, kind: Kind::Open }
     }
 
     /// The tokens.
@@ -163,37 +185,64 @@ impl Tokenizer {
 
     /// Whether a space is put before a text, which the ids then contain and [`Self::decode`] drops.
     pub fn has_dummy_prefix(&self) -> bool {
-        matches!(self.kind, Kind::Scores(_))
+        self.prefix
     }
 
     /// The canonical ids of a whole text, nothing put before it but the space of [`Self::has_dummy_prefix`].
     pub fn encode(&self, text: &[u8]) -> Vec<u32> {
-        match &self.kind {
-            Kind::Scores(scores) if text.is_empty() => {
-                let _ = scores;
-                Vec::new()
-            }
-            Kind::Scores(scores) => scores.encode(&self.vocabulary, &[b" ", text].concat()),
-            Kind::Open => self.vocabulary.ids(text).first().copied().into_iter().collect(),
+        match self.prefix && !text.is_empty() {
+            true => self.encode_part(&[b" ", text].concat()),
+            false => self.encode_part(text),
         }
+    }
+
+    /// Ids of a text that something may stand before.
+    fn encode_part(&self, text: &[u8]) -> Vec<u32> {
+        self.literals.encode(text, |text| match &self.kind {
+            Kind::Scores(scores) => scores.encode(&self.vocabulary, text),
+            Kind::Merges(merges) => merges.encode(&self.vocabulary, text),
+            Kind::Unigram(unigram) => unigram.encode(&self.vocabulary, text),
+            Kind::WordPiece(wordpiece) => wordpiece.encode(&self.vocabulary, text),
+            Kind::Open => self.vocabulary.ids(text).first().copied().into_iter().collect(),
+        })
     }
 
     /// The bytes of ids, special ones left out; one space at the start dropped where one was put before.
     pub fn decode(&self, ids: &[u32]) -> Vec<u8> {
-        let text: Vec<u8> = ids.iter().flat_map(|id| self.vocabulary.bytes(*id)).copied().collect();
+        let text = self.text(ids);
         match text.strip_prefix(b" ") {
-            Some(rest) if self.has_dummy_prefix() => rest.to_vec(),
+            Some(rest) if self.prefix => rest.to_vec(),
             _ => text,
         }
     }
 
-    /// What becomes of `ids`, the text ids of a text from its start, when `appended` follows: the canonical
-    /// ids of both together, said as a change.
-    pub fn extend(&self, ids: &[u32], appended: &[u8]) -> Extension {
-        let mut text = self.decode(ids);
-        text.extend_from_slice(appended);
-        let new = self.encode(&text);
-        let keep = ids.iter().zip(&new).take_while(|(a, b)| a == b).count();
-        Extension { keep, push: new[keep..].to_vec() }
+    fn text(&self, ids: &[u32]) -> Vec<u8> {
+        ids.iter().flat_map(|id| self.vocabulary.bytes(*id)).copied().collect()
+    }
+}
+
+/// Reads a tokenizer of any kind.
+fn read(bytes: &[u8]) -> Result<Tokenizer, String> {
+    let is_whole = bytes.len() as u64 <= FILE_MAX;
+    let tokenizer = match bytes {
+        _ if bytes.starts_with(gguf::MAGIC) => gguf::read(bytes),
+        _ if !is_whole => Err(format!("it is no GGUF file and longer than {FILE_MAX} bytes")),
+        // The longest piece of `tokenizer.bin` is far below 65,536 bytes.
+        [_, _, 0, 0, ..] => llama2c::read(bytes),
+        // A field of a message whose first field is text.
+        [0x0a, _, 0x0a, ..] => sentencepiece::read(bytes),
+        _ => match std::str::from_utf8(bytes) {
+            Ok(text) if text.lines().next().is_some_and(|line| line.contains('\t')) => columns::read(text),
+            _ => {
+                Err("it is none of GGUF, SentencePiece `.model` or `.vocab`, and `tokenizer.bin` of llama2.c"
+                    .into())
+            }
+        },
+    }?;
+    match tokenizer.begin.filter(|id| *id as usize >= tokenizer.vocabulary.len()) {
+        Some(id) => {
+            Err(format!("it begins texts with token {id} and has {} tokens", tokenizer.vocabulary.len()))
+        }
+        None => Ok(tokenizer),
     }
 }
