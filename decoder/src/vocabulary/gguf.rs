@@ -1,6 +1,8 @@
 //! Vocabularies in GGUF files, versions 2 and 3: the metadata at their start; tensors are not looked at.
 //!
-//! Tokens marked user-defined count as special: in practice they are placeholders and chat marks.
+//! Tokens marked user-defined are of two sorts that the file does not part: text that is a token wherever it
+//! occurs (the accented letters of deepseek-coder), and placeholders and chat marks, which stand for no text. The
+//! latter are taken to be those in brackets, `<...>` or `[...]`.
 
 use super::atoms::Atoms;
 use super::bytes::Reader;
@@ -188,16 +190,34 @@ fn scores(metadata: &Metadata<'_>, unigram: bool) -> Result<Tokenizer, String> {
     let scores =
         metadata.as_many(scores.ok_or("it has no `tokenizer.ggml.scores`")?, "scores", tokens.len())?;
     let unknown = metadata.id("unknown_token_id");
-    let form = |id: usize, kind: i64| match kind {
+    let form = |id: usize, shown: &str, kind: i64| match kind {
         _ if unknown.is_some_and(|unknown| unknown as usize == id) => Form::Unknown,
         1 => Form::Text,
         6 => Form::Byte,
+        _ if is_literal(shown, kind) => Form::Literal,
         _ => Form::Special,
     };
     let list = tokens.into_iter().zip(scores).zip(types).enumerate();
-    let list = list.map(|(id, ((shown, score), kind))| (shown.to_owned(), score, form(id, kind))).collect();
+    let list =
+        list.map(|(id, ((shown, score), kind))| (shown.to_owned(), score, form(id, shown, kind))).collect();
     let prefix = metadata.flag("add_space_prefix", true);
     Pieces { list, begin: metadata.begin(!unigram), ends: metadata.ends(), prefix, unigram }.build()
+}
+
+/// Type of tokens that are user-defined.
+const USER_DEFINED: i64 = 4;
+
+/// Whether a token of this type and look is text wherever it occurs.
+fn is_literal(shown: &str, kind: i64) -> bool {
+    let enclosed = |open, close| shown.starts_with(open) && shown.ends_with(close);
+    kind == USER_DEFINED && !enclosed('<', '>') && !enclosed('[', ']')
+}
+
+/// The tokens that are text wherever they occur.
+fn literals(metadata: &Metadata<'_>, tokens: &[&str], vocabulary: &Vocabulary) -> Result<Literals, String> {
+    let types = metadata.types(tokens.len())?;
+    let found = tokens.iter().zip(types).zip(0..).filter(|((shown, kind), _)| is_literal(shown, *kind));
+    Ok(Literals::new(vocabulary, &found.map(|(_, id)| id).collect::<Vec<u32>>()))
 }
 
 /// Tokens that `bytes` makes of how they are shown, special ones by their type.
@@ -210,6 +230,7 @@ fn vocabulary(
     let (begin, ends) = (metadata.id("bos_token_id"), metadata.ends());
     let token = |(id, (shown, kind)): (usize, (&&str, i64))| match kind {
         1 => (bytes(shown), Role::Text),
+        _ if is_literal(shown, kind) => (shown.as_bytes().to_vec(), Role::Text),
         _ => (Vec::new(), marks::special(id, shown, begin, &ends)),
     };
     Ok(Vocabulary::new(tokens.iter().zip(types).enumerate().map(token)))
@@ -237,8 +258,9 @@ fn byte_level(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     atoms.find_bytes(&vocabulary);
     let split = Split::named(name)?;
     let kind = Kind::Merges(Merges { pairs, atoms, split, whole: name == "llama-bpe" });
+    let literals = literals(metadata, &tokens, &vocabulary)?;
     let begin = metadata.begin(false);
-    Ok(Tokenizer { vocabulary, begin, prefix: false, literals: Literals::default(), kind })
+    Ok(Tokenizer { vocabulary, begin, prefix: false, literals, kind })
 }
 
 /// BERT, as llama.cpp writes it: the first token of a word begins with the mark of a space.
