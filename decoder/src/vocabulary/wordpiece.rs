@@ -29,7 +29,10 @@ impl WordPiece {
     /// The patterns of BERT.
     pub(super) fn new(unknown: Option<u32>, lowercase: bool, strip_accents: bool) -> Result<Self, String> {
         let compile = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
-        let alone = r"[\p{P}$+<=>^`|~\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2CEAF}\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}]";
+        let alone = concat!(
+            r"[\p{P}$+<=>^`|~\x{4E00}-\x{9FFF}\x{3400}-\x{4DBF}\x{20000}-\x{2CEAF}",
+            r"\x{F900}-\x{FAFF}\x{2F800}-\x{2FA1F}]",
+        );
         Ok(Self { unknown, lowercase, strip_accents, alone: compile(alone)?, mark: compile(r"\p{Mn}")? })
     }
 
