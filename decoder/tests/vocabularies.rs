@@ -1,7 +1,7 @@
 //! Six published vocabularies and two of tiny models, where they lie beside the checkout; skipped loudly where
 //! they do not. Expected ids are those shipped with the vocabularies.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says what it skips")]
 
 use rand::RngExt;
 use routewright_decoder::vocabulary::{Role, Tokenizer};

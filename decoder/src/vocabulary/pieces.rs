@@ -61,9 +61,9 @@ impl Pieces {
                 (Form::Literal, _) => literals.push(id),
                 (Form::Unknown, _) => atoms.unknown = atoms.unknown.or(Some(id)),
                 (Form::Byte, Some(byte)) => {
-                    if atoms.bytes[usize::from(byte)].replace(id).is_some() {
-                        return Err(format!("its token {id}, `{shown}`, says a byte that another one says"));
-                    }
+                    let other = atoms.bytes[usize::from(byte)].replace(id);
+                    let twice = |other| format!("its tokens {other} and {id}, `{shown}`, are the same byte");
+                    other.map_or(Ok(()), |other| Err(twice(other)))?;
                 }
                 _ => {}
             }
