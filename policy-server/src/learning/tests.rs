@@ -20,6 +20,7 @@ fn policy() -> Policy {
         precision: 1.0,
         noise: 0.5,
         forgetting: Forgetting::default(),
+        shared: None,
     };
     let cost = CostModel::constant(PRICES.to_vec());
     let arm = |(model, usd): (&str, f32)| Arm {

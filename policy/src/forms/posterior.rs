@@ -3,10 +3,13 @@
 //! `score_m(x) = theta_m . x`, `score_se_m(x) = noise * sqrt(x' A_m^-1 x)`, see [`crate::online`]. With an
 //! intercept the features are `[x, 1]`. The statistics of the arms lie behind shared pointers: a snapshot
 //! copies pointers, and learning copies the one arm it changes.
+//!
+//! With a `shared` precision the arms have coefficients in common (hybrid LinUCB), see [`Shared`]; the
+//! statistics are the same.
 
 use super::{CostModel, FormRow};
 use crate::online::{
-    ArmStatistics, Experience, Forgetting, LearnError, Learner, Posterior, Prior, Scratch, check,
+    ArmStatistics, Experience, Forgetting, LearnError, Learner, Posterior, Prior, Scratch, Shared, check,
 };
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::Tensors;
@@ -16,7 +19,7 @@ use std::sync::Arc;
 
 pub(super) const ROW: FormRow = FormRow {
     name: "posterior",
-    version: 1,
+    version: 2,
     title: "a Bayesian ridge regression per arm, with its uncertainty",
     load: BayesianRidge::load,
 };
@@ -36,6 +39,9 @@ pub struct RidgeShape {
     /// What is remembered of rewards long past.
     #[serde(default)]
     pub forgetting: Forgetting,
+    /// Prior precision of coefficients that all arms share beside their own, above 0; `None` shares none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<f64>,
 }
 
 impl RidgeShape {
@@ -50,6 +56,7 @@ impl RidgeShape {
 pub struct BayesianRidge {
     shape: RidgeShape,
     arms: Vec<Arc<Posterior>>,
+    shared: Option<Arc<Shared>>,
     /// `(n_arms, width)`, or empty for zeros.
     prior_mean: Vec<f32>,
     cost: CostModel,
@@ -79,7 +86,7 @@ impl BayesianRidge {
     /// Beliefs before any reward; `prior_mean` has shape `(n_arms, shape.width())` or is empty for zeros.
     ///
     /// # Errors
-    /// If the precision is not above 0.
+    /// If a precision is not above 0.
     ///
     /// # Panics
     /// If the length of `prior_mean` does not match (a bug of the caller).
@@ -96,9 +103,11 @@ impl BayesianRidge {
     ) -> Result<Self, LinalgError> {
         let (width, n_arms) = (shape.width(), cost.mean_usd().len());
         assert!(prior_mean.is_empty() || prior_mean.len() == n_arms * width, "prior mean: (n_arms, width)");
-        if !(shape.precision > 0.0 && shape.precision.is_finite()) {
-            let reason = format!("precision is `{}`, expected a number above 0", shape.precision);
-            return Err(LinalgError { dim: width, reason });
+        for (name, value) in [("precision", shape.precision), ("shared", shape.shared.unwrap_or(1.0))] {
+            if !(value > 0.0 && value.is_finite()) {
+                let reason = format!("{name} is `{value}`, expected a number above 0");
+                return Err(LinalgError { dim: width, reason });
+            }
         }
         let n_updates = seen.iter().map(ArmStatistics::n_updates).sum();
         let believe = |(arm, seen): (usize, ArmStatistics)| {
@@ -106,7 +115,16 @@ impl BayesianRidge {
             Posterior::new(seen, Prior { precision: shape.precision, mean }).map(Arc::new)
         };
         let arms = seen.into_iter().enumerate().map(believe).collect::<Result<_, _>>()?;
-        Ok(Self { shape, arms, prior_mean, cost, n_updates, room: Room::default() })
+        let mut out = Self { shape, arms, shared: None, prior_mean, cost, n_updates, room: Room::default() };
+        out.share()?;
+        Ok(out)
+    }
+
+    /// Makes what the arms share anew.
+    fn share(&mut self) -> Result<(), LinalgError> {
+        let Some(precision) = self.shape.shared else { return Ok(()) };
+        self.shared = Some(Arc::new(Shared::of(precision, &self.arms)?));
+        Ok(())
     }
 
     /// The beliefs, one an arm.
@@ -138,21 +156,24 @@ impl BayesianRidge {
     /// Lets every arm forget what is long past.
     fn forget(&mut self, now: u64) -> Result<(), LinalgError> {
         let forgetting = self.shape.forgetting;
-        for arm in &mut self.arms {
-            if arm.is_stale(now, forgetting) {
-                Arc::make_mut(arm).forget(now, forgetting)?;
-            }
+        let mut forgot = false;
+        for arm in self.arms.iter_mut().filter(|arm| arm.is_stale(now, forgetting)) {
+            Arc::make_mut(arm).forget(now, forgetting)?;
+            forgot = true;
         }
-        Ok(())
+        if forgot { self.share() } else { Ok(()) }
     }
 
-    fn predict_row(&self, room: &Room, score: &mut [f32], score_se: &mut [f32]) {
+    fn predict_row(&self, room: &mut Room, score: &mut [f32], score_se: &mut [f32]) {
         let noise = self.shape.noise as f32;
         pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 for ((arm, score), se) in self.arms.iter().zip(score).zip(score_se) {
-                    let (mean, spread) = arm.predict(&room.features, &room.scratch);
+                    let (mean, spread) = match &self.shared {
+                        None => arm.predict(&room.features, &room.scratch),
+                        Some(shared) => shared.predict(arm, &room.features, &mut room.scratch),
+                    };
                     (*score, *se) = (mean, noise * spread);
                 }
             },
@@ -186,7 +207,7 @@ impl Predictor for BayesianRidge {
         for row in 0..n {
             room.fill(batch.features.row(row), self.shape.intercept);
             let range = row * n_arms..(row + 1) * n_arms;
-            self.predict_row(&room, &mut score[range.clone()], &mut score_se[range]);
+            self.predict_row(&mut room, &mut score[range.clone()], &mut score_se[range]);
         }
         let cost_usd = self.cost.predict(batch.features);
         let (score_se, n_updates) = (Some(score_se), self.n_updates);
@@ -219,6 +240,14 @@ impl Learner for BayesianRidge {
         let forgetting = self.shape.forgetting;
         let arm = Arc::make_mut(&mut self.arms[experience.arm]);
         let learned = arm.learn(experience, &room.features, forgetting, &mut room.scratch);
+        let learned = learned.and_then(|change| match (change, &mut self.shared) {
+            (Some(change), Some(shared)) => {
+                Arc::make_mut(shared).learn(change, &room.scratch);
+                Ok(())
+            }
+            (None, Some(_)) => self.share(),
+            (_, None) => Ok(()),
+        });
         self.room = room;
         learned.map_err(Self::failed)?;
         self.n_updates += 1;
@@ -228,7 +257,7 @@ impl Learner for BayesianRidge {
     fn predict_into(&mut self, features: &[f32], _: Option<&str>, score: &mut [f32], score_se: &mut [f32]) {
         let mut room = std::mem::take(&mut self.room);
         room.fill(features, self.shape.intercept);
-        self.predict_row(&room, score, score_se);
+        self.predict_row(&mut room, score, score_se);
         self.room = room;
     }
 
@@ -247,11 +276,15 @@ impl Learner for BayesianRidge {
         for ((arm, other), base) in self.arms.iter_mut().zip(other?).zip(base?) {
             Arc::make_mut(arm).merge(other, base, self.shape.forgetting).map_err(Self::failed)?;
         }
+        self.share().map_err(Self::failed)?;
         self.n_updates = self.arms.iter().map(|arm| arm.statistics().n_updates()).sum();
         Ok(())
     }
 }
 
+#[cfg(test)]
+#[path = "hybrid_tests.rs"]
+mod hybrid_tests;
 #[cfg(test)]
 #[path = "posterior_tests.rs"]
 mod tests;

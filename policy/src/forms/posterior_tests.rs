@@ -6,25 +6,25 @@ use rand_distr::StandardNormal;
 use routewright_data::linalg::solve_spd;
 use routewright_data::{FeatureMatrix, rng};
 
-const DIM: usize = 5;
-const N_ARMS: usize = 3;
+pub(super) const DIM: usize = 5;
+pub(super) const N_ARMS: usize = 3;
 
-struct Told {
-    features: Vec<f32>,
-    arm: usize,
-    reward: f64,
-    weight: f64,
-    time: u64,
+pub(super) struct Told {
+    pub(super) features: Vec<f32>,
+    pub(super) arm: usize,
+    pub(super) reward: f64,
+    pub(super) weight: f64,
+    pub(super) time: u64,
 }
 
 impl Told {
-    fn experience(&self) -> Experience<'_> {
+    pub(super) fn experience(&self) -> Experience<'_> {
         let Self { ref features, arm, reward, weight, time } = *self;
         Experience { features, source: None, arm, reward, weight, time }
     }
 }
 
-fn told(n: usize) -> Vec<Told> {
+pub(super) fn told(n: usize) -> Vec<Told> {
     let mut rng = rng::stream(3, "told");
     let tell = |time: usize| {
         let features: Vec<f32> = (0..DIM).map(|_| 0.4 * rng.sample::<f32, _>(StandardNormal)).collect();
@@ -35,16 +35,16 @@ fn told(n: usize) -> Vec<Told> {
     (0..n).map(tell).collect()
 }
 
-fn shape(discount: f64) -> RidgeShape {
+pub(super) fn shape(discount: f64) -> RidgeShape {
     let forgetting = Forgetting { discount };
-    RidgeShape { dim: DIM, intercept: true, precision: 2.5, noise: 0.5, forgetting }
+    RidgeShape { dim: DIM, intercept: true, precision: 2.5, noise: 0.5, forgetting, shared: None }
 }
 
 fn fresh(discount: f64, prior_mean: Vec<f32>) -> BayesianRidge {
     BayesianRidge::new(shape(discount), prior_mean, CostModel::constant(vec![f32::NAN; N_ARMS])).unwrap()
 }
 
-fn learn(form: &mut BayesianRidge, told: &[Told]) {
+pub(super) fn learn(form: &mut BayesianRidge, told: &[Told]) {
     told.iter().for_each(|told| form.learn(&told.experience()).unwrap());
 }
 

@@ -11,10 +11,12 @@
 
 mod packed;
 mod reward;
+mod shared;
 mod statistics;
 
 pub use packed::Packed;
 pub use reward::{Reward, RewardForm};
+pub use shared::Shared;
 pub(crate) use statistics::Scratch;
 pub use statistics::{ArmStatistics, Posterior, Prior};
 

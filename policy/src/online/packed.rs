@@ -18,7 +18,7 @@ pub struct Packed {
 }
 
 /// `x` padded with zeros to whole lines, and room for a product.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct Padded(Vec<Line>);
 
 impl Padded {
@@ -31,6 +31,11 @@ impl Padded {
 
     pub(super) fn values(&self) -> &[f32] {
         self.0.as_flattened()
+    }
+
+    /// Adds a multiple of another vector of the same size.
+    pub(super) fn add_scaled(&mut self, factor: f32, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(sum, line)| add_scaled(sum, factor, line));
     }
 }
 

@@ -187,7 +187,15 @@ pub struct Posterior {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Scratch {
     pub(super) x: Padded,
-    product: Padded,
+    /// `A^-1 x` of the arm last asked.
+    pub(super) product: Padded,
+}
+
+/// What a reward changed: `A^-1 -= gain y y'` and `theta += step y`, where `y` is `A^-1 x` before it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Change {
+    pub(super) gain: f32,
+    pub(super) step: f32,
 }
 
 impl Scratch {
@@ -221,15 +229,29 @@ impl Posterior {
         &self.mean
     }
 
+    /// What was believed before any reward.
+    pub(super) fn prior(&self) -> &Prior {
+        &self.prior
+    }
+
+    /// Prior mean of a coefficient.
+    pub(super) fn prior_mean(&self, i: usize) -> f64 {
+        self.prior.mean.get(i).map_or(0.0, |mean| f64::from(*mean))
+    }
+
+    /// `A^-1`.
+    pub(super) fn covariance(&self) -> &Packed {
+        &self.covariance
+    }
+
     /// Makes covariance and mean from the sums.
     fn refresh(&mut self) -> Result<(), LinalgError> {
         let ArmStatistics { dim, gram, moment, .. } = &self.statistics;
         let (dim, precision) = (*dim, self.prior.precision);
         self.since_refresh = 0;
-        let prior = |i: usize| self.prior.mean.get(i).map_or(0.0, |mean| f64::from(*mean));
         if self.statistics.n_updates == 0 {
             self.covariance = Packed::diagonal(dim, (1.0 / precision) as f32);
-            self.mean = (0..dim).map(|i| prior(i) as f32).collect();
+            self.mean = (0..dim).map(|i| self.prior_mean(i) as f32).collect();
             return Ok(());
         }
         let entry = |i: usize, j: usize| gram[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)];
@@ -242,7 +264,7 @@ impl Posterior {
             }
             a[i * dim + i] += precision;
             right[i * (dim + 1) + i] = 1.0;
-            right[i * (dim + 1) + dim] = precision * prior(i) + moment[i];
+            right[i * (dim + 1) + dim] = precision * self.prior_mean(i) + moment[i];
         }
         let solved = Cholesky::of(a, dim)?.solve(right, dim + 1)?;
         self.covariance = Packed::from_fn(dim, |i, j| solved[i * (dim + 1) + j] as f32);
@@ -250,22 +272,22 @@ impl Posterior {
         Ok(())
     }
 
-    /// Learns one reward; the features are those in `scratch`.
+    /// Learns one reward; the features are those in `scratch`. `None` if the belief was made anew.
     pub(crate) fn learn(
         &mut self,
         experience: &Experience<'_>,
         features: &[f32],
         forgetting: Forgetting,
         scratch: &mut Scratch,
-    ) -> Result<(), LinalgError> {
+    ) -> Result<Option<Change>, LinalgError> {
         let weight = self.statistics.weigh(experience, forgetting);
         self.since_refresh += 1;
         let reward = experience.reward;
         if self.since_refresh >= REFRESH {
             self.statistics.add(features, reward, weight);
-            return self.refresh();
+            return self.refresh().map(|()| None);
         }
-        pulp::Arch::new().dispatch(
+        Ok(Some(pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 self.statistics.add(features, reward, weight);
@@ -277,9 +299,9 @@ impl Posterior {
                 let step = gain * error;
                 self.mean.iter_mut().zip(product.values()).for_each(|(mean, p)| *mean += step * p);
                 self.covariance.add_outer(-gain, product);
+                Change { gain, step }
             },
-        );
-        Ok(())
+        )))
     }
 
     /// Brings the sums to decision `now` if forgetting has moved the weights by more than it may.
@@ -304,6 +326,13 @@ impl Posterior {
         (dot(&self.mean, features), self.covariance.quadratic(&scratch.x).max(0.0).sqrt())
     }
 
+    /// `(theta . x, x' A^-1 x)` of the features in `scratch`, where `A^-1 x` is left.
+    #[inline(always)]
+    pub(super) fn project(&self, features: &[f32], scratch: &mut Scratch) -> (f32, f32) {
+        self.covariance.product(&scratch.x, &mut scratch.product);
+        (dot(&self.mean, features), dot(features, scratch.product.values()))
+    }
+
     /// Adds what another belief with the same prior learned since both were `base`.
     ///
     /// # Errors
@@ -320,7 +349,7 @@ impl Posterior {
 }
 
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let n = a.len().min(b.len());

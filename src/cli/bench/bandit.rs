@@ -104,6 +104,7 @@ impl Streams {
             precision: 1.0,
             noise: 1.0,
             forgetting: Forgetting::default(),
+            shared: None,
         };
         let cost = vec![f32::NAN; N_ARMS];
         let mut learner = BayesianRidge::new(shape, Vec::new(), CostModel::constant(cost.clone()))?;

@@ -85,6 +85,7 @@ impl Stream {
             precision: 1.0,
             noise: 1.0,
             forgetting: Forgetting::default(),
+            shared: None,
         };
         let cost = CostModel::constant(self.prices.clone());
         let mut learner = BayesianRidge::new(shape, Vec::new(), cost)?;

@@ -3,7 +3,9 @@
 //! `argmax_m theta_m . x + alpha * noise * sqrt(x' A_m^-1 x)`, `A_m = precision I + sum x x'`. Deviations:
 //! 1. the ridge need not be 1, and the inverse starts from its inverse (a peer starts from the ridge itself);
 //! 2. a prior mean, here the same reward for every arm through the intercept;
-//! 3. forgetting, if asked for, keeps the ridge whole, see `policy::online`.
+//! 3. forgetting, if asked for, keeps the ridge whole, see `policy::online`;
+//! 4. with `shared`, coefficients that all arms have in common (algorithm 2, hybrid), of the query's features too,
+//!    see `policy::online::Shared`.
 //!
 //! Any other explorer may take the place of the bound: `--set 'explorer={name="squarecb"}'`.
 
