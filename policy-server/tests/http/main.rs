@@ -1,12 +1,14 @@
 //! The server over real HTTP: every test spawns one on port 0 and speaks to it through a socket.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+mod arms;
 mod auth;
 mod batch;
 mod client;
 mod deadline;
 mod errors;
 mod feedback;
+mod learner;
 mod limits;
 mod openapi;
 mod policies;
