@@ -258,7 +258,10 @@ impl ServerConfig {
             canary_metric: section.canary_metric,
             default_arm: section.default_arm,
             execution: section.execution,
-            learning: section.learning,
+            learning: section.learning.map(|learning| LearningConfig {
+                arms_file: learning.arms_file.map(|file| base.join(file)),
+                ..learning
+            }),
         });
         let metrics = file.metrics;
         if let (None, Some(name)) = (&file.store, metrics.keys().next()) {

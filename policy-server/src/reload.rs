@@ -7,6 +7,7 @@
 
 use crate::config::PolicyEntry;
 use crate::keys::Keys;
+use crate::learning;
 use crate::log::{Level, chain};
 use crate::registry::Registry;
 use crate::registry::slot::{self, Loaded};
@@ -26,14 +27,15 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 /// What tells two states of a file apart without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Fingerprint {
+pub(crate) struct Fingerprint {
     inode: u64,
     bytes: u64,
     modified: Option<SystemTime>,
 }
 
 impl Fingerprint {
-    fn of(path: &Path) -> Option<Self> {
+    /// `None` if there is no such file.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::metadata(path).ok()?;
         #[cfg(unix)]
         let inode = std::os::unix::fs::MetadataExt::ino(&meta);
@@ -182,7 +184,7 @@ async fn reload_slot(
 }
 
 /// Puts a slot into service; the caller holds the memory.
-fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) -> Outcome {
+fn swap_slot(app: &App, old: &Served, Loaded { mut active, challengers }: Loaded) -> Outcome {
     let name = old.name.clone();
     let mut live = Live::clone(&app.live.load());
     if live.challengers.get(&name).is_some_and(|beside| beside.slot == challengers.slot) {
@@ -191,6 +193,7 @@ fn swap_slot(app: &App, old: &Served, Loaded { active, challengers }: Loaded) ->
     if active.policy.digest != old.policy.digest {
         active.metrics.reloaded(true);
         active.announce();
+        active = Arc::new(learning::heeding(Served::clone(&active), old));
     }
     let fields = json!({
         "policy": name, "revision": challengers.slot.revision, "from": old.version, "to": active.version,
@@ -246,6 +249,7 @@ fn swap_in(app: &App, old: &Served, new: Served) -> Outcome {
     new.metrics.reloaded(true);
     new.announce();
     let fields = json!({ "policy": new.name, "from": old.version, "to": new.version });
+    let new = learning::heeding(new, old);
     let mut live = Live::clone(&app.live.load());
     live.policies.insert(new.name.clone(), Arc::new(new));
     app.live.store(Arc::new(live));

@@ -29,6 +29,8 @@ pub(crate) enum Endpoint {
     AdminStatistics,
     AdminRegistry,
     AdminPromote,
+    AdminArms,
+    AdminArmsChange,
     /// Any path that is not in the table.
     Unknown,
 }
@@ -83,7 +85,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 20] = [
+pub(crate) const TABLE: [Row; 22] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -241,11 +243,31 @@ pub(crate) const TABLE: [Row; 20] = [
         reply: Some("RegistrySlot"),
         handler: || post(handlers::admin_promote::handle),
     },
+    Row {
+        endpoint: Endpoint::AdminArms,
+        method: "get",
+        path: "/admin/v1/arms",
+        access: Access::Admin,
+        title: "Arms of the policies that learn, with their prices",
+        request: None,
+        reply: Some("ArmsReply"),
+        handler: || get(handlers::admin_arms::list),
+    },
+    Row {
+        endpoint: Endpoint::AdminArmsChange,
+        method: "post",
+        path: "/admin/v1/arms/change",
+        access: Access::Admin,
+        title: "Add, remove or reprice arms of a policy that learns",
+        request: Some("ChangeArmsRequest"),
+        reply: Some("PolicyArms"),
+        handler: || post(handlers::admin_arms::change),
+    },
 ];
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 19] = [
+    pub(crate) const ALL: [Self; 21] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
@@ -264,6 +286,8 @@ impl Endpoint {
         Self::AdminStatistics,
         Self::AdminRegistry,
         Self::AdminPromote,
+        Self::AdminArms,
+        Self::AdminArmsChange,
         Self::Unknown,
     ];
 

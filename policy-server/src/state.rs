@@ -6,7 +6,7 @@ use crate::config::{Execution, NAME_RULE, PolicyEntry, ServerConfig, is_name};
 use crate::error::{ApiError, Code};
 use crate::fusion::Fusions;
 use crate::keys::Keys;
-use crate::learning::{self, LearningConfig};
+use crate::learning::{self, LearningConfig, Roster};
 use crate::log::{Log, Sink};
 use crate::metrics::{Metrics, ModelCounter, PolicyMetrics};
 use crate::query::Query;
@@ -18,7 +18,7 @@ use crate::store::ledger::Ledger;
 use crate::wire::Explain;
 use arc_swap::ArcSwap;
 use routewright_data::suggest::near_names;
-use routewright_policy::{Constraints, Policy, artifact};
+use routewright_policy::{Arm, Constraints, Policy, artifact};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const INLINE_MAX: Duration = Duration::from_micros(250);
 const VERSION_DIGITS: usize = 12;
 
 /// One version of one policy, in service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Served {
     pub(crate) name: String,
     /// Where it was loaded from; `None` for a policy handed over in memory.
@@ -41,14 +41,16 @@ pub(crate) struct Served {
     pub(crate) base: Arc<Policy>,
     /// How it learns, where it does.
     pub(crate) learning: Option<LearningConfig>,
-    /// Rewards that `policy` has learned from; 0 before it was first published by the learner.
-    pub(crate) lessons: u64,
-    /// The first digits of the digest, and `+n` after `n` rewards were learned from.
+    /// Its arms as the log says they are; `None` before it was first published by the learner.
+    pub(crate) roster: Option<Arc<Roster>>,
+    /// The first digits of the digest, `+n` after `n` rewards were learned from, `.m` after `m` changes of arms.
     pub(crate) version: String,
     pub(crate) loaded_at: SystemTime,
     /// Whether decisions are made in the task of the request.
     pub(crate) inline: bool,
     pub(crate) default_arm: usize,
+    /// The default arm that the configuration names.
+    wanted: Option<String>,
     pub(crate) metrics: Arc<PolicyMetrics>,
     /// Decision counters, one an arm.
     pub(crate) decided: Vec<Arc<ModelCounter>>,
@@ -94,32 +96,44 @@ impl Served {
             base: Arc::clone(&policy),
             policy,
             learning: entry.learning.clone(),
-            lessons: 0,
+            roster: None,
             version,
             loaded_at,
             inline,
             default_arm,
+            wanted: entry.default_arm.clone(),
             metrics,
             decided,
         })
     }
 
-    /// The same in service, after `lessons` rewards.
-    pub(crate) fn learned(&self, policy: Policy, lessons: u64) -> Self {
+    /// The same in service, after `lessons` rewards and the changes of arms in `roster`.
+    pub(crate) fn learned(&self, policy: Policy, lessons: u64, roster: Arc<Roster>) -> Self {
         let digits: String = policy.digest.chars().take(VERSION_DIGITS).collect();
+        let changes = if roster.n_changes > 0 { format!(".{}", roster.n_changes) } else { String::new() };
+        let version = format!("{digits}+{lessons}{changes}");
+        Self { version, roster: Some(roster), ..self.with_arms_of(policy) }
+    }
+
+    /// The same with the arms and beliefs of `policy`.
+    pub(crate) fn with_arms_of(&self, policy: Policy) -> Self {
+        let stands = |arm: &Arm| self.wanted.as_ref() == Some(&arm.model) && !arm.retired;
+        let default_arm = policy.arms.iter().position(stands).unwrap_or_else(|| cheapest(&policy));
+        let decided = self.metrics.counters(policy.arms.iter().map(|arm| arm.model.as_str()));
         Self {
             name: self.name.clone(),
             path: self.path.clone(),
             policy: Arc::new(policy),
             base: Arc::clone(&self.base),
             learning: self.learning.clone(),
-            lessons,
-            version: format!("{digits}+{lessons}"),
+            roster: None,
+            version: self.version.clone(),
             loaded_at: self.loaded_at,
             inline: self.inline,
-            default_arm: self.default_arm,
+            default_arm,
+            wanted: self.wanted.clone(),
             metrics: Arc::clone(&self.metrics),
-            decided: self.decided.clone(),
+            decided,
         }
     }
 
@@ -136,21 +150,27 @@ fn learnable(name: &str, config: &LearningConfig, policy: &mut Policy) -> Result
         let form = policy.predictor.form();
         return Err(refuse(format!("its form `{form}` learns nothing; train it with a method that does")));
     }
-    policy.selector = learning::selector(policy, config, 0.0).map_err(|error| refuse(error.to_string()))?;
+    policy.selector =
+        learning::selector(policy, config, config.lambda).map_err(|error| refuse(error.to_string()))?;
     Ok(())
 }
 
 fn default_arm(name: &str, entry: &PolicyEntry, policy: &Policy) -> Result<usize, ServeError> {
     let Some(wanted) = &entry.default_arm else {
-        let price = |arm: usize| policy.arms[arm].price.mean_cost_usd.unwrap_or(f64::INFINITY);
-        let cheapest = (0..policy.arms.len()).min_by(|&a, &b| price(a).total_cmp(&price(b)));
-        return Ok(cheapest.unwrap_or(0));
+        return Ok(cheapest(policy));
     };
     policy.arms.iter().position(|arm| arm.model == *wanted).ok_or_else(|| ServeError::DefaultArm {
         policy: name.to_owned(),
         arm: wanted.clone(),
         hint: near_names(wanted, policy.arms.iter().map(|arm| arm.model.as_str())),
     })
+}
+
+/// The cheapest arm by mean price, of those that may be chosen.
+fn cheapest(policy: &Policy) -> usize {
+    let price = |arm: usize| policy.arms[arm].price.mean_cost_usd.unwrap_or(f64::INFINITY);
+    let standing = (0..policy.arms.len()).filter(|&arm| !policy.arms[arm].retired);
+    standing.min_by(|&a, &b| price(a).total_cmp(&price(b))).unwrap_or(0)
 }
 
 /// Times a decision on an ordinary query: the best of three, the first of which warms the caches.

@@ -7,10 +7,12 @@ pub(crate) use fusion::{Answering, Asked, ChatRequest, CompletionRequest, Comple
 use crate::error::{ApiError, Code};
 use crate::extract::{self, InputFormat};
 use crate::query::Query;
+use crate::store::ArmChange;
 use routewright_data::suggest::near_names;
 use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// How much a decision says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -205,6 +207,33 @@ pub(crate) struct PromoteRequest {
     pub(crate) reason: Option<String>,
 }
 
+/// Body of `POST /admin/v1/arms/change`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeArmsRequest {
+    pub(crate) policy: String,
+    pub(crate) arms: BTreeMap<String, ArmChangeBody>,
+}
+
+/// What is said of one arm.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ArmChangeBody {
+    cost_usd: Option<f64>,
+    latency_ms: Option<f64>,
+    tags: Option<Vec<String>>,
+    quality: Option<f64>,
+    weight: Option<f64>,
+    removed: Option<bool>,
+}
+
+impl From<ArmChangeBody> for ArmChange {
+    fn from(body: ArmChangeBody) -> Self {
+        let ArmChangeBody { cost_usd, latency_ms, tags, quality, weight, removed } = body;
+        Self { cost_usd, latency_ms, tags, quality, weight, removed }
+    }
+}
+
 /// Reads a JSON body.
 ///
 /// # Errors
@@ -325,6 +354,35 @@ pub(crate) struct MetricBody<'a> {
     pub(crate) metric: &'a str,
     pub(crate) count: u64,
     pub(crate) mean: Option<f64>,
+}
+
+/// Reply of `GET /admin/v1/arms`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArmsReply<'a> {
+    pub(crate) object: &'static str,
+    pub(crate) data: Vec<ArmsBody<'a>>,
+}
+
+/// The arms of a policy that learns.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArmsBody<'a> {
+    pub(crate) policy: &'a str,
+    pub(crate) version: &'a str,
+    pub(crate) changes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) in_service: Option<bool>,
+    pub(crate) arms: Vec<ArmBody>,
+}
+
+/// One arm.
+#[derive(Debug, Serialize)]
+pub(crate) struct ArmBody {
+    pub(crate) model: String,
+    pub(crate) cost_usd: Option<f64>,
+    pub(crate) latency_ms: Option<f64>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) removed: bool,
+    pub(crate) added: bool,
 }
 
 /// Which policy decided.

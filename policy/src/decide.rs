@@ -80,6 +80,8 @@ pub enum Exclusion {
     MaxLatency,
     /// It lacks a tag asked for.
     Tags,
+    /// It was removed while the policy served.
+    Removed,
 }
 
 /// Why the arm was chosen; a closed list.
@@ -329,7 +331,9 @@ impl Policy {
             |value: Option<f64>, limit: Option<f64>| limit.is_none_or(|max| value.is_some_and(|v| v <= max));
         let exclude = |(arm, cost): (&Arm, &f32)| {
             let cost = (!cost.is_nan()).then(|| f64::from(*cost));
-            if request.candidates.is_some_and(|c| !c.contains(&arm.model)) {
+            if arm.retired {
+                Some(Exclusion::Removed)
+            } else if request.candidates.is_some_and(|c| !c.contains(&arm.model)) {
                 Some(Exclusion::NotCandidate)
             } else if !limits.tags.iter().all(|tag| arm.tags.contains(tag)) {
                 Some(Exclusion::Tags)
@@ -350,6 +354,7 @@ impl Policy {
             Exclusion::MaxCost => "over max_cost_usd",
             Exclusion::MaxLatency => "over max_latency_ms",
             Exclusion::Tags => "lacks a tag",
+            Exclusion::Removed => "was removed",
         };
         let entries = self.arms.iter().zip(excluded);
         let entries =

@@ -108,6 +108,11 @@ impl Pacer {
         Self { settings, books: vec![Book::default(); n_arms], n_calls: 0, forgone: 0.0, level: 0.0 }
     }
 
+    /// Adds an arm behind the others.
+    pub fn add_arm(&mut self) {
+        self.books.push(Book::default());
+    }
+
     /// Overspend so far, in targets; negative for savings.
     fn balance(&self) -> f64 {
         self.spent_usd() / self.settings.target_usd + self.forgone - self.n_calls as f64

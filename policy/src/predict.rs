@@ -35,6 +35,9 @@ pub struct Arm {
     /// Properties a request may ask for, e.g. `eu`, `tools`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// Whether it is no longer chosen, though what is known of it stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
 }
 
 /// What a predictor reads: features `(n, dim)` and what else is known of each query.

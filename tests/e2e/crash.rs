@@ -192,6 +192,7 @@ fn clean_fold(dir: &Path, events: &[Event]) -> Statistics {
     let entry = |event: &Event| match &event.body {
         EventBody::Decision(decision) => Entry::Decision(decision.clone()),
         EventBody::Feedback(feedback, _) => Entry::Feedback(feedback.clone(), i64::MAX),
+        EventBody::Change(change) => Entry::Change(change.clone()),
     };
     let mut store = SqliteStore::open(&dir.join("clean.db")).unwrap();
     store.append(&events.iter().map(entry).collect::<Vec<_>>()).unwrap();
@@ -210,6 +211,7 @@ fn check(events: &[Event], known: &Known) {
                 let value = f.measure.as_ref().and_then(|m| m.value_of("")).unwrap();
                 reported.insert(f.key.clone(), value).map(|_| ())
             }
+            EventBody::Change(_) => None,
         };
         assert!(before.is_none(), "twice in the log: {event:?}");
     }

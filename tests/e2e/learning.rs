@@ -38,7 +38,9 @@ fn report(server: &Serving, id: &Value, value: f64) {
 /// Rewards learned from, as the version of the policy says.
 fn lessons(reply: &Value) -> u64 {
     let version = reply["policy"]["version"].as_str().unwrap();
-    version.split_once('+').map_or(0, |(_, n)| n.parse().unwrap())
+    let learned = version.split_once('+').map_or("0", |(_, learned)| learned);
+    // Behind a point stands the number of changes of arms.
+    learned.split('.').next().unwrap().parse().unwrap()
 }
 
 fn score_of(reply: &Value, model: &Value) -> f64 {
@@ -121,6 +123,43 @@ fn the_active_version_of_a_slot_goes_on_learning_while_others_come_beside_it() {
     assert_eq!(lessons(&active), start + 1, "what was learned is kept when the registry changes");
     report(&server, &active["id"], 1.0);
     wait(&|reply| lessons(reply) == start + 2);
+    server.kill();
+}
+
+#[test]
+fn a_kill_after_arms_were_changed_leaves_them_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), "lambda = 1.0\nselector = { name = 'argmax' }\n");
+    let mut server = Serving::start(dir.path(), &[]);
+    let first = decide(&server);
+    let model = first["action"]["model"].as_str().unwrap().to_owned();
+    let said = json!({ "policy": "main", "arms": {
+        model.as_str(): { "removed": true },
+        "org/new": { "quality": 0.99, "weight": 20, "cost_usd": 0.0001 },
+    }});
+    let mut stream = connect(&server.admin).unwrap();
+    let (status, arms) = ask(&mut stream, "POST /admin/v1/arms/change", &said.to_string()).unwrap();
+    assert_eq!((status, &arms["in_service"]), (200, &json!(true)), "{arms}");
+    let moved = decide(&server);
+    assert_eq!(moved["action"]["model"], "org/new", "{moved}");
+    report(&server, &moved["id"], 0.9);
+    report(&server, &first["id"], 0.9);
+    let start = Instant::now();
+    while lessons(&decide(&server)) < lessons(&moved) + 2 {
+        assert!(start.elapsed() < Duration::from_secs(10), "feedback was not learned from");
+    }
+    let before = decide(&server);
+    server.kill();
+    let mut server = Serving::start(dir.path(), &[]);
+    let after = decide(&server);
+    assert_eq!(after["policy"]["version"], before["policy"]["version"]);
+    for candidate in before["candidates"].as_array().unwrap() {
+        let known = score_of(&after, &candidate["model"]);
+        assert!((known - candidate["score"].as_f64().unwrap()).abs() < 1e-4, "{candidate}: {known}");
+    }
+    let mut stream = connect(&server.admin).unwrap();
+    let (_, listed) = ask(&mut stream, "GET /admin/v1/arms", "").unwrap();
+    assert_eq!(listed["data"][0]["arms"], arms["arms"]);
     server.kill();
 }
 

@@ -267,6 +267,7 @@ pub fn arms(table: &OutcomeTable) -> Vec<Arm> {
         price: Price { mean_cost_usd: table.cost_usd.column_mean(at), ..Price::default() },
         mean_latency_ms: latency(at),
         tags: Vec::new(),
+        retired: false,
     };
     table.models.iter().enumerate().map(arm).collect()
 }

@@ -259,6 +259,7 @@ fn candidate_body<'a>(model: &'a str, candidate: &Candidate) -> CandidateBody<'a
             Exclusion::MaxCost => "max_cost_usd",
             Exclusion::MaxLatency => "max_latency_ms",
             Exclusion::Tags => "tags",
+            Exclusion::Removed => "removed",
         }),
     }
 }

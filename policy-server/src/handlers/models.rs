@@ -2,7 +2,7 @@
 
 use super::{ApiError, json};
 use crate::fusion::PREFIX;
-use crate::state::App;
+use crate::state::{App, Served};
 use axum::extract::State;
 use axum::response::Response;
 use routewright_policy::Arm;
@@ -10,6 +10,11 @@ use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
+
+/// The arms that may be chosen.
+fn standing(served: &Served) -> impl Iterator<Item = &Arm> {
+    served.policy.arms.iter().filter(|arm| !arm.retired)
+}
 
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let live = app.live.load();
@@ -26,9 +31,9 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiE
             "version": served.version,
             "method": served.policy.manifest.method,
             "default": live.default.as_deref() == Some(served.name.as_str()),
-            "arms": served.policy.arms.iter().map(|arm| &arm.model).collect::<Vec<_>>(),
+            "arms": standing(served).map(|arm| &arm.model).collect::<Vec<_>>(),
         }));
-        for arm in &served.policy.arms {
+        for arm in standing(served) {
             arms.entry(&arm.model).or_insert((arm, created, Vec::new())).2.push(&served.name);
         }
     }

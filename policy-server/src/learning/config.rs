@@ -5,6 +5,7 @@ use crate::store::{Durability, StoreConfig};
 use routewright_data::suggest::near_names;
 use routewright_policy::SelectorSpec;
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// How a policy learns from feedback.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -13,7 +14,7 @@ pub struct LearningConfig {
     /// The metric that is the reward; on its range and direction it becomes a number in `[0, 1]`.
     #[serde(default = "score")]
     pub metric: String,
-    /// Reward given up for one US dollar of what a call cost.
+    /// Reward given up for one US dollar of what a call is predicted to cost.
     #[serde(default)]
     pub lambda: f64,
     /// What chooses, and explores, in place of the artifact's selector.
@@ -22,6 +23,9 @@ pub struct LearningConfig {
     /// Mean price of a call that spend is paced to, US dollars.
     #[serde(default)]
     pub target_usd: Option<f64>,
+    /// File that declares arms to be added, removed or repriced; followed while the server runs.
+    #[serde(default)]
+    pub arms_file: Option<PathBuf>,
 }
 
 fn score() -> String {
@@ -30,7 +34,7 @@ fn score() -> String {
 
 impl Default for LearningConfig {
     fn default() -> Self {
-        Self { metric: score(), lambda: 0.0, selector: None, target_usd: None }
+        Self { metric: score(), lambda: 0.0, selector: None, target_usd: None, arms_file: None }
     }
 }
 

@@ -1,16 +1,20 @@
 //! What one policy learns from the log: a fold over its decisions and their feedback.
 //!
-//! Every outcome of the metric is one observation, weighed by the trust in its source; what a call cost comes
-//! off the reward at `lambda`. The statistics of the learners are sums whose order decides no bit (see
+//! Every outcome of the metric is one observation, weighed by the trust in its source. What a call costs is taken
+//! off when an arm is chosen, not when a reward is learned: so a new price counts at once, for what was learned
+//! before it too. The statistics of the learners are sums whose order decides no bit (see
 //! `routewright_policy::online`), and each event is applied once, so the state after a crash, a restart or a
 //! repeated delivery is that of the clean fold.
 
 use super::clock::Clock;
 use super::config::LearningConfig;
-use crate::store::{Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig};
+use super::roster::Roster;
+use crate::store::{
+    ChangeRecord, Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig,
+};
 use routewright_policy::online::{Experience, Learner};
 use routewright_policy::pacing::{Pacer, PacerSettings};
-use routewright_policy::{FormState, Policy, artifact, forms};
+use routewright_policy::{Arm, FormState, Policy, artifact, forms};
 use serde::{Deserialize, Serialize};
 
 /// Nano-dollars in a dollar.
@@ -22,7 +26,9 @@ pub(crate) struct Lessons {
     policy: String,
     digest: String,
     featurizer_digest: String,
-    models: Vec<String>,
+    roster: Roster,
+    /// Arms of the artifact; those behind were added since.
+    n_base: usize,
     config: LearningConfig,
     metric: MetricConfig,
     learner: Box<dyn Learner>,
@@ -38,6 +44,10 @@ struct Head {
     form: String,
     version: u32,
     config: serde_json::Value,
+    /// Arms as they stand; what was saved before arms could change has `models` instead.
+    #[serde(default)]
+    roster: Option<Roster>,
+    #[serde(default)]
     models: Vec<String>,
     pacer: Option<Pacer>,
     clock: Clock,
@@ -53,13 +63,15 @@ impl Lessons {
         metric: &MetricConfig,
     ) -> Option<Self> {
         let learner = policy.predictor.learner()?;
-        let models: Vec<String> = policy.arms.iter().map(|arm| arm.model.clone()).collect();
-        let pacer = config.target_usd.map(|usd| Pacer::new(PacerSettings::target(usd), models.len()));
+        let roster = Roster::new(&policy.arms);
+        let n_base = roster.arms.len();
+        let pacer = config.target_usd.map(|usd| Pacer::new(PacerSettings::target(usd), n_base));
         Some(Self {
             policy: name.to_owned(),
             digest: policy.digest.clone(),
             featurizer_digest: policy.manifest.featurizer.digest.clone(),
-            models,
+            roster,
+            n_base,
             config: config.clone(),
             metric: metric.clone(),
             learner,
@@ -94,13 +106,29 @@ impl Lessons {
         self.refused
     }
 
-    fn arm(&self, model: &str) -> Option<usize> {
-        self.models.iter().position(|own| own == model)
+    /// Its arms.
+    pub(crate) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The metric it learns from.
+    pub(crate) fn metric(&self) -> &MetricConfig {
+        &self.metric
+    }
+
+    /// Takes in a change of the arms.
+    pub(crate) fn changed(&mut self, change: &ChangeRecord) {
+        let n_arms = self.roster.arms.len();
+        let reward = |value: f64| scaled(&self.metric, value);
+        self.refused += self.roster.apply(change, &mut *self.learner, &reward);
+        if let Some(pacer) = &mut self.pacer {
+            (n_arms..self.roster.arms.len()).for_each(|_| pacer.add_arm());
+        }
     }
 
     fn decided(&mut self, decision: &DecisionRecord) {
         self.clock.tick(decision.timestamp_ms);
-        let Some(arm) = self.arm(&decision.model) else { return };
+        let Some(arm) = self.roster.find(&decision.model) else { return };
         if let Some(pacer) = &mut self.pacer {
             pacer.decided(arm, decision.predicted_nano() as f64 / NANO);
         }
@@ -108,11 +136,7 @@ impl Lessons {
 
     /// Books a bill: the first of a decision, or a later one that corrects it.
     fn billed(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
-        let Some((pacer, arm)) =
-            self.pacer.as_mut().zip(self.models.iter().position(|m| *m == decision.model))
-        else {
-            return;
-        };
+        let Some((pacer, arm)) = self.pacer.as_mut().zip(self.roster.find(&decision.model)) else { return };
         let change = feedback.spend_change_nano as f64 / NANO;
         let expected = decision.predicted_nano() as f64 / NANO;
         if feedback.first_bill {
@@ -122,24 +146,20 @@ impl Lessons {
         }
     }
 
-    /// The reward of an outcome: its value on `[0, 1]`, less what the call cost.
+    /// The reward of an outcome: its value on `[0, 1]`.
     fn reward(&self, feedback: &FeedbackRecord, decision: &DecisionRecord) -> Option<f64> {
         if feedback.metric.as_deref() != Some(self.config.metric.as_str()) {
             return None;
         }
         let value = feedback.measure.as_ref()?.value_of(&decision.model)?;
-        let [lo, hi] = self.metric.range;
-        let score = (value - lo) / (hi - lo);
-        let score = if self.metric.direction == Direction::Lower { 1.0 - score } else { score };
-        let usd = feedback.cost_usd.unwrap_or(decision.predicted_nano() as f64 / NANO);
-        Some(score - self.config.lambda * usd)
+        Some(scaled(&self.metric, value))
     }
 
     fn told(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         self.billed(feedback, decision);
         let Some(reward) = self.reward(feedback, decision) else { return };
         let same_features = decision.featurizer_digest == self.featurizer_digest;
-        let (Some(arm), true) = (self.arm(&decision.model), same_features) else {
+        let (Some(arm), true) = (self.roster.find(&decision.model), same_features) else {
             self.refused += 1;
             return;
         };
@@ -164,7 +184,8 @@ impl Consumer for Lessons {
             EventBody::Feedback(feedback, decision) if decision.policy == self.policy => {
                 self.told(feedback, decision);
             }
-            EventBody::Decision(_) | EventBody::Feedback(..) => {}
+            EventBody::Change(change) if change.policy == self.policy => self.changed(change),
+            EventBody::Decision(_) | EventBody::Feedback(..) | EventBody::Change(_) => {}
         }
     }
 
@@ -176,7 +197,8 @@ impl Consumer for Lessons {
             form,
             version,
             config,
-            models: self.models.clone(),
+            roster: Some(self.roster.clone()),
+            models: Vec::new(),
             pacer: self.pacer.clone(),
             clock: self.clock.clone(),
             refused: self.refused,
@@ -192,22 +214,46 @@ impl Consumer for Lessons {
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "it is cut off")?;
         let head = rest.get(..length).ok_or("it is cut off")?;
         let head: Head = serde_json::from_slice(head).map_err(|error| error.to_string())?;
-        if head.models != self.models {
-            let stored = head.models.join(", ");
-            return Err(format!("its arms are {stored}, those of the policy {}", self.models.join(", ")));
+        let of = |model: String| Arm { model, ..Arm::default() };
+        let kept = head.roster.as_ref().map_or(&self.roster, |roster| roster);
+        let older: Vec<Arm> = head.models.into_iter().map(of).collect();
+        let stored = names(if head.roster.is_some() { &kept.arms } else { &older }, self.n_base);
+        let own = names(&self.roster.arms, self.n_base);
+        if stored != own {
+            return Err(format!(
+                "its arms are {}, those of the policy {}",
+                stored.join(", "),
+                own.join(", ")
+            ));
         }
         let tensors = artifact::decode_tensors(&rest[length..])?;
         let form = FormState { config: head.config, tensors };
-        let restored = forms::load(&head.form, head.version, form, self.models.len());
+        let restored = forms::load(&head.form, head.version, form, kept.arms.len());
         let restored = restored.map_err(|error| error.to_string())?;
         self.learner = restored.learner().ok_or_else(|| format!("form `{}` learns nothing", head.form))?;
+        let kept = kept.clone();
         // A target that was changed starts a new account.
         if let (Some(own), Some(stored)) = (&mut self.pacer, head.pacer)
             && own.settings() == stored.settings()
         {
             *own = stored;
+        } else if let Some(own) = &mut self.pacer {
+            (self.n_base..kept.arms.len()).for_each(|_| own.add_arm());
         }
+        self.roster = kept;
         (self.clock, self.refused) = (head.clock, head.refused);
         Ok(())
     }
+}
+
+/// A value of a metric as a reward: on `[0, 1]`, greater for better.
+fn scaled(metric: &MetricConfig, value: f64) -> f64 {
+    let [lo, hi] = metric.range;
+    let score = (value - lo) / (hi - lo);
+    if metric.direction == Direction::Lower { 1.0 - score } else { score }
+}
+
+/// Names of the first arms.
+fn names(arms: &[Arm], n: usize) -> Vec<&str> {
+    arms.iter().take(n).map(|arm| arm.model.as_str()).collect()
 }

@@ -4,23 +4,29 @@
 //! and swaps a snapshot of what was learned into service: decisions are never blocked, and feedback is felt
 //! within a second. The state is saved in the store together with the last event in it, under the name of the policy
 //! and the digest of its artifact: a new artifact starts from what it was trained to, and learns from the events
-//! after its first appearance.
+//! after its first appearance. What was said of its arms before is said of the new artifact too, by name.
 
+mod arms_file;
 mod clock;
 mod config;
 mod lessons;
+mod roster;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use arms_file::change_id;
 pub use config::LearningConfig;
 pub(crate) use lessons::Lessons;
+pub(crate) use roster::Roster;
+
+use arms_file::ArmsFile;
 
 use crate::log::{Level, chain};
 use crate::metrics::Learned;
 use crate::state::{App, Live, Served};
 use crate::store::{self, Fold, Store, StoreError};
 use routewright_policy::selectors::{self, SelectorError};
-use routewright_policy::{Policy, Selector, SelectorSpec};
+use routewright_policy::{Arm, Policy, Predictor, Selector, SelectorSpec};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +41,16 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Learns until the server stops.
 pub(crate) struct School {
     store: Box<dyn Store>,
-    classes: BTreeMap<String, Fold<Lessons>>,
+    classes: BTreeMap<String, Class>,
     saved: Instant,
+}
+
+/// One policy that learns.
+#[derive(Debug)]
+struct Class {
+    fold: Fold<Lessons>,
+    /// The file that declares arms, where there is one.
+    file: Option<ArmsFile>,
 }
 
 impl School {
@@ -79,15 +93,19 @@ impl School {
         let live = app.live.load_full();
         let save = save || self.saved.elapsed() >= SAVE_EVERY;
         for served in live.policies.values().filter(|served| served.learning.is_some()) {
-            let fold = match self.classes.get_mut(&served.name) {
-                Some(fold) if fold.consumer.digest() == served.policy.digest => fold,
+            let class = match self.classes.get_mut(&served.name) {
+                Some(class) if class.fold.consumer.digest() == served.policy.digest => class,
                 _ => match self.enroll(app, served)? {
-                    Some(fold) => self.classes.entry(served.name.clone()).insert_entry(fold).into_mut(),
+                    Some(class) => self.classes.entry(served.name.clone()).insert_entry(class).into_mut(),
                     None => continue,
                 },
             };
-            let news = fold.catch_up(&mut *self.store)?;
-            if news > 0 || served.lessons == 0 {
+            let mut news = class.fold.catch_up(&mut *self.store)?;
+            if follow(app, served, class)? {
+                news += class.fold.catch_up(&mut *self.store)?;
+            }
+            let fold = &mut class.fold;
+            if news > 0 || served.roster.is_none() {
                 publish(app, served, &fold.consumer);
             }
             if save && let (Some(ledger), Some((name, checkpoint))) = (&app.ledger, fold.checkpoint()) {
@@ -101,30 +119,56 @@ impl School {
     }
 
     /// The fold of a policy: taken up where it was saved, else begun at the end of the log.
-    fn enroll(&mut self, app: &App, served: &Served) -> Result<Option<Fold<Lessons>>, StoreError> {
+    fn enroll(&mut self, app: &App, served: &Served) -> Result<Option<Class>, StoreError> {
         let (Some(config), Some(ledger)) = (&served.learning, &app.ledger) else { return Ok(None) };
         let metric = ledger.config().metrics.get(&config.metric).cloned().unwrap_or_default();
-        let Some(lessons) = Lessons::new(&served.name, &served.base, config, &metric) else {
+        let Some(mut lessons) = Lessons::new(&served.name, &served.base, config, &metric) else {
             return Ok(None);
         };
         let name = format!("learning/{}/{}", served.name, served.policy.digest);
         let known = self.store.checkpoint(&name)?.is_some();
+        let last = self.store.last()?;
+        if !known {
+            let said = self.store.changes(&served.name)?;
+            said.iter().filter(|(seq, _)| *seq <= last).for_each(|(_, change)| lessons.changed(change));
+        }
         let mut fold = Fold::new(&name, lessons);
         if known {
             fold.resume(&mut *self.store)?;
         } else {
-            fold.skip_to(self.store.last()?);
+            fold.skip_to(last);
             if let Some((name, checkpoint)) = fold.checkpoint() {
                 ledger.save_checkpoint(name, checkpoint)?;
             }
         }
         let fields = json!({ "policy": served.name, "from_event": fold.high_water(), "resumed": known });
         app.log.event(Level::Info, "learning", fields);
-        Ok(Some(fold))
+        Ok(Some(Class { fold, file: config.arms_file.as_deref().map(ArmsFile::at) }))
     }
 }
 
-/// The selector of a learning policy: the section's or the artifact's, at the price of money that spend asks for.
+/// Appends what the file of a policy says anew; whether it did. A file that is refused is told once.
+fn follow(app: &App, served: &Served, class: &mut Class) -> Result<bool, StoreError> {
+    let (Some(file), Some(ledger)) = (&mut class.file, &app.ledger) else { return Ok(false) };
+    let lessons = &class.fold.consumer;
+    let Some(learner) = lessons.learner().learner() else { return Ok(false) };
+    let news = file.news(&served.name, lessons.roster(), learner, lessons.metric().range);
+    let change = match news {
+        Ok(change) => change,
+        Err(reason) => {
+            let fields = json!({ "policy": served.name, "reason": reason });
+            app.log.event(Level::Error, "arms_file_refused", fields);
+            None
+        }
+    };
+    let Some(change) = change else { return Ok(false) };
+    let fields = json!({ "policy": served.name, "who": change.who, "arms": change.arms });
+    ledger.change(change)?.blocking_recv().unwrap_or(Err(StoreError::Closed))?;
+    app.log.event(Level::Info, "arms_changed", fields);
+    Ok(true)
+}
+
+/// The selector of a learning policy: the section's or the artifact's, at the price of money given.
 ///
 /// # Errors
 /// If the section's selector cannot be built for the arms.
@@ -144,31 +188,58 @@ pub(crate) fn selector(
 /// Puts what was learned into service, unless another artifact has been put there meanwhile.
 fn publish(app: &App, served: &Served, lessons: &Lessons) {
     let Some(config) = &served.learning else { return };
-    let lambda = lessons.pacer().map_or(0.0, |pacer| pacer.lambda());
+    let paced = lessons.pacer().map_or(0.0, |pacer| pacer.lambda());
     served.metrics.learned(Learned {
         updates: lessons.learner().n_updates(),
         refused: lessons.refused(),
         decisions: lessons.n_decisions(),
-        lambda,
+        lambda: paced,
         mean_usd: lessons.pacer().map(|pacer| pacer.mean_usd()),
     });
     let base = &served.base;
-    // The spec was built once already, when the policy was loaded.
-    let Ok(selector) = selector(base, config, lambda) else { return };
-    let policy = Policy {
-        manifest: base.manifest.clone(),
-        digest: base.digest.clone(),
-        arms: base.arms.clone(),
-        featurizer: Arc::clone(&base.featurizer),
-        predictor: lessons.learner().snapshot(),
-        selector,
+    let roster = Arc::new(lessons.roster().clone());
+    let predictor = lessons.learner().snapshot();
+    let Some(policy) = assembled(base, config, config.lambda + paced, roster.arms.clone(), predictor) else {
+        return;
     };
     let _one_swap_at_a_time = app.memory.blocking_lock();
     let mut live = Live::clone(&app.live.load());
     let Some(current) = live.policies.get(&served.name).filter(|c| c.policy.digest == base.digest) else {
         return;
     };
-    let learned = current.learned(policy, lessons.learner().n_updates());
+    let learned = current.learned(policy, lessons.learner().n_updates(), roster);
     live.policies.insert(served.name.clone(), Arc::new(learned));
     app.live.store(Arc::new(live));
+}
+
+/// A policy of an artifact with other arms and another predictor.
+fn assembled(
+    base: &Policy,
+    config: &LearningConfig,
+    lambda: f64,
+    arms: Vec<Arm>,
+    predictor: Box<dyn Predictor>,
+) -> Option<Policy> {
+    // The spec was built once already, when the policy was loaded.
+    let selector = selector(base, config, lambda).ok()?;
+    let (manifest, digest) = (base.manifest.clone(), base.digest.clone());
+    Some(Policy { manifest, digest, arms, featurizer: Arc::clone(&base.featurizer), predictor, selector })
+}
+
+/// A new version of a policy that does not choose what the old one no longer chose: what else was said of its arms
+/// is in force once the learner has seen it, but a removed arm may be gone.
+pub(crate) fn heeding(new: Served, old: &Served) -> Served {
+    let (Some(config), Some(roster)) = (&new.learning, &old.roster) else { return new };
+    let gone = |arm: &Arm| roster.find(&arm.model).is_some_and(|at| roster.arms[at].retired);
+    let retire = |arm: &Arm| Arm { retired: arm.retired || gone(arm), ..arm.clone() };
+    let arms: Vec<Arm> = new.base.arms.iter().map(retire).collect();
+    // Where no arm would be left, the new one is served as it is.
+    if arms == new.base.arms || arms.iter().all(|arm| arm.retired) {
+        return new;
+    }
+    let Some(learner) = new.base.predictor.learner() else { return new };
+    match assembled(&new.base, config, config.lambda, arms, learner.snapshot()) {
+        Some(policy) => new.with_arms_of(policy),
+        None => new,
+    }
 }

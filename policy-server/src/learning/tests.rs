@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::store::{
-    Consumer, DecisionRecord, Entry, Event, FeedbackRecord, Measure, MetricConfig, SqliteStore,
+    ArmChange, ChangeRecord, Consumer, DecisionRecord, Entry, Event, FeedbackRecord, Measure, MetricConfig,
+    SqliteStore,
 };
 use routewright_data::features::Column;
 use routewright_policy::artifact::{DataRecord, Draft};
@@ -16,7 +17,7 @@ const PRICES: [f32; 2] = [0.001, 0.01];
 fn policy() -> Policy {
     let shape = RidgeShape {
         dim: 2,
-        intercept: false,
+        intercept: true,
         precision: 1.0,
         noise: 0.5,
         forgetting: Forgetting::default(),
@@ -88,12 +89,27 @@ fn feedback(at: usize) -> Entry {
     Entry::Feedback(Box::new(record), i64::MAX)
 }
 
+/// A change of arms between the two: a new one, a new price, one that is gone.
+fn change() -> Entry {
+    let said = |cost_usd, removed| ArmChange { cost_usd, removed, ..ArmChange::default() };
+    let new = ArmChange { quality: Some(0.7), ..said(Some(0.002), None) };
+    let arms = [("new", new), ("small", said(Some(0.004), None)), ("large", said(None, Some(true)))];
+    Entry::Change(Box::new(ChangeRecord {
+        change_id: "chg_1".to_owned(),
+        policy: "bandit".to_owned(),
+        who: "admin".to_owned(),
+        arms: arms.map(|(model, said)| (model.to_owned(), said)).into(),
+        ..ChangeRecord::default()
+    }))
+}
+
 /// A store of 60 decisions and their feedback, in one of two orders, with repeats.
 fn log(policy: &Policy, backwards: bool) -> (tempfile::TempDir, SqliteStore) {
     let dir = tempfile::tempdir().unwrap();
     let mut store = SqliteStore::open(&dir.path().join("log.db")).unwrap();
     let decisions: Vec<Entry> = (0..60).map(|at| decision(policy, at)).collect();
     store.append(&decisions).unwrap();
+    store.append(&[change()]).unwrap();
     let mut reports: Vec<Entry> = (0..60).map(feedback).collect();
     if backwards {
         reports.reverse();
@@ -119,6 +135,15 @@ fn crashes_repeats_and_order_leave_the_state_of_the_clean_fold() {
     other.catch_up(&mut backwards).unwrap();
     assert_eq!(other.consumer.learner().state(), learner.state(), "the order of arrival changed a bit");
     assert_eq!(other.consumer.pacer().unwrap().spent_usd(), clean.consumer.pacer().unwrap().spent_usd());
+
+    let arms = &clean.consumer.roster().arms;
+    let known: Vec<_> = arms.iter().map(|a| (a.model.as_str(), a.price.mean_cost_usd, a.retired)).collect();
+    let expected = [
+        ("small", Some(0.004), false),
+        ("large", Some(f64::from(PRICES[1])), true),
+        ("new", Some(0.002), false),
+    ];
+    assert_eq!(known, expected);
 
     // Crashes: only what was saved survives, and the log is read on from there.
     let events = forwards.read(0, 1000).unwrap();
@@ -156,9 +181,10 @@ fn a_state_of_other_arms_is_refused_and_another_policys_events_are_not_learned()
 }
 
 #[test]
-fn a_reward_is_the_metric_on_its_range_less_the_bill() {
+fn a_reward_is_the_metric_on_its_range() {
     let policy = policy();
     let told = |direction, range, value: f64, cost_usd| {
+        // What a dollar is worth is taken off when an arm is chosen.
         let config = LearningConfig { lambda: 10.0, ..LearningConfig::default() };
         let metric = MetricConfig { direction, range, ..MetricConfig::default() };
         let mut lessons = Lessons::new("bandit", &policy, &config, &metric).unwrap();
@@ -170,14 +196,13 @@ fn a_reward_is_the_metric_on_its_range_less_the_bill() {
         store.read(0, 10).unwrap().iter().for_each(|event| lessons.apply(event));
         let x = routewright_data::FeatureMatrix::from_vec(1, 2, vec![1.0 / 3.0, 1.0 / 5.0]);
         let score = lessons.learner().snapshot().predict(&Batch::of(&x)).unwrap().score[1];
-        // One observation: theta . x = r s / (1 + s) with s = x . x
-        let s = 1.0 / 9.0 + 1.0 / 25.0;
+        // One observation: theta . x = r s / (1 + s) with s = x . x, the intercept included
+        let s = 1.0 / 9.0 + 1.0 / 25.0 + 1.0;
         f64::from(score) * (1.0 + s) / s
     };
     use crate::store::Direction::{Higher, Lower};
     let close = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-5, "{found} {expected}");
-    // Predicted price of `large`: 0.01, at 10 a dollar.
-    close(told(Higher, [0.0, 1.0], 0.8, None), 0.8 - 0.1);
-    close(told(Higher, [-1.0, 1.0], 0.8, Some(0.02)), 0.9 - 0.2);
-    close(told(Lower, [0.0, 10.0], 2.0, None), 0.8 - 0.1);
+    close(told(Higher, [0.0, 1.0], 0.8, None), 0.8);
+    close(told(Higher, [-1.0, 1.0], 0.8, Some(0.02)), 0.9);
+    close(told(Lower, [0.0, 10.0], 2.0, None), 0.8);
 }

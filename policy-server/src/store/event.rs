@@ -1,6 +1,7 @@
 //! What the log holds. These are the only types that are written to a store, as JSON.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Milliseconds of a day.
 pub(crate) const DAY_MS: i64 = 24 * 3600 * 1000;
@@ -238,6 +239,45 @@ pub(crate) struct Judgement {
     pub(crate) bill_nano: Option<i64>,
 }
 
+/// What an operator says of one arm. What is not said stays as it is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArmChange {
+    /// Mean price of a call, US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Mean latency of a call, milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Properties a request may ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Vec<String>>,
+    /// Of a new arm: the value of the metric expected of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<f64>,
+    /// Of a new arm: how many reports `quality` counts as.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
+    /// Whether it is no longer chosen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removed: Option<bool>,
+}
+
+/// A change of the arms of a policy while it serves; all of it is in force or none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ChangeRecord {
+    /// `chg_` and a UUIDv7.
+    pub change_id: String,
+    /// Name of the policy.
+    pub policy: String,
+    /// When it was asked for, ms since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// Who asked: `admin`, or `file` with the digest of the file.
+    pub who: String,
+    /// What is said of each model.
+    pub arms: BTreeMap<String, ArmChange>,
+}
+
 /// What is asked to be appended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Entry {
@@ -245,6 +285,8 @@ pub enum Entry {
     Decision(Box<DecisionRecord>),
     /// Feedback, and the time after its decision from which on it is late, milliseconds.
     Feedback(Box<FeedbackRecord>, i64),
+    /// A change of arms.
+    Change(Box<ChangeRecord>),
 }
 
 /// What became of an entry.
@@ -281,4 +323,6 @@ pub enum EventBody {
     Decision(Box<DecisionRecord>),
     /// An outcome was reported, here with the decision it belongs to.
     Feedback(Box<FeedbackRecord>, Box<DecisionRecord>),
+    /// The arms of a policy were changed.
+    Change(Box<ChangeRecord>),
 }

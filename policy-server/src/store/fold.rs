@@ -29,7 +29,8 @@ pub trait Consumer: Send {
 pub struct Fold<C> {
     name: String,
     high_water: u64,
-    saved: u64,
+    /// Last event of the state that was handed out to be saved; `None` before the first time.
+    saved: Option<u64>,
     /// The state.
     pub consumer: C,
 }
@@ -37,7 +38,7 @@ pub struct Fold<C> {
 impl<C: Consumer> Fold<C> {
     /// A fold that has seen nothing; `name` is the one of its checkpoint.
     pub fn new(name: &str, consumer: C) -> Self {
-        Self { name: name.to_owned(), high_water: 0, saved: 0, consumer }
+        Self { name: name.to_owned(), high_water: 0, saved: None, consumer }
     }
 
     /// Takes up the saved state, where there is one.
@@ -49,7 +50,7 @@ impl<C: Consumer> Fold<C> {
         self.consumer
             .restore(&checkpoint.state)
             .map_err(|reason| StoreError::Record { path: format!("checkpoint {}", self.name), reason })?;
-        (self.high_water, self.saved) = (checkpoint.high_water, checkpoint.high_water);
+        (self.high_water, self.saved) = (checkpoint.high_water, Some(checkpoint.high_water));
         Ok(())
     }
 
@@ -90,10 +91,10 @@ impl<C: Consumer> Fold<C> {
 
     /// What is to be saved; `None` if nothing has changed since the last time this was asked.
     pub fn checkpoint(&mut self) -> Option<(String, Checkpoint)> {
-        if self.saved == self.high_water {
+        if self.saved == Some(self.high_water) {
             return None;
         }
-        self.saved = self.high_water;
+        self.saved = Some(self.high_water);
         let checkpoint = Checkpoint { high_water: self.high_water, state: self.consumer.save() };
         Some((self.name.clone(), checkpoint))
     }

@@ -2,10 +2,10 @@
 
 use super::event::DAY_MS;
 use super::meter::{FeedbackStatus, StoreMeter};
-use super::writer::Writer;
+use super::writer::{Answer, Writer};
 use super::{
-    Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics, Store,
-    StoreConfig, StoreError,
+    ChangeRecord, Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics,
+    Store, StoreConfig, StoreError,
 };
 use crate::error::{ApiError, Code};
 use crate::log::{Level, Log, chain};
@@ -15,6 +15,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
 
 /// Name of the checkpoint of the statistics.
 const STATISTICS: &str = "statistics";
@@ -149,6 +150,14 @@ impl Ledger {
         answer.map_err(unavailable)
     }
 
+    /// Appends a change of arms; durable when the receiver hears of it.
+    ///
+    /// # Errors
+    /// If the queue is full or the writer has ended.
+    pub(crate) fn change(&self, change: ChangeRecord) -> Result<oneshot::Receiver<Answer>, StoreError> {
+        self.shared.writer.append(vec![Entry::Change(Box::new(change))])
+    }
+
     /// Statistics of all that is in the log now, and the last event in them. Blocks.
     ///
     /// # Errors
@@ -247,7 +256,7 @@ impl Shared {
     }
 }
 
-fn unavailable(error: StoreError) -> ApiError {
+pub(crate) fn unavailable(error: StoreError) -> ApiError {
     let message = match &error {
         StoreError::QueueFull { .. } => format!("{error}; try again"),
         _ => "the store cannot take this now; nothing of it was kept, try again".to_owned(),

@@ -28,7 +28,10 @@ mod tests;
 mod writer;
 
 pub use config::{Direction, Durability, MetricConfig, StoreConfig};
-pub use event::{DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt, TrialRecord};
+pub use event::{
+    ArmChange, ChangeRecord, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt,
+    TrialRecord,
+};
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
 #[cfg(feature = "postgres")]
@@ -133,6 +136,12 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the store cannot be read.
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError>;
+
+    /// Every change of the arms of a policy, in order; they never expire.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn changes(&mut self, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError>;
 
     /// The days (UTC, counted from 1970-01-01) that have decisions, in order.
     ///

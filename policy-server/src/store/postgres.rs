@@ -7,7 +7,8 @@
 
 use super::event::{DAY_MS, Judgement};
 use super::{
-    Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store, StoreError,
+    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store,
+    StoreError,
 };
 use crate::config::Secret;
 use postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
@@ -31,6 +32,8 @@ const TABLES: &str = "
         seq BIGINT PRIMARY KEY, outcome_id TEXT NOT NULL UNIQUE, decision_id TEXT NOT NULL,
         content BYTEA NOT NULL, body TEXT NOT NULL);
     CREATE INDEX IF NOT EXISTS routewright_feedback_by_decision ON routewright_feedback (decision_id);
+    CREATE TABLE IF NOT EXISTS routewright_changes (
+        seq BIGINT PRIMARY KEY, change_id TEXT NOT NULL UNIQUE, policy TEXT NOT NULL, body TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS routewright_checkpoints (
         name TEXT PRIMARY KEY, high_water BIGINT NOT NULL, state BYTEA NOT NULL);";
 
@@ -146,7 +149,22 @@ impl Appending<'_> {
         match entry {
             Entry::Decision(decision) => self.decision(decision),
             Entry::Feedback(feedback, window_ms) => self.feedback(feedback, *window_ms),
+            Entry::Change(change) => self.change(change),
         }
+    }
+
+    fn change(&mut self, change: &ChangeRecord) -> Result<Receipt, Fault> {
+        let seq = self.seq + 1;
+        let inserted = self.transaction.execute(
+            "INSERT INTO routewright_changes (seq, change_id, policy, body) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (change_id) DO NOTHING",
+            &[&seq, &change.change_id, &change.policy, &serde_json::to_string(change)?],
+        )?;
+        if inserted == 0 {
+            return Ok(Receipt::Duplicate);
+        }
+        self.seq = seq;
+        Ok(Receipt::Accepted { late: false })
     }
 
     fn decision(&mut self, decision: &DecisionRecord) -> Result<Receipt, Fault> {
@@ -246,10 +264,20 @@ fn read(client: &mut Client, after: i64, max: i64) -> Result<Vec<Event>, Fault> 
         let body = EventBody::Feedback(Box::new(record(&row, 1)?), Box::new(record(&row, 2)?));
         events.push(Event { seq: sequence(&row), body });
     }
+    let changes = "SELECT seq, body FROM routewright_changes WHERE seq > $1 ORDER BY seq LIMIT $2";
+    for row in transaction.query(changes, &[&after, &max])? {
+        let body = EventBody::Change(Box::new(record(&row, 1)?));
+        events.push(Event { seq: sequence(&row), body });
+    }
     transaction.commit()?;
     events.sort_by_key(|event| event.seq);
     events.truncate(max as usize);
     Ok(events)
+}
+
+fn changes(client: &mut Client, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, Fault> {
+    let select = "SELECT seq, body FROM routewright_changes WHERE policy = $1 ORDER BY seq";
+    client.query(select, &[&policy])?.iter().map(|row| Ok((sequence(row), record(row, 1)?))).collect()
 }
 
 fn find(client: &mut Client, id: &str) -> Result<Option<Found>, Fault> {
@@ -308,6 +336,10 @@ impl Store for PostgresStore {
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError> {
         let bound = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         self.with("read", |client| read(client, bound(after), bound(max as u64)))
+    }
+
+    fn changes(&mut self, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError> {
+        self.with("read", |client| changes(client, policy))
     }
 
     fn days(&mut self) -> Result<Vec<i64>, StoreError> {

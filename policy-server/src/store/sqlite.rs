@@ -6,7 +6,8 @@
 
 use super::event::{DAY_MS, Judgement};
 use super::{
-    Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store, StoreError,
+    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store,
+    StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
@@ -15,7 +16,8 @@ use std::time::Duration;
 
 /// "RWLG": marks a SQLite file as a store of ours.
 const APPLICATION_ID: i64 = 0x5257_4c47;
-const VERSION: i64 = 1;
+/// Version 2 has table `changes`; a file of version 1 gets it when it is opened.
+const VERSION: i64 = 2;
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const TABLES: &str = "
@@ -32,6 +34,9 @@ const TABLES: &str = "
     CREATE INDEX feedback_by_decision ON feedback (decision_id);
     CREATE TABLE checkpoints (
         name TEXT PRIMARY KEY, high_water INTEGER NOT NULL, state BLOB NOT NULL) WITHOUT ROWID;";
+const CHANGES: &str = "
+    CREATE TABLE IF NOT EXISTS changes (
+        seq INTEGER PRIMARY KEY, change_id TEXT NOT NULL UNIQUE, policy TEXT NOT NULL, body TEXT NOT NULL);";
 
 /// A store in one SQLite file.
 #[derive(Debug)]
@@ -51,7 +56,7 @@ impl SqliteStore {
         let mut connection = Connection::open(path).map_err(fail)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(fail)?;
         prepare(&mut connection).map_err(fail)?;
-        let read = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(fail);
+        let read = |pragma: &str| number(&connection, pragma).map_err(fail);
         let (id, version) = (read("PRAGMA application_id")?, read("PRAGMA user_version")?);
         if id != APPLICATION_ID || version != VERSION {
             let reason = if id == APPLICATION_ID {
@@ -112,18 +117,31 @@ fn said(error: &rusqlite::Error) -> String {
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     connection.execute_batch("PRAGMA synchronous = FULL")?;
-    let tables = "SELECT count(*) FROM sqlite_schema";
-    if connection.query_row(tables, [], |row| row.get::<_, i64>(0))? > 0 {
+    if !is_behind(connection)? {
         return Ok(());
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have made them meanwhile.
-    if transaction.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    if is_behind(&transaction)? {
+        if number(&transaction, "PRAGMA user_version")? == 0 {
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        transaction.execute_batch(CHANGES)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
+}
+
+/// Whether it is an empty file, or a store of an older version.
+fn is_behind(connection: &Connection) -> rusqlite::Result<bool> {
+    let older = number(connection, "PRAGMA application_id")? == APPLICATION_ID
+        && number(connection, "PRAGMA user_version")? < VERSION;
+    Ok(older || number(connection, "SELECT count(*) FROM sqlite_schema")? == 0)
+}
+
+fn number(connection: &Connection, query: &str) -> rusqlite::Result<i64> {
+    connection.query_row(query, [], |row| row.get(0))
 }
 
 /// Reads a record out of a column.
@@ -152,7 +170,22 @@ impl Appending<'_> {
         match entry {
             Entry::Decision(decision) => self.decision(decision),
             Entry::Feedback(feedback, window_ms) => self.feedback(feedback, *window_ms),
+            Entry::Change(change) => self.change(change),
         }
+    }
+
+    fn change(&mut self, change: &ChangeRecord) -> rusqlite::Result<Receipt> {
+        let mut insert = self.transaction.prepare_cached(
+            "INSERT INTO changes (seq, change_id, policy, body) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (change_id) DO NOTHING",
+        )?;
+        let inserted =
+            insert.execute(params![self.seq + 1, change.change_id, change.policy, text(change)?])?;
+        if inserted == 0 {
+            return Ok(Receipt::Duplicate);
+        }
+        self.seq += 1;
+        Ok(Receipt::Accepted { late: false })
     }
 
     fn decision(&mut self, decision: &DecisionRecord) -> rusqlite::Result<Receipt> {
@@ -246,7 +279,7 @@ fn last(connection: &Connection) -> rusqlite::Result<i64> {
     select.query_row([], |row| row.get(0))
 }
 
-/// Both tables are read in one transaction: what one of them shows, the other has not yet passed.
+/// The tables are read in one transaction: what one of them shows, the others have not yet passed.
 fn read(connection: &mut Connection, after: i64, max: usize) -> rusqlite::Result<Vec<Event>> {
     let transaction = connection.transaction()?;
     let mut events = Vec::new();
@@ -268,6 +301,13 @@ fn read(connection: &mut Connection, after: i64, max: usize) -> rusqlite::Result
         })? {
             events.push(event?);
         }
+        let mut changes = transaction
+            .prepare_cached("SELECT seq, body FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
+        for event in changes.query_map(params![after, max as i64], |row| {
+            Ok(Event { seq: sequence(row)?, body: EventBody::Change(Box::new(record(row, 1)?)) })
+        })? {
+            events.push(event?);
+        }
     }
     transaction.commit()?;
     events.sort_by_key(|event| event.seq);
@@ -277,6 +317,12 @@ fn read(connection: &mut Connection, after: i64, max: usize) -> rusqlite::Result
 
 fn sequence(row: &Row<'_>) -> rusqlite::Result<u64> {
     Ok(row.get::<_, i64>(0)?.unsigned_abs())
+}
+
+fn changes(connection: &Connection, policy: &str) -> rusqlite::Result<Vec<(u64, ChangeRecord)>> {
+    let mut select =
+        connection.prepare_cached("SELECT seq, body FROM changes WHERE policy = ?1 ORDER BY seq")?;
+    select.query_map([policy], |row| Ok((sequence(row)?, record(row, 1)?)))?.collect()
 }
 
 fn find(connection: &mut Connection, id: &str) -> rusqlite::Result<Option<Found>> {
@@ -349,6 +395,10 @@ impl Store for SqliteStore {
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         read(&mut self.connection, after, max).map_err(self.fail("read"))
+    }
+
+    fn changes(&mut self, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError> {
+        changes(&self.connection, policy).map_err(self.fail("read"))
     }
 
     fn days(&mut self) -> Result<Vec<i64>, StoreError> {

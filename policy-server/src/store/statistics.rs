@@ -100,6 +100,7 @@ impl Consumer for Statistics {
             EventBody::Decision(decision) if decision.deferred => {}
             EventBody::Decision(decision) => self.arm(decision).decided(decision),
             EventBody::Feedback(feedback, decision) => self.arm(decision).judged(feedback, decision),
+            EventBody::Change(_) => {}
         }
     }
 

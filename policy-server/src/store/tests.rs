@@ -257,6 +257,7 @@ fn expiry_takes_whole_decisions_and_spares_what_a_consumer_has_not_seen() {
         let name = |event: Event| match event.body {
             EventBody::Decision(decision) => decision.decision_id,
             EventBody::Feedback(feedback, _) => feedback.key,
+            EventBody::Change(change) => change.change_id,
         };
         events(store).into_iter().map(name).collect()
     };
@@ -266,6 +267,30 @@ fn expiry_takes_whole_decisions_and_spares_what_a_consumer_has_not_seen() {
     assert_eq!(left(store), ["d3"]);
     one(store, Entry::Decision(Box::new(decision(9, &mut Dice(1)))));
     assert_eq!(events(store)[1].seq, 6, "a number is never used again");
+}
+
+#[test]
+fn a_file_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.db");
+    one(&mut SqliteStore::open(&path).unwrap(), Entry::Decision(Box::new(decision(1, &mut Dice(1)))));
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch("DROP TABLE changes; PRAGMA user_version = 1").unwrap();
+    let store = &mut SqliteStore::open(&path).unwrap();
+    let change = super::ChangeRecord {
+        change_id: "c".to_owned(),
+        policy: "p".to_owned(),
+        ..super::ChangeRecord::default()
+    };
+    let entry = Entry::Change(Box::new(change.clone()));
+    assert_eq!(one(store, entry.clone()), Receipt::Accepted { late: false });
+    assert_eq!(one(store, entry), Receipt::Duplicate);
+    assert_eq!(store.changes("p").unwrap(), [(2, change.clone())]);
+    assert_eq!((events(store).len(), store.changes("q").unwrap().len()), (2, 0));
+    assert_eq!(store.expire(i64::MAX).unwrap(), 1);
+    assert_eq!(store.changes("p").unwrap(), [(2, change)], "changes never expire");
+    old.execute_batch("PRAGMA user_version = 9").unwrap();
+    assert!(SqliteStore::open(&path).unwrap_err().to_string().contains("version `9`"));
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn commit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Checkpoint, Event, Found, StoreConfig};
+    use crate::store::{ChangeRecord, Checkpoint, Event, Found, StoreConfig};
     use std::sync::Mutex;
 
     /// Keeps the sizes of the groups; fails while told to; waits for the gate before each.
@@ -186,6 +186,9 @@ mod tests {
             Ok(None)
         }
         fn read(&mut self, _: u64, _: usize) -> Result<Vec<Event>, StoreError> {
+            Ok(Vec::new())
+        }
+        fn changes(&mut self, _: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError> {
             Ok(Vec::new())
         }
         fn days(&mut self) -> Result<Vec<i64>, StoreError> {

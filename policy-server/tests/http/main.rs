@@ -1,6 +1,7 @@
 //! The server over real HTTP: every test spawns one on port 0 and speaks to it through a socket.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
 
+mod arms;
 mod auth;
 mod batch;
 mod client;
@@ -8,6 +9,7 @@ mod deadline;
 mod errors;
 mod feedback;
 mod fusion;
+mod learner;
 mod limits;
 mod openapi;
 mod policies;

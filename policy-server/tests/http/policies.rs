@@ -22,6 +22,7 @@ fn arms() -> Vec<Arm> {
         price: Price { mean_cost_usd, ..Price::default() },
         mean_latency_ms,
         tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..Arm::default()
     };
     vec![
         arm("small", Some(0.001), Some(100.0), &["eu", "tools"]),

@@ -41,6 +41,46 @@ impl CostModel {
         Self { mean_usd, log_linear: Some(LogLinear { dim, weights, range_usd }) }
     }
 
+    /// Adds an arm at a price, US dollars, whatever the query; `None` leaves it unknown.
+    pub fn add_arm(&mut self, usd: Option<f64>) {
+        self.mean_usd.push(usd.map_or(f32::NAN, |usd| usd as f32));
+        if let Some(model) = &mut self.log_linear {
+            model.weights.resize(model.weights.len() + model.dim + 1, 0.0);
+            model.range_usd.extend([0.0, 0.0]);
+        }
+        if let Some(usd) = usd {
+            self.fix(self.mean_usd.len() - 1, usd as f32);
+        }
+    }
+
+    /// Moves the price of an arm to a mean of `usd`; which queries are dear among its own stays as it was.
+    ///
+    /// # Panics
+    /// If there is no such arm (a bug of the caller).
+    pub fn reprice(&mut self, arm: usize, usd: f64) {
+        let (old, usd) = (self.mean_usd[arm], usd as f32);
+        self.mean_usd[arm] = usd;
+        let factor = usd / old;
+        if !(factor.is_finite() && factor > 0.0) {
+            return self.fix(arm, usd);
+        }
+        if let Some(model) = &mut self.log_linear {
+            model.weights[arm * (model.dim + 1) + model.dim] += factor.ln();
+            model.range_usd[arm * 2..arm * 2 + 2].iter_mut().for_each(|usd| *usd *= factor);
+        }
+    }
+
+    /// Gives an arm one price for all queries.
+    fn fix(&mut self, arm: usize, usd: f32) {
+        if let Some(model) = &mut self.log_linear {
+            let row = &mut model.weights[arm * (model.dim + 1)..(arm + 1) * (model.dim + 1)];
+            row.fill(0.0);
+            // The range gives the price; a logarithm of 0 could not be stored.
+            row[model.dim] = usd.max(f32::MIN_POSITIVE).ln();
+            model.range_usd[arm * 2..arm * 2 + 2].fill(usd);
+        }
+    }
+
     /// Mean price of each arm.
     pub fn mean_usd(&self) -> &[f32] {
         &self.mean_usd
@@ -115,6 +155,36 @@ mod tests {
         assert!((cost[0] - 1.0).abs() < 1e-6); // exp(-1 + 2 * 0.5)
         assert_eq!(cost[2], 1.5); // exp(17) clamped
         assert!(cost[1].is_nan() && cost[3].is_nan());
+    }
+
+    #[test]
+    fn a_price_is_moved_and_an_arm_is_added() {
+        let features = FeatureMatrix::from_vec(1, 1, vec![0.5]);
+        let mut plain = CostModel::constant(vec![0.5, f32::NAN]);
+        let mut linear = CostModel::log_linear(
+            vec![0.5, f32::NAN],
+            1,
+            vec![2.0, -1.0, 0.0, 0.0],
+            vec![0.01, 1.5, 0.0, 0.0],
+        );
+        for model in [&mut plain, &mut linear] {
+            model.reprice(0, 0.25);
+            model.reprice(1, 0.1);
+            model.add_arm(Some(0.2));
+            model.add_arm(None);
+        }
+        let cost = plain.predict(&features);
+        assert_eq!(cost[..3], [0.25, 0.1, 0.2]);
+        // exp(-1 + 2 * 0.5) at the old price, half of it at the new one.
+        let cost = linear.predict(&features);
+        assert!(
+            (cost[0] - 0.5).abs() < 1e-6 && cost[1] == 0.1 && cost[2] == 0.2 && cost[3].is_nan(),
+            "{cost:?}"
+        );
+        linear.reprice(2, 0.0);
+        let mut tensors = Tensors::new();
+        linear.store(&mut tensors);
+        assert_eq!(CostModel::restore(&mut tensors, 4).unwrap().predict(&features)[2], 0.0);
     }
 
     #[test]

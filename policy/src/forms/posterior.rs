@@ -9,7 +9,8 @@
 
 use super::{CostModel, FormRow};
 use crate::online::{
-    ArmStatistics, Experience, Forgetting, LearnError, Learner, Posterior, Prior, Scratch, Shared, check,
+    ArmStatistics, Experience, Forgetting, LearnError, Learner, NewArm, Posterior, Prior, Scratch, Shared,
+    check,
 };
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::Tensors;
@@ -153,6 +154,33 @@ impl BayesianRidge {
         LearnError::Statistics(LoadError::Config { form: ROW.name, reason: error.to_string() })
     }
 
+    /// What is believed of the arms on average, made from the sums, so that a restart changes no bit of it.
+    fn pooled(&self) -> Result<Vec<f32>, LinalgError> {
+        let mut mean = vec![0.0_f32; self.shape.width()];
+        let share = 1.0 / self.arms.len().max(1) as f32;
+        for arm in &self.arms {
+            let fresh = arm.refreshed()?;
+            mean.iter_mut().zip(fresh.mean()).for_each(|(sum, theta)| *sum += share * theta);
+        }
+        Ok(mean)
+    }
+
+    /// Prior mean and statistics of an arm that nobody has called.
+    fn newcomer(&self, arm: &NewArm) -> Result<(Vec<f32>, ArmStatistics), LearnError> {
+        let width = self.shape.width();
+        let epoch = self.arms.iter().map(|arm| arm.statistics().epoch()).max().unwrap_or(0);
+        let Some((quality, weight)) = arm.quality else {
+            let mean = self.pooled().map_err(Self::failed)?;
+            return Ok((mean, ArmStatistics::declared(width, 0.0, 0.0, epoch)));
+        };
+        if !self.shape.intercept {
+            return Err(LearnError::Quality { reason: "the policy was trained without `intercept`" });
+        }
+        let mut mean = vec![0.0; width];
+        mean[width - 1] = quality as f32;
+        Ok((mean, ArmStatistics::declared(width, quality, weight, epoch)))
+    }
+
     /// Lets every arm forget what is long past.
     fn forget(&mut self, now: u64) -> Result<(), LinalgError> {
         let forgetting = self.shape.forgetting;
@@ -263,6 +291,26 @@ impl Learner for BayesianRidge {
 
     fn n_updates(&self) -> u64 {
         self.n_updates
+    }
+
+    fn add_arm(&mut self, arm: &NewArm) -> Result<(), LearnError> {
+        let (mean, seen) = self.newcomer(arm)?;
+        let prior = Prior { precision: self.shape.precision, mean: mean.clone() };
+        let posterior = Posterior::new(seen, prior).map_err(Self::failed)?;
+        self.prior_mean.resize(self.arms.len() * self.shape.width(), 0.0);
+        self.prior_mean.extend(mean);
+        self.arms.push(Arc::new(posterior));
+        self.cost.add_arm(arm.cost_usd);
+        Ok(())
+    }
+
+    fn reprice(&mut self, arm: usize, usd: f64) -> Result<(), LearnError> {
+        let n_arms = self.arms.len();
+        if arm >= n_arms {
+            return Err(LearnError::Arm { arm, n_arms });
+        }
+        self.cost.reprice(arm, usd);
+        Ok(())
     }
 
     fn snapshot(&self) -> Box<dyn Predictor> {

@@ -209,3 +209,43 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     }
     assert_eq!(form.state(), before);
 }
+
+#[test]
+fn an_added_arm_is_the_average_or_what_is_declared_and_survives_the_disk() {
+    let mut form = fresh(1.0, Vec::new());
+    learn(&mut form, &told(200));
+    let restored = BayesianRidge::restore(form.state(), N_ARMS).unwrap();
+    let mut pooled = form.clone();
+    pooled.add_arm(&NewArm { quality: None, cost_usd: Some(0.5) }).unwrap();
+    let (x, n) = ([0.3, -0.2, 0.1, 0.4, 0.0], N_ARMS + 1);
+    let read = |form: &mut BayesianRidge| {
+        let (mut score, mut se) = (vec![0.0; n], vec![0.0; n]);
+        form.predict_into(&x, None, &mut score, &mut se);
+        (score, se)
+    };
+    let (score, se) = read(&mut pooled);
+    let mean = score[..N_ARMS].iter().sum::<f32>() / N_ARMS as f32;
+    assert!((score[N_ARMS] - mean).abs() < 1e-3, "{score:?}");
+    // noise * sqrt(x' x / precision), the intercept included
+    let widest = 0.5 * ((0.3_f32 + 1.0) / 2.5).sqrt();
+    assert!((se[N_ARMS] - widest).abs() < 1e-6, "{se:?}");
+    let mut again = restored;
+    again.add_arm(&NewArm { quality: None, cost_usd: Some(0.5) }).unwrap();
+    assert_eq!(again.state(), pooled.state(), "a restart before changed a bit of the new arm");
+
+    let mut declared = form.clone();
+    declared.add_arm(&NewArm { quality: Some((0.8, 10.0)), cost_usd: None }).unwrap();
+    let (score, se) = read(&mut declared);
+    assert!((score[N_ARMS] - 0.8).abs() < 1e-6 && se[N_ARMS] < widest, "{score:?} {se:?}");
+    assert_eq!(declared.n_updates(), 200, "a declaration is no reward");
+    let kept = BayesianRidge::restore(declared.state(), n).unwrap();
+    assert_eq!(kept.state(), declared.state());
+    assert!((read(&mut kept.clone()).0[N_ARMS] - 0.8).abs() < 1e-6);
+
+    let plain = RidgeShape { intercept: false, ..shape(1.0) };
+    let cost = CostModel::constant(vec![0.1; N_ARMS]);
+    let mut plain = BayesianRidge::new(plain, Vec::new(), cost).unwrap();
+    let error = plain.add_arm(&NewArm { quality: Some((0.8, 1.0)), cost_usd: None }).unwrap_err();
+    assert!(error.to_string().contains("without `intercept`"), "{error}");
+    assert!(plain.reprice(N_ARMS, 0.1).is_err());
+}

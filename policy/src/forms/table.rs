@@ -5,7 +5,7 @@
 //! reward-inaction on the simplex (a learning automaton).
 
 use super::{CostModel, FormRow};
-use crate::online::{Experience, LearnError, Learner, check};
+use crate::online::{Experience, LearnError, Learner, NewArm, check};
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::Tensors;
 use serde::{Deserialize, Serialize};
@@ -205,10 +205,34 @@ impl ValueTable {
         }
     }
 
+    /// Value and count of an arm that nobody has called.
+    fn newcomer(&self, quality: Option<(f64, f64)>) -> Result<(f64, f64), LearnError> {
+        let n_arms = self.n_arms() as f64;
+        match (self.rule, quality) {
+            (Rule::Mean { .. } | Rule::Ucb1 | Rule::Beta { .. }, None) => Ok((0.0, 0.0)),
+            (Rule::Mean { .. } | Rule::Ucb1, Some((quality, weight))) => {
+                Ok((rounded(quality * weight), rounded(weight)))
+            }
+            (Rule::Beta { .. }, Some((quality, weight))) => {
+                Ok((rounded(quality.clamp(0.0, 1.0) * weight), rounded(weight)))
+            }
+            (Rule::Step { start, .. }, quality) => Ok((quality.map_or(start, |(value, _)| value), 0.0)),
+            (Rule::RewardInaction { .. }, None) => Ok((1.0 / (n_arms + 1.0), 0.0)),
+            (Rule::RewardInaction { .. }, Some(_)) => {
+                Err(LearnError::Quality { reason: "the values of a learning automaton are probabilities" })
+            }
+        }
+    }
+
     /// Whether the values do not depend on the order of the rewards.
     fn commutes(&self) -> bool {
         matches!(self.rule, Rule::Mean { .. } | Rule::Ucb1 | Rule::Beta { .. })
     }
+}
+
+/// The same cells with one more arm, at `last`.
+fn widened(values: &[f64], n_arms: usize, last: f64) -> Vec<f64> {
+    values.chunks_exact(n_arms.max(1)).flat_map(|row| row.iter().copied().chain([last])).collect()
 }
 
 /// Stores f64 values bit for bit, as pairs of words.
@@ -320,6 +344,28 @@ impl Learner for ValueTable {
         self.n_updates
     }
 
+    fn add_arm(&mut self, arm: &NewArm) -> Result<(), LearnError> {
+        let n_arms = self.n_arms();
+        let (value, count) = self.newcomer(arm.quality)?;
+        if let Rule::RewardInaction { .. } = self.rule {
+            // What the new arm gets is taken from the others in proportion.
+            self.values.iter_mut().for_each(|p| *p *= 1.0 - value);
+        }
+        self.values = widened(&self.values, n_arms, value);
+        self.counts = widened(&self.counts, n_arms, count);
+        self.cost.add_arm(arm.cost_usd);
+        Ok(())
+    }
+
+    fn reprice(&mut self, arm: usize, usd: f64) -> Result<(), LearnError> {
+        let n_arms = self.n_arms();
+        if arm >= n_arms {
+            return Err(LearnError::Arm { arm, n_arms });
+        }
+        self.cost.reprice(arm, usd);
+        Ok(())
+    }
+
     fn snapshot(&self) -> Box<dyn Predictor> {
         Box::new(self.clone())
     }
@@ -416,6 +462,35 @@ mod tests {
             let restored = ValueTable::load(form.state(), 2).unwrap();
             assert_eq!(restored.state(), form.state());
         }
+    }
+
+    #[test]
+    fn an_added_arm_starts_from_the_prior_or_from_a_declared_quality() {
+        let known = NewArm { quality: Some((0.8, 4.0)), cost_usd: Some(0.5) };
+        let added = |rule, arm: &NewArm| {
+            let mut table = table(rule, Cell::Sources(vec!["math".to_owned()]));
+            tell(&mut table, Some("math"), 0, 1.0);
+            let before = read(&mut table, Some("math")).0;
+            table.add_arm(arm).unwrap();
+            let restored = ValueTable::load(table.state(), 3).unwrap();
+            assert_eq!(restored.state(), table.state());
+            let (mut score, mut se) = ([0.0; 3], [0.0; 3]);
+            table.predict_into(&[], Some("math"), &mut score, &mut se);
+            (before, score)
+        };
+        let mean = Rule::Mean { prior_mean: 0.5, prior_weight: 1.0, noise: 0.5 };
+        // (0.5 + 4 * 0.8) / 5
+        assert_eq!(added(mean, &known).1, [0.75, 0.5, 0.74]);
+        assert_eq!(added(mean, &NewArm::default()).1, [0.75, 0.5, 0.5]);
+        // (1 + 3.2) / (2 + 4)
+        assert!((added(Rule::Beta { a: 1.0, b: 1.0 }, &known).1[2] - 0.7).abs() < 1e-6);
+        assert_eq!(added(Rule::Ucb1, &known).1[2], 0.8);
+        assert_eq!(added(Rule::Step { alpha: 0.5, start: 0.1 }, &known).1[2], 0.8);
+        let (before, after) = added(Rule::RewardInaction { rate: 0.1 }, &NewArm::default());
+        assert!((after.iter().sum::<f32>() - 1.0).abs() < 1e-6 && (after[2] - 1.0 / 3.0).abs() < 1e-6);
+        assert!((after[0] / after[1] - before[0] / before[1]).abs() < 1e-5);
+        let error = table(Rule::RewardInaction { rate: 0.1 }, Cell::One).add_arm(&known).unwrap_err();
+        assert!(error.to_string().contains("probabilities"), "{error}");
     }
 
     #[test]

@@ -76,9 +76,31 @@ pub enum LearnError {
         /// Name of the form.
         form: &'static str,
     },
+    /// The form cannot take another arm.
+    #[error("cannot add an arm: form `{form}` has the arms it was trained with")]
+    Arms {
+        /// Name of the form.
+        form: &'static str,
+    },
+    /// The form cannot say how good an arm is before any reward.
+    #[error("cannot add an arm of a declared quality: {reason}")]
+    Quality {
+        /// Why.
+        reason: &'static str,
+    },
     /// The statistics do not fit the form, or make no system that can be solved.
     #[error("cannot learn: {0}")]
     Statistics(#[from] LoadError),
+}
+
+/// An arm to be added to what is learned.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct NewArm {
+    /// Reward expected of it on every query, and how many rewards that expectation counts as, above 0. `None`
+    /// leaves it to the form.
+    pub quality: Option<(f64, f64)>,
+    /// Mean price of a call, US dollars, where known.
+    pub cost_usd: Option<f64>,
 }
 
 /// What is remembered of rewards long past.
@@ -115,6 +137,22 @@ pub trait Learner: Predictor {
 
     /// Rewards learned from.
     fn n_updates(&self) -> u64;
+
+    /// Adds an arm behind the others.
+    ///
+    /// # Errors
+    /// If the form cannot take it; nothing is changed then.
+    fn add_arm(&mut self, _arm: &NewArm) -> Result<(), LearnError> {
+        Err(LearnError::Arms { form: self.form() })
+    }
+
+    /// Moves the mean price of an arm, US dollars.
+    ///
+    /// # Errors
+    /// If there is no such arm, or the form keeps the prices it was trained with.
+    fn reprice(&mut self, _arm: usize, _usd: f64) -> Result<(), LearnError> {
+        Err(LearnError::Arms { form: self.form() })
+    }
 
     /// A predictor that stays as it is; shares with this one what later learning does not touch.
     fn snapshot(&self) -> Box<dyn Predictor>;

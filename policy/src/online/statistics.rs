@@ -66,6 +66,27 @@ impl ArmStatistics {
         Self { dim, gram, moment: vec![0.0; dim], square: 0.0, weight: 0.0, n_updates: 0, epoch: 0 }
     }
 
+    /// What an arm is declared to earn before any reward, as `weight` rewards of it on a query that has only the
+    /// intercept, the last coefficient.
+    pub(crate) fn declared(dim: usize, reward: f64, weight: f64, epoch: u64) -> Self {
+        let mut out = Self { epoch, ..Self::new(dim) };
+        if weight > 0.0 {
+            let mut features = vec![0.0; dim];
+            if let Some(last) = features.last_mut() {
+                *last = 1.0;
+            }
+            out.add(&features, reward, weight);
+            // It is no reward that was learned from.
+            out.n_updates = 0;
+        }
+        out
+    }
+
+    /// Decision that the weights are relative to.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Rewards added.
     pub fn n_updates(&self) -> u64 {
         self.n_updates
@@ -219,6 +240,14 @@ impl Posterior {
         Ok(out)
     }
 
+    /// The same belief, made from the sums.
+    ///
+    /// # Errors
+    /// If the sums cannot be factorised.
+    pub(crate) fn refreshed(&self) -> Result<Self, LinalgError> {
+        Self::new(self.statistics.clone(), self.prior.clone())
+    }
+
     /// What was seen.
     pub fn statistics(&self) -> &ArmStatistics {
         &self.statistics
@@ -249,7 +278,7 @@ impl Posterior {
         let ArmStatistics { dim, gram, moment, .. } = &self.statistics;
         let (dim, precision) = (*dim, self.prior.precision);
         self.since_refresh = 0;
-        if self.statistics.n_updates == 0 {
+        if self.statistics.n_updates == 0 && self.statistics.weight == 0.0 {
             self.covariance = Packed::diagonal(dim, (1.0 / precision) as f32);
             self.mean = (0..dim).map(|i| self.prior_mean(i) as f32).collect();
             return Ok(());

@@ -1,0 +1,171 @@
+//! The arms of a learning policy: those of its artifact, and what was said of them since.
+//!
+//! The artifact never changes. What an operator says of its arms while it serves is an event of the log, and the
+//! roster is a part of the fold: after a crash it is what the log says. An arm is never taken out, only no longer
+//! chosen, so that what was learned of it stays and its place in every tensor too.
+
+use crate::store::{ArmChange, ChangeRecord};
+use routewright_data::suggest::near_names;
+use routewright_policy::online::{LearnError, Learner, NewArm};
+use routewright_policy::{Arm, Price};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Ids of changes that are remembered, so that those who asked hear of it.
+const RECENT: usize = 32;
+/// Reports that a declared quality counts as where nothing else is said.
+const QUALITY_WEIGHT: f64 = 10.0;
+/// Longest name of a model, bytes.
+const NAME_BYTES_MAX: usize = 256;
+/// Dearest call, longest wait and heaviest declaration that are believed.
+const COST_USD_MAX: f64 = 1e6;
+const LATENCY_MS_MAX: f64 = 1e9;
+const WEIGHT_MAX: f64 = 1e6;
+
+/// Arms in the order of every prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Roster {
+    pub(crate) arms: Vec<Arm>,
+    /// Changes applied.
+    pub(crate) n_changes: u64,
+    recent: VecDeque<String>,
+    /// Digest of the file that was applied last.
+    pub(crate) file: Option<String>,
+}
+
+impl Roster {
+    /// The arms of an artifact.
+    pub(crate) fn new(arms: &[Arm]) -> Self {
+        Self { arms: arms.to_vec(), n_changes: 0, recent: VecDeque::new(), file: None }
+    }
+
+    /// Position of a model.
+    pub(crate) fn find(&self, model: &str) -> Option<usize> {
+        self.arms.iter().position(|arm| arm.model == model)
+    }
+
+    /// Whether a change is in force.
+    pub(crate) fn has_seen(&self, change_id: &str) -> bool {
+        self.recent.iter().any(|seen| seen == change_id)
+    }
+
+    /// Applies a change: new arms to the learner, new prices to both. Returns how many arms could not be taken in.
+    ///
+    /// `reward` puts a value of the metric on the scale of the rewards.
+    pub(crate) fn apply(
+        &mut self,
+        change: &ChangeRecord,
+        learner: &mut dyn Learner,
+        reward: &dyn Fn(f64) -> f64,
+    ) -> u64 {
+        let mut failures = 0;
+        for (model, said) in &change.arms {
+            let at = match self.find(model) {
+                Some(at) => at,
+                None => match learner.add_arm(&newcomer(said, reward)) {
+                    Ok(()) => {
+                        self.arms.push(Arm { model: model.clone(), ..Arm::default() });
+                        self.arms.len() - 1
+                    }
+                    Err(_) => {
+                        failures += 1;
+                        continue;
+                    }
+                },
+            };
+            failures += u64::from(self.say(at, said, learner).is_err());
+        }
+        self.n_changes += 1;
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(change.change_id.clone());
+        if let Some(digest) = change.who.strip_prefix(FILE) {
+            self.file = Some(digest.to_owned());
+        }
+        failures
+    }
+
+    /// Takes in what is said of an arm.
+    fn say(&mut self, at: usize, said: &ArmChange, learner: &mut dyn Learner) -> Result<(), LearnError> {
+        let arm = &mut self.arms[at];
+        if let Some(usd) = said.cost_usd {
+            learner.reprice(at, usd)?;
+            // List prices of another time would contradict the mean.
+            arm.price = Price { mean_cost_usd: Some(usd), ..Price::default() };
+        }
+        arm.mean_latency_ms = said.latency_ms.or(arm.mean_latency_ms);
+        if let Some(tags) = &said.tags {
+            arm.tags.clone_from(tags);
+        }
+        arm.retired = said.removed.unwrap_or(arm.retired);
+        Ok(())
+    }
+
+    /// Refuses what the fold could not apply. `strict` also refuses a quality of an arm that is known already;
+    /// `range` is that of the metric.
+    ///
+    /// # Errors
+    /// If a value is not accepted, in words that name the model.
+    pub(crate) fn check(
+        &self,
+        arms: &BTreeMap<String, ArmChange>,
+        mut learner: Box<dyn Learner>,
+        range: [f64; 2],
+        strict: bool,
+    ) -> Result<(), String> {
+        if arms.is_empty() {
+            return Err("no arm is named, expected at least one model".to_owned());
+        }
+        for (model, said) in arms {
+            numbers(model, said, range)?;
+            let known = self.find(model);
+            if known.is_none() && said.removed == Some(true) {
+                let hint = near_names(model, self.arms.iter().map(|arm| arm.model.as_str()));
+                return Err(format!("`{model}` cannot be removed, it is no arm; {hint}"));
+            }
+            if strict && known.is_some() && said.quality.is_some() {
+                return Err(format!(
+                    "`quality` of `{model}` is declared, but it is an arm already and what was learned of it is kept"
+                ));
+            }
+            if known.is_none() {
+                // The scale does not matter here, only whether the form takes the arm.
+                learner.add_arm(&newcomer(said, &|value| value)).map_err(|e| format!("`{model}`: {e}"))?;
+            }
+        }
+        let stays = |arm: &&Arm| !arms.get(&arm.model).and_then(|said| said.removed).unwrap_or(arm.retired);
+        let comes =
+            |(model, said): (&String, &ArmChange)| self.find(model).is_none() && said.removed != Some(true);
+        if !self.arms.iter().any(|arm| stays(&arm)) && !arms.iter().any(comes) {
+            return Err("no arm would be left to choose, expected at least one".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What a change says that comes from a file; its digest follows.
+pub(crate) const FILE: &str = "file ";
+
+fn newcomer(said: &ArmChange, reward: &dyn Fn(f64) -> f64) -> NewArm {
+    let weight = said.weight.unwrap_or(QUALITY_WEIGHT);
+    NewArm { quality: said.quality.map(|quality| (reward(quality), weight)), cost_usd: said.cost_usd }
+}
+
+fn numbers(model: &str, said: &ArmChange, [lo, hi]: [f64; 2]) -> Result<(), String> {
+    if model.is_empty() || model.len() > NAME_BYTES_MAX {
+        return Err(format!("the name `{model}` is empty or too long, expected 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    for (key, value, [least, most]) in [
+        ("cost_usd", said.cost_usd, [0.0, COST_USD_MAX]),
+        ("latency_ms", said.latency_ms, [0.0, LATENCY_MS_MAX]),
+        ("quality", said.quality, [lo, hi]),
+        ("weight", said.weight, [1e-3, WEIGHT_MAX]),
+    ] {
+        // NaN fails this test too.
+        if let Some(value) = value.filter(|value| !(least..=most).contains(value)) {
+            return Err(format!("`{key}` of `{model}` is `{value}`, expected a number in [{least}, {most}]"));
+        }
+    }
+    Ok(())
+}
