@@ -126,7 +126,8 @@ fn members(answer: &Answer) -> String {
         let (r, g, b) = COLOURS[at % COLOURS.len()];
         let _ = write!(
             table,
-            "<tr><td><i style=\"background:rgb({r},{g},{b})\"></i>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td><i style=\"background:rgb({r},{g},{b})\"></i>{}</td>\
+             <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&member.name),
             member.usage.calls,
             member.usage.read,

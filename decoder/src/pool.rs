@@ -11,8 +11,8 @@ pub enum Pool {
     Linear,
     /// `prod_m p_m ^ w_m`, scaled to 1: probable only if no member finds it improbable. Equals averaging logits.
     LogLinear,
-    /// `p_1 / p_2^alpha`, scaled to 1, of the first two members, whatever the weights: what the first says and the second
-    /// does not. Equals logits `z_1 - alpha z_2`.
+    /// `p_1 / p_2^alpha`, scaled to 1, of the first two members, whatever the weights: what the first says and the
+    /// second does not. Equals logits `z_1 - alpha z_2`.
     Contrast {
         /// How far the second counts.
         alpha: f32,

@@ -1,13 +1,13 @@
 //! Tokens of one model as mixes of tokens of another, by their output embeddings in a shared space (EVA,
 //! arXiv 2404.09492).
 //!
-//! Tokens that are the same bytes in both vocabularies are pairs. Embeddings are scaled to length 1, centred, and scaled
-//! again; the orthogonal map that brings the pairs nearest (Procrustes) takes one model's to the other's. A
+//! Tokens that are the same bytes in both vocabularies are pairs. Embeddings are scaled to length 1, centred, and
+//! scaled again; the orthogonal map that brings the pairs nearest (Procrustes) takes one model's to the other's. A
 //! token's likeness to another is CSLS: twice the cosine less each one's greatest cosine to the other side. Of every
 //! token the `n` most alike are kept, those below `least` left out, weights in proportion to cosines.
 //!
-//! Deviations: 1. rows are scaled to sum to 1, so that mass stays mass; the released filter is not. 2. A token that is in
-//! both vocabularies stands for itself alone. 3. The variance truncation of the paper is not done.
+//! Deviations: 1. rows are scaled to sum to 1, so that mass stays mass; the released filter is not. 2. A token that
+//! is in both vocabularies stands for itself alone. 3. The variance truncation of the paper is not done.
 
 use crate::backend::Embeddings;
 use crate::distribution::Distribution;
@@ -151,8 +151,8 @@ fn apply(row: &[f32], map: &[f64], n_out: usize) -> Vec<f32> {
     out.iter().map(|x| *x as f32).collect()
 }
 
-/// `W (dim_x, dim_y)` with orthonormal rows or columns that makes `sum |x W - y|^2` over the pairs least: `U V'` of the
-/// singular vectors of `sum x' y`.
+/// `W (dim_x, dim_y)` with orthonormal rows or columns that makes `sum |x W - y|^2` over the pairs least: `U V'` of
+/// the singular vectors of `sum x' y`.
 fn procrustes(
     x: &[f32],
     dim_x: usize,

@@ -1,10 +1,11 @@
 //! DeePEn (arXiv 2404.12715): distributions meet as similarities to common tokens, and a search brings their mean
 //! back to the vocabulary of the first member.
 //!
-//! `rbar = sum_m w_m p_m R_m` with the representations `R_m` of [`crate::align::Relative`]. From the first member's logits
-//! `z`, `iterations` steps of AdamW (betas 0.9 and 0.999, decay 0.01, rate annealed by a cosine from `eta` to `eta / 4`
-//! over 10 steps) lower the mean over anchors of `rbar ln(rbar / (softmax(z) R_1))`; a unit is chosen from `softmax(z)`.
-//! The gradient is written by hand: `dL/dz = p (g - sum p g)` with `g = -R_1 (rbar / r) / n_anchors`.
+//! `rbar = sum_m w_m p_m R_m` with the representations `R_m` of [`crate::align::Relative`]. From the first member's
+//! logits
+//! `z`, `iterations` steps of AdamW (betas 0.9 and 0.999, decay 0.01, rate annealed by a cosine from `eta` to `eta /
+//! 4` over 10 steps) lower the mean over anchors of `rbar ln(rbar / (softmax(z) R_1))`; a unit is chosen from
+//! `softmax(z)`. The gradient is written by hand: `dL/dz = p (g - sum p g)` with `g = -R_1 (rbar / r) / n_anchors`.
 //!
 //! Where the first member would end, it ends; where only it is left, it writes alone.
 //!

@@ -2,13 +2,14 @@
 //!
 //! The loss of a member is its cross-entropy on the prompt. `sim`: weights are `softmax(-loss / tau)`. `opt`: members
 //! are sorted by loss and mixed in one by one, each with the share (a grid of 0.05) that makes the mix's loss on the
-//! prompt least. `top-1`: the member of least loss alone. Logits are added with these weights, which is the log-linear
-//! pool. The units are tokens of the first member (see [`crate::align::MinEdit`]); `union` meets in the union instead.
+//! prompt least. `top-1`: the member of least loss alone. Logits are added with these weights, which is the
+//! log-linear pool. The units are tokens of the first member (see [`crate::align::MinEdit`]); `union` meets in the
+//! union instead.
 //!
-//! Deviations: 1. losses are per byte of the prompt times the bytes of a token of the first member, so that members of
-//! long tokens are not at a disadvantage. 2. The reference is the first member, not the one of least loss: maps are made
-//! before there is a prompt. 3. An end of answer ends it; the released code writes to a fixed length. 4. An empty
-//! prompt says nothing: weights are equal.
+//! Deviations: 1. losses are per byte of the prompt times the bytes of a token of the first member, so that members
+//! of long tokens are not at a disadvantage. 2. The reference is the first member, not the one of least loss: maps
+//! are made before there is a prompt. 3. An end of answer ends it; the released code writes to a fixed length. 4. An
+//! empty prompt says nothing: weights are equal.
 
 use super::TokenLoop;
 use crate::align::{Align, MinEdit, Space, Union};

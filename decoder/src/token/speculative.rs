@@ -1,11 +1,13 @@
 //! Speculative ensemble (arXiv 2502.01662): what plain fusion would write, with fewer turns.
 //!
-//! One member drafts `gamma` tokens. The member that has said least reads the draft at once, which tells what it thinks
-//! of every position and of one more: from that it adds a token (and up to `gamma` in all) to the draft. As soon as
-//! all have told of the first open position, the fused distribution `r` is known there, and the drafted token `x` is kept
-//! with probability `min(1, r(x) / q(x))`, where `q` is what it was drawn from; on refusal a token is drawn from
-//! `(r - q)+`, scaled to 1, and drafting begins anew. So what is written has exactly the distribution of plain fusion,
-//! at temperature 0 the same text, and where members agree a call of one of them is a token, not a call of all.
+//! One member drafts `gamma` tokens. The member that has said least reads the draft at once, which tells what it
+//! thinks of every position and of one more: from that it adds a token (and up to `gamma` in all) to the draft. As
+//! soon as all have told of the first open position, the fused distribution `r` is known there, and the drafted token
+//! `x` is kept with probability `min(1, r(x) / q(x))`, where `q` is what it was drawn from; on refusal a token is
+//! drawn from
+//! `(r - q)+`, scaled to 1, and drafting begins anew. So what is written has exactly the distribution of plain
+//! fusion, at temperature 0 the same text, and where members agree a call of one of them is a token, not a call of
+//! all.
 //!
 //! Deviations: 1. `r` and `q` are the shaped distributions (temperature, top-p), so that any way of picking is exact.
 //! 2. The member whose turn it is is the one that has told least, not the next of a fixed order. 3. Where several ids

@@ -88,7 +88,10 @@ impl Client {
         let mut body = vec![0; length.map_or(0, |(_, value)| value.parse().unwrap())];
         self.stream.read_exact(&mut body)?;
         let chunked = headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked");
-        while chunked {
+        if !chunked {
+            return Ok(Reply { status, headers, body: String::from_utf8(body).unwrap() });
+        }
+        loop {
             let mut line = String::new();
             self.stream.read_line(&mut line)?;
             let size = usize::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
