@@ -166,6 +166,7 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::speculative::Speculative>(),
     SystemRow::of::<token::byte_mixture::ByteMixture>(),
     SystemRow::of::<token::agreement::Agreement>(),
+    SystemRow::of::<token::rlae::Rlae>(),
 ];
 
 /// The row of a name.

@@ -88,6 +88,14 @@ pub enum FuseError {
         /// Why.
         reason: String,
     },
+    /// The weights of a span cannot be had.
+    #[error("cannot weigh the members at span {span}: {reason}")]
+    Weights {
+        /// Spans before it.
+        span: usize,
+        /// Why.
+        reason: String,
+    },
     /// Whoever asked has gone.
     #[error("cancelled")]
     Cancelled,
@@ -169,10 +177,31 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// If a member fails and failing is not allowed, or none is left.
     pub fn open(backends: &[Arc<dyn Backend>], ask: Ask, listener: Listener<'a>) -> Result<Self, FuseError> {
-        let names: Vec<String> = backends.iter().map(|backend| backend.name().to_owned()).collect();
         let threads = (backends.len() > 1)
             .then(|| rayon::ThreadPoolBuilder::new().num_threads(backends.len()).build().ok())
             .flatten();
+        Self::open_on(threads, backends, ask, listener)
+    }
+
+    /// The same on the calling thread alone, where many answers are written at the same time.
+    ///
+    /// # Errors
+    /// If a member fails and failing is not allowed, or none is left.
+    pub fn open_alone(
+        backends: &[Arc<dyn Backend>],
+        ask: Ask,
+        listener: Listener<'a>,
+    ) -> Result<Self, FuseError> {
+        Self::open_on(None, backends, ask, listener)
+    }
+
+    fn open_on(
+        threads: Option<rayon::ThreadPool>,
+        backends: &[Arc<dyn Backend>],
+        ask: Ask,
+        listener: Listener<'a>,
+    ) -> Result<Self, FuseError> {
+        let names: Vec<String> = backends.iter().map(|backend| backend.name().to_owned()).collect();
         let mut generation = Self {
             members: (0..names.len()).map(|_| None).collect(),
             rng: rng::stream(ask.seed, "fuse"),

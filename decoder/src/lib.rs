@@ -14,6 +14,7 @@ pub mod distribution;
 pub mod draw;
 mod emit;
 pub mod ensemble;
+pub mod environment;
 pub mod fuse;
 pub mod generation;
 pub mod log;

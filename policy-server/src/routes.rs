@@ -16,6 +16,7 @@ pub(crate) enum Endpoint {
     RouteChat,
     RouteResponses,
     RouteMessages,
+    Weights,
     Feedback,
     ChatCompletions,
     Completions,
@@ -85,7 +86,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 22] = [
+pub(crate) const TABLE: [Row; 23] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -118,6 +119,15 @@ pub(crate) const TABLE: [Row; 22] = [
         title: "Decide on a plain Anthropic messages body",
         request: Some("PlainBody"),
         handler: || post(handlers::route_plain::messages),
+        ..ROUTE
+    },
+    Row {
+        endpoint: Endpoint::Weights,
+        path: "/v1/weights",
+        title: "Weigh the members of an ensemble for what follows a state",
+        request: Some("WeightsRequest"),
+        reply: Some("Weights"),
+        handler: || post(handlers::weights::handle),
         ..ROUTE
     },
     Row {
@@ -267,12 +277,13 @@ pub(crate) const TABLE: [Row; 22] = [
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 21] = [
+    pub(crate) const ALL: [Self; 22] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
         Self::RouteResponses,
         Self::RouteMessages,
+        Self::Weights,
         Self::Feedback,
         Self::ChatCompletions,
         Self::Completions,

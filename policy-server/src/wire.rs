@@ -61,6 +61,29 @@ pub(crate) struct RouteRequest {
     pub(crate) deferred: bool,
 }
 
+/// Body of `POST /v1/weights`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WeightsRequest {
+    #[serde(default)]
+    pub(crate) policy: Option<String>,
+    pub(crate) prompt: String,
+    #[serde(default)]
+    pub(crate) text: String,
+    #[serde(default)]
+    pub(crate) span: usize,
+}
+
+/// Reply of `POST /v1/weights`.
+#[derive(Debug, Serialize)]
+pub(crate) struct WeightsReply {
+    pub(crate) policy: String,
+    pub(crate) version: String,
+    pub(crate) models: Vec<String>,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) span: Option<Value>,
+}
+
 /// `objective` of a request.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,12 +14,14 @@
 
 pub mod artifact;
 pub mod decide;
+pub mod env;
 pub mod forms;
 pub mod online;
 pub mod pacing;
 mod predict;
 pub mod search;
 pub mod selectors;
+pub mod simplex;
 
 pub use decide::{
     Candidate, Constraints, DecideError, Decision, Exclusion, Objective, Policy, Reason, Request,

@@ -1,6 +1,7 @@
 //! The predictor contract: features in, score and cost of every arm out.
 
 use crate::online::Learner;
+use crate::simplex::OverWeights;
 use routewright_data::{FeatureMatrix, TensorError, Tensors};
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
@@ -225,6 +226,11 @@ pub trait Predictor: Send + Sync + Debug {
     /// no objective is weighed a second time.
     fn is_conditioned(&self) -> bool {
         false
+    }
+
+    /// The distribution over weights of members that one row of features gives; `None` for a form that gives none.
+    fn over_weights(&self, _features: &[f32]) -> Option<OverWeights> {
+        None
     }
 
     /// A copy that learns from rewards; `None` for a form that learns none.

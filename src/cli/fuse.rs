@@ -4,10 +4,11 @@ use super::{date, output};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::files;
-use routewright_data::log::{FusionRow, RowWriter, TaskRow, WriteOptions};
+use routewright_data::log::{FusionRow, RowWriter, WriteOptions};
 use routewright_data::tasks;
 use routewright_decoder::draw;
 use routewright_decoder::ensemble::{Ensemble, EnsembleFile};
+use routewright_decoder::environment::is_right;
 use routewright_decoder::generation::{Answer, Ask};
 use routewright_decoder::log::{Note, rows};
 use routewright_trainer::progress::Progress as _;
@@ -169,7 +170,7 @@ impl FuseCommand {
         };
         for (at, task) in tasks.iter().enumerate() {
             let answer = ensemble.answer(self.ask(ensemble, &task.prompt), Box::new(|_| {}))?;
-            let right = is_right(task, &answer);
+            let right = is_right(task, &answer.text);
             judged.n_right += usize::from(right);
             judged.calls += answer.calls;
             judged.n_steps += answer.trace.steps().len();
@@ -213,11 +214,6 @@ impl FuseCommand {
         output::tell(&format!("wrote {}", path.display()));
         Ok(())
     }
-}
-
-/// Whether the answer is the reference, spaces at both ends aside.
-fn is_right(task: &TaskRow, answer: &Answer) -> bool {
-    answer.text.trim() == task.reference.trim()
 }
 
 fn said<'a>(ensemble: &Ensemble, answer: &'a Answer) -> Said<'a> {

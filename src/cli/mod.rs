@@ -23,6 +23,7 @@ mod route;
 mod serve;
 mod simulate;
 mod train;
+mod train_weights;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

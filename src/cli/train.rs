@@ -1,6 +1,7 @@
 //! `routewright train METHOD --log LOG --out DIR`: one method, one artifact. With `--decisions` and
-//! `--feedback` in place of `--log`, from what other policies decided.
+//! `--feedback` in place of `--log`, from what other policies decided; weights of an ensemble with `--tasks`.
 
+use super::train_weights::{self, WeightsArgs};
 use super::{fitting, output};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -22,6 +23,8 @@ pub(crate) struct TrainCommand {
     fitting: fitting::FittingArgs,
     #[command(flatten)]
     rows: Rows,
+    #[command(flatten)]
+    weights: WeightsArgs,
     /// Folder the policy is written to; an older policy there is replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -45,8 +48,13 @@ pub(crate) struct TrainCommand {
 /// Where the rows come from.
 #[derive(Debug, Args)]
 struct Rows {
-    /// Outcome log: a Parquet file or a folder of them.
-    #[arg(long, value_name = "PATH", required_unless_present = "decisions", conflicts_with = "decisions")]
+    /// Outcome log: a Parquet file or a folder of them; for `rlae` a log of `fuse`.
+    #[arg(
+        long,
+        value_name = "PATH",
+        required_unless_present_any = ["decisions", "tasks"],
+        conflicts_with = "decisions"
+    )]
     log: Option<PathBuf>,
     /// Decision log to learn from in place of an outcome log; all of it, whatever the split.
     #[arg(long, value_name = "PATH", requires = "feedback")]
@@ -116,8 +124,20 @@ pub(crate) fn selector(text: &str) -> Result<SelectorSpec, String> {
 
 impl TrainCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
-        let method = methods::find(&self.method)?;
         let params = fitting::params(self.config.as_deref(), &self.settings)?;
+        if train_weights::is_method(&self.method) {
+            let options = train_weights::Options {
+                log: self.rows.log.as_deref(),
+                split: &self.fitting.split,
+                seed: self.fitting.seed,
+                params,
+                name: self.name.as_deref(),
+                out: &self.out,
+                checkpoint: self.checkpoint.as_deref(),
+            };
+            return self.weights.run(&options, json);
+        }
+        let method = methods::find(&self.method)?;
         let prepared = self.rows.prepare(&self.fitting)?;
         let bars = output::Bars::new(method.name);
         let run = RunOptions {

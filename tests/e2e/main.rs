@@ -21,6 +21,8 @@ mod postgres;
 #[cfg(unix)]
 mod promotion;
 mod real_logs;
+#[cfg(unix)]
+mod rlae;
 mod run;
 #[cfg(unix)]
 mod serving;

@@ -15,6 +15,7 @@ pub mod neural;
 pub mod ope;
 pub mod progress;
 pub mod report;
+pub mod rlae;
 pub mod simulate;
 pub mod train;
 pub mod validation;

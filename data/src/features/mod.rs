@@ -26,6 +26,7 @@ pub mod ngrams;
 mod source_posterior;
 mod sources;
 mod sparse;
+mod state;
 #[cfg(feature = "embed")]
 mod vector_cache;
 
@@ -38,6 +39,7 @@ pub use embed::Embed;
 pub use encoder::{EncoderSettings, Pooling};
 pub use lexical::{Lexical, LexicalSettings};
 pub use sources::WithSources;
+pub use state::{Sight, State, StateFeatures, StateSettings};
 
 /// What features are made of: the text, or a vector that came with the query.
 #[derive(Debug, Clone, Copy, Default)]
@@ -141,6 +143,7 @@ pub static ALL: &[FeaturizerRow] = &[
     column::ROW,
     bag::ROW,
     sources::ROW,
+    state::ROW,
     #[cfg(feature = "bert")]
     bert::ROW,
     #[cfg(feature = "embed")]

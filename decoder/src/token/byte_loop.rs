@@ -7,7 +7,7 @@ use crate::backend::{Backend, BackendError, Usage};
 use crate::generation::{FuseError, Generation};
 use crate::member::Member;
 use crate::pool::Pool;
-use crate::weigh::{View, Weigh};
+use crate::weigh::{View, Weigh, Weigher};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +42,18 @@ impl ByteLoop {
     /// If no member is left, none may fail and one does, or nothing has any probability.
     pub fn run(&self, generation: &mut Generation<'_>) -> Result<(), FuseError> {
         let mut weigher = self.weigh.start(generation)?;
+        self.run_with(generation, &mut *weigher)
+    }
+
+    /// Writes the answer with weights from elsewhere.
+    ///
+    /// # Errors
+    /// If no member is left, none may fail and one does, or nothing has any probability.
+    pub fn run_with(
+        &self,
+        generation: &mut Generation<'_>,
+        weigher: &mut dyn Weigher,
+    ) -> Result<(), FuseError> {
         let empty = generation.prompt().is_empty();
         let covers: Vec<Mutex<Option<Cover>>> = self.tries.iter().map(|_| Mutex::new(None)).collect();
         let spent: Vec<AtomicU64> = self.tries.iter().map(|_| AtomicU64::new(0)).collect();

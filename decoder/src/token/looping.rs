@@ -5,7 +5,7 @@ use crate::distribution::Distribution;
 use crate::generation::{FuseError, Generation, Unit};
 use crate::pool::Pool;
 use crate::trace::Step;
-use crate::weigh::{View, Weigh, Weights, among};
+use crate::weigh::{View, Weigh, Weigher, Weights, among};
 
 /// What is put together to a token-level system.
 #[derive(Debug)]
@@ -25,6 +25,18 @@ impl TokenLoop {
     /// If no member is left, none may fail and one does, or nothing has any probability.
     pub fn run(&self, generation: &mut Generation<'_>) -> Result<(), FuseError> {
         let mut weigher = self.weigh.start(generation)?;
+        self.run_with(generation, &mut *weigher)
+    }
+
+    /// Writes the answer with weights from elsewhere.
+    ///
+    /// # Errors
+    /// If no member is left, none may fail and one does, or nothing has any probability.
+    pub fn run_with(
+        &self,
+        generation: &mut Generation<'_>,
+        weigher: &mut dyn Weigher,
+    ) -> Result<(), FuseError> {
         while !generation.is_over()? {
             let told = generation.next()?;
             let aligned = generation.align(&*self.align, &told)?;

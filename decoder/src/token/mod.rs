@@ -9,6 +9,7 @@ pub mod gac;
 mod looping;
 pub mod packllm;
 pub mod purify;
+pub mod rlae;
 pub mod speculative;
 pub mod unite;
 

@@ -11,6 +11,22 @@ const ENDS: [u32; 2] = [1, 2];
 /// Tokens before the text pieces: 3 special ones and the 256 bytes.
 const FIRST_PIECE: usize = 259;
 
+/// The file of a vocabulary: the special tokens, the bytes, then `pieces`, those merged first standing first.
+pub fn write(pieces: &[&[u8]]) -> Vec<u8> {
+    let longest = pieces.iter().map(|piece| piece.len()).max().unwrap_or(1).max(1);
+    let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX).to_le_bytes();
+    let mut file = number(longest).to_vec();
+    let special = [&b"<unk>"[..], b"<s>", b"</s>"].map(<[u8]>::to_vec);
+    let bytes = (0..=255_u8).map(|byte| format!("<0x{byte:02X}>").into_bytes());
+    for (id, piece) in special.into_iter().chain(bytes).chain(pieces.iter().map(|p| p.to_vec())).enumerate() {
+        let score = -(id.saturating_sub(FIRST_PIECE) as f32);
+        file.extend(score.to_le_bytes());
+        file.extend(number(piece.len()));
+        file.extend(piece);
+    }
+    file
+}
+
 pub(super) fn read(bytes: &[u8]) -> Result<Tokenizer, String> {
     let mut reader = Reader::new(bytes);
     reader.take(4)?;
@@ -40,4 +56,18 @@ pub(super) fn read(bytes: &[u8]) -> Result<Tokenizer, String> {
         return Err(format!("it has {} tokens; at least 259 are needed: 3 special, 256 bytes", list.len()));
     }
     Pieces { list, begin: Some(BEGIN), ends: ENDS.to_vec(), prefix: true, unigram: false }.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let tokenizer = read(&write(&[b"ab", b"abc", b" the"])).unwrap();
+        assert_eq!(tokenizer.vocabulary().len(), 262);
+        let ids = tokenizer.encode(b"abc the");
+        assert_eq!(tokenizer.decode(&ids), b"abc the");
+        assert!(ids.contains(&260) && ids.contains(&261), "{ids:?}");
+    }
 }

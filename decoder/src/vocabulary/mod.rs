@@ -13,7 +13,7 @@ mod columns;
 mod extend;
 mod gguf;
 mod literals;
-mod llama2c;
+pub mod llama2c;
 mod marks;
 mod merges;
 mod pairs;

@@ -3,10 +3,12 @@
 mod agreement;
 mod fixed;
 mod perplexity;
+mod spans;
 
 pub use agreement::Agreement;
 pub use fixed::Fixed;
 pub use perplexity::{Loss, Perplexity};
+pub use spans::SpanWeights;
 
 use crate::align::Aligned;
 use crate::distribution::Distribution;

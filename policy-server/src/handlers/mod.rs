@@ -19,6 +19,7 @@ pub(crate) mod ready;
 pub(crate) mod route;
 pub(crate) mod route_batch;
 pub(crate) mod route_plain;
+pub(crate) mod weights;
 
 use crate::error::{ApiError, Code};
 use crate::metrics::PolicyMetrics;

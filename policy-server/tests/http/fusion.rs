@@ -2,48 +2,20 @@
 
 use crate::client::{Client, get, post, until};
 use crate::server::{Running, default_server};
-use rand::RngExt as _;
 use routewright_data::rng;
-use routewright_decoder::backends::llama2c::{Block, Shape, Weights};
+use routewright_decoder::backends::llama2c::{Shape, Weights};
+use routewright_decoder::vocabulary::llama2c;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// A model of random weights and its tokenizer: special tokens, bytes and a few words.
 fn write_model(dir: &Path, seed: u64) {
-    let words = ["ab", "abc", " the", "e "];
+    let words: [&[u8]; 4] = [b"ab", b"abc", b" the", b"e "];
     let vocabulary = 259 + words.len();
-    let (dim, hidden) = (16, 24);
-    let shape = Shape { dim, hidden, layers: 1, heads: 2, kv_heads: 1, vocabulary, context: 600 };
-    let mut rng = rng::stream(seed, "weights");
-    let mut random = |n: usize| (0..n).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
-    let block = Block {
-        attention_norm: vec![1.0; dim],
-        wq: random(dim * dim),
-        wk: random(dim * 8),
-        wv: random(dim * 8),
-        wo: random(dim * dim),
-        feed_norm: vec![1.0; dim],
-        w1: random(dim * hidden),
-        w2: random(hidden * dim),
-        w3: random(dim * hidden),
-    };
-    let embedding = random(vocabulary * dim);
-    let mut output = random(vocabulary * dim);
-    // It never ends an answer and never says what is no text.
-    (0..dim).for_each(|row| (0..3).for_each(|id| output[row * vocabulary + id] = 0.0));
-    let weights =
-        Weights { shape, embedding, blocks: vec![block], norm: vec![2.0; dim], output, tied: false };
+    let shape = Shape { dim: 16, hidden: 24, layers: 1, heads: 2, kv_heads: 1, vocabulary, context: 600 };
+    let weights = Weights::random(shape, &mut rng::stream(seed, "weights"));
     std::fs::write(dir.join("model.bin"), weights.write()).unwrap();
-    let mut tokenizer = 5_i32.to_le_bytes().to_vec();
-    let mut piece = |bytes: &[u8], score: f32| {
-        tokenizer.extend(score.to_le_bytes());
-        tokenizer.extend(i32::try_from(bytes.len()).unwrap().to_le_bytes());
-        tokenizer.extend(bytes);
-    };
-    [&b"<unk>"[..], b"<s>", b"</s>"].iter().for_each(|special| piece(special, 0.0));
-    (0..=255).for_each(|byte: u8| piece(format!("<0x{byte:02X}>").as_bytes(), 0.0));
-    words.iter().enumerate().for_each(|(at, word)| piece(word.as_bytes(), -(at as f32)));
-    std::fs::write(dir.join("tokenizer.bin"), tokenizer).unwrap();
+    std::fs::write(dir.join("tokenizer.bin"), llama2c::write(&words)).unwrap();
 }
 
 fn write_ensemble(dir: &Path) -> std::path::PathBuf {

@@ -13,6 +13,7 @@ mod neighbors;
 mod neural;
 mod posterior;
 mod preference;
+mod simplex;
 mod table;
 
 pub use calibration::Calibration;
@@ -26,6 +27,7 @@ pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
 pub use posterior::{BayesianRidge, RidgeShape};
 pub use preference::PreferenceNetwork;
+pub use simplex::{Heads, Simplex};
 pub use table::{Cell, Rule, ValueTable};
 
 /// A registered form: how artifacts of it are restored.
@@ -53,6 +55,7 @@ pub static ALL: &[FormRow] = &[
     table::ROW,
     preference::ROW,
     identities::ROW,
+    simplex::ROW,
 ];
 
 /// Restores a predictor from its stored state.

@@ -34,11 +34,16 @@ impl Checkpoint {
         Self { folder: context.checkpoint.map(Path::to_path_buf), identity: identity.unwrap_or_default() }
     }
 
+    /// Checkpoints in `folder` of a run that `identity` tells from all others; none are written without a folder.
+    pub fn of(folder: Option<&Path>, identity: String) -> Self {
+        Self { folder: folder.map(Path::to_path_buf), identity }
+    }
+
     /// What was saved of a phase, if anything.
     ///
     /// # Errors
     /// If the file is damaged or belongs to another fit.
-    pub(super) fn load(&self, phase: &str) -> Result<Option<Tensors>, FitError> {
+    pub(crate) fn load(&self, phase: &str) -> Result<Option<Tensors>, FitError> {
         let Some(path) = self.path(phase).filter(|path| path.is_file()) else {
             return Ok(None);
         };
@@ -59,7 +64,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub(super) fn save(&self, phase: &str, mut tensors: Tensors) -> Result<(), FitError> {
+    pub(crate) fn save(&self, phase: &str, mut tensors: Tensors) -> Result<(), FitError> {
         let Some(path) = self.path(phase) else { return Ok(()) };
         let identity = self.identity.as_bytes().to_vec();
         tensors.insert_u8(IDENTITY, &[identity.len()], identity);
@@ -68,12 +73,12 @@ impl Checkpoint {
     }
 
     /// Whether anything would be written.
-    pub(super) fn is_kept(&self) -> bool {
+    pub(crate) fn is_kept(&self) -> bool {
         self.folder.is_some()
     }
 
     /// The error of a checkpoint whose content does not fit the run.
-    pub(super) fn misfit(&self, phase: &str, reason: &impl ToString) -> FitError {
+    pub(crate) fn misfit(&self, phase: &str, reason: &impl ToString) -> FitError {
         failed("read", &self.path(phase).unwrap_or_default(), reason.to_string())
     }
 

@@ -8,7 +8,9 @@ use super::engine::Engine;
 use super::network::{HeadShape, LayerShape, Network};
 use super::optim::AdamW;
 use super::targets::Targets;
+use routewright_data::Tensors;
 use routewright_data::dense::{Activation, Dense};
+use routewright_policy::LoadError;
 
 /// Layers of width `hidden` from `dim` inputs to `n_out` outputs.
 #[derive(Debug)]
@@ -34,6 +36,21 @@ impl Stack {
     /// Outputs `(n, n_out)` of inputs `(n, dim)`.
     pub fn outputs(&mut self, input: &[f32]) -> Vec<f32> {
         self.engine.outputs(input)
+    }
+
+    /// Weights, moments and the number of steps: what a checkpoint holds.
+    pub fn save(&self) -> Tensors {
+        let mut tensors = Tensors::new();
+        self.engine.save(&mut tensors);
+        tensors
+    }
+
+    /// Goes on from what [`save`](Self::save) gave.
+    ///
+    /// # Errors
+    /// If a tensor is missing or misshapen.
+    pub fn restore(&mut self, tensors: &mut Tensors) -> Result<(), LoadError> {
+        self.engine.restore(tensors)
     }
 
     /// Goes on with another learning rate.

@@ -4,6 +4,8 @@
 //! output matrix is not the embedding), then f32 tensors by kind, each for all layers. Matrices are stored as
 //! `(n_out, n_in)`; here they are turned to `(n_in, n_out)`, the order [`routewright_data::dense`] multiplies in.
 
+use rand::RngExt as _;
+
 /// Sizes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
@@ -102,6 +104,30 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Random weights: a model that says something of its own, for tests and benches. It never says the first three
+    /// tokens, which are no text.
+    pub fn random(shape: Shape, rng: &mut impl rand::Rng) -> Self {
+        let mut random = |n: usize| (0..n).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
+        let Shape { dim, hidden, layers, vocabulary, .. } = shape;
+        let mut block = || Block {
+            attention_norm: vec![1.0; dim],
+            wq: random(dim * dim),
+            wk: random(dim * shape.kv_dim()),
+            wv: random(dim * shape.kv_dim()),
+            wo: random(dim * dim),
+            feed_norm: vec![1.0; dim],
+            w1: random(dim * hidden),
+            w2: random(hidden * dim),
+            w3: random(dim * hidden),
+        };
+        let blocks = (0..layers).map(|_| block()).collect();
+        let (embedding, mut output) = (random(vocabulary * dim), random(vocabulary * dim));
+        for row in output.chunks_exact_mut(vocabulary) {
+            row.iter_mut().take(3).for_each(|weight| *weight = 0.0);
+        }
+        Self { shape, embedding, blocks, norm: vec![2.0; dim], output, tied: false }
+    }
+
     /// Reads a checkpoint.
     ///
     /// # Errors
