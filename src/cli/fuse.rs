@@ -3,9 +3,10 @@
 use super::{date, output};
 use anyhow::Context as _;
 use clap::Args;
+use rand::Rng as _;
 use routewright_data::files;
 use routewright_data::log::{FusionRow, RowWriter, WriteOptions};
-use routewright_data::tasks;
+use routewright_data::{rng, tasks};
 use routewright_decoder::draw;
 use routewright_decoder::ensemble::{Ensemble, EnsembleFile};
 use routewright_decoder::environment::is_right;
@@ -169,7 +170,10 @@ impl FuseCommand {
             micros: 0,
         };
         for (at, task) in tasks.iter().enumerate() {
-            let answer = ensemble.answer(self.ask(ensemble, &task.prompt), Box::new(|_| {}))?;
+            let mut ask = self.ask(ensemble, &task.prompt);
+            // Each answer has draws of its own, the same whatever else is in the list before it.
+            ask.seed = rng::stream(self.seed, &task.task_id).next_u64();
+            let answer = ensemble.answer(ask, Box::new(|_| {}))?;
             let right = is_right(task, &answer.text);
             judged.n_right += usize::from(right);
             judged.calls += answer.calls;

@@ -46,11 +46,11 @@ fn write_tasks(dir: &Path) {
     };
     let models = [("red", alone("[1.0, 0.0]")), ("blue", alone("[0.0, 1.0]"))];
     let mut writer = RowWriter::create(&dir.join("tasks.parquet"), WriteOptions::default()).unwrap();
-    for at in 0..240 {
+    for at in 0..460 {
         let (word, model) = &models[at % 2];
         let prompt = format!("{word} {}", at / 2);
         let answer = model.answer(model.ask(prompt.as_bytes()), Box::new(|_| {})).unwrap();
-        let split = if at < 180 { "train" } else { "test" };
+        let split = if at < 400 { "train" } else { "test" };
         writer
             .push(TaskRow {
                 task_id: at.to_string(),
@@ -71,7 +71,7 @@ fn accuracy(dir: &Path, more: &[&str]) -> f64 {
 }
 
 const SMALL: [&str; 8] =
-    ["--set", "rounds=60", "--set", "width=32", "--set", "hidden=[16]", "--set", "spans=2"];
+    ["--set", "rounds=150", "--set", "width=32", "--set", "hidden=[16]", "--set", "spans=2"];
 
 #[test]
 fn traces_of_fuse_train_a_policy_that_changes_what_fuse_writes() {
@@ -88,7 +88,7 @@ fn traces_of_fuse_train_a_policy_that_changes_what_fuse_writes() {
     assert!(metrics["estimated_reward"].as_f64() > metrics["logged_reward"].as_f64(), "{metrics}");
     ok(dir, &["policy", "verify", "policy"]);
     let learned = accuracy(dir, &["--set", "explore=false", "--set", "policy=policy"]);
-    assert!(learned > 0.85 && learned > fixed + 0.2, "{fixed} -> {learned}");
+    assert!(learned > fixed + 0.4, "{fixed} -> {learned}");
 
     // The same policy over HTTP: who is right by the prompt has the greater weight.
     let config =
@@ -119,7 +119,7 @@ fn weights_are_learned_by_play_and_a_seed_gives_one_artifact() {
     let train = |out: &str, more: &[&str]| -> Value {
         let train =
             ["train", "rlae", "--ensemble", "ensemble.toml", "--tasks", "tasks.parquet", "--out", out];
-        json(dir, &[&train[..], &SMALL, &["--set", "rounds=15", "--set", "episodes=64"], more].concat())
+        json(dir, &[&train[..], &SMALL, &["--set", "rounds=40", "--set", "episodes=64"], more].concat())
     };
     let first = train("a", &[]);
     let curve = first["curve"].as_array().unwrap();

@@ -1,13 +1,13 @@
 //! Where an answer stands: the prompt, the text so far, how many spans it has. What weights of fusion are chosen by.
 //!
-//! A state is a text like any other: prompt, answer so far and number of spans, with U+001E (record separator) between
-//! them, so that it travels through logs and HTTP as a query does, and any featurizer can read it. This one reads it in
-//! blocks, each of hashed word 1-2-grams and scaled to length 1: the whole prompt; its segment at which the answer
-//! stands; the last characters of the answer; and one entry a span. Nothing is fitted, in any language.
+//! A state is a text like any other: prompt, answer so far and number of spans, with U+001E (record separator)
+//! between them, so that it travels through logs and HTTP as a query does, and any featurizer can read it. This one
+//! reads it in blocks, each of hashed word 1-2-grams and scaled to length 1: the whole prompt; its segment at which
+//! the answer stands; the last characters of the answer; and one entry a span. Nothing is fitted, in any language.
 //!
-//! The segment: prompt and answer are cut at the same marks, `;` and line breaks by default, and the answer with `k` marks
-//! so far stands at segment `k` of the prompt. Prompts that list what is to be done, one after the other, are answered
-//! in that order; where the prompt has fewer segments, its last one counts.
+//! The segment: prompt and answer are cut at the same marks, `;` and line breaks by default, and the answer with `k`
+//! marks so far stands at segment `k` of the prompt. Prompts that list what is to be done, one after the other, are
+//! answered in that order; where the prompt has fewer segments, its last one counts.
 
 use super::ngrams::NGrams;
 use super::{FeatureError, FeatureInput, Featurizer, FeaturizerRow, FeaturizerSpec};

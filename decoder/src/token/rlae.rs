@@ -1,16 +1,16 @@
 //! RLAE (arXiv 2506.00439): probabilities added with weights that a learned policy sets anew at every span.
 //!
-//! Where a span begins, the policy reads the prompt, the text so far and the number of spans, and puts out one weight a
-//! member; they hold until the span ends. Members meet in the union of their vocabularies, as in GaC, or byte by byte.
-//! The policy is an ordinary artifact whose arms are the members: weights are the distribution of its selector, so that
-//! any policy can be used; `train rlae` makes one that was learned on whole answers.
+//! Where a span begins, the policy reads the prompt, the text so far and the number of spans, and puts out one weight
+//! a member; they hold until the span ends. Members meet in the union of their vocabularies, as in GaC, or byte by
+//! byte. The policy is an ordinary artifact whose arms are the members: weights are the distribution of its selector,
+//! so that any policy can be used; `train rlae` makes one that was learned on whole answers.
 //!
-//! With `explore` weights are drawn and logged with their density: from the policy's own distribution where it has one,
-//! and without a policy from a flat Dirichlet. Such logs are what `train rlae --log` learns from.
+//! With `explore` weights are drawn and logged with their density: from the policy's own distribution where it has
+//! one, and without a policy from a flat Dirichlet. Such logs are what `train rlae --log` learns from.
 //!
 //! Deviations from the released code: 1. the state is the text of this very answer, not of an answer written before;
-//! 2. a span is decoded once, with the weights chosen for it; 3. the first span has weights chosen for it, too; 4. a span
-//! may also end at a mark; 5. members may meet as bytes.
+//! 2. a span is decoded once, with the weights chosen for it; 3. the first span has weights chosen for it, too; 4. a
+//! span may also end at a mark; 5. members may meet as bytes.
 
 use super::{ByteLoop, TokenLoop};
 use crate::align::bytes::Beam;

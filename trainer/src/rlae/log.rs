@@ -34,7 +34,8 @@ pub struct Lesson {
     pub form: Simplex,
     /// Mean reward of the answers held out.
     pub logged: f64,
-    /// Their mean reward under the actor, self-normalised importance weights over whole answers.
+    /// Their mean reward under the actor, by self-normalised importance weights over whole answers; a little too high,
+    /// since the pass to keep was chosen by it.
     pub estimated: f64,
     /// Answers those weights are worth.
     pub effective: f64,
@@ -71,12 +72,19 @@ pub fn learn_from_log(
     // A mean of weights is what is used in the end; a wide deviation would count few spans of the log.
     networks.sd = if params.action == Action::Gaussian { params.sd[0] } else { networks.sd };
     progress.start("passes", params.rounds);
+    let mut best: Option<(f64, Lesson)> = None;
     for pass in 0..params.rounds {
         learn(params, &mut networks, &train, seed, pass);
         progress.step(pass + 1, "");
+        if (pass + 1) % params.every == 0 || pass + 1 == params.rounds {
+            let (bound, lesson) = estimate(networks.form(), &held);
+            if best.as_ref().is_none_or(|(known, _)| bound > *known) {
+                best = Some((bound, lesson));
+            }
+        }
     }
-    let form = networks.form();
-    Ok(estimate(form, &held))
+    let nothing = || FitError::Numeric { method: NAME, reason: "no pass was judged".to_owned() };
+    best.map(|(_, lesson)| lesson).ok_or_else(nothing)
 }
 
 /// Features of all states, at once.
@@ -129,8 +137,11 @@ fn learn(params: &Params, networks: &mut ActorCritic, train: &[Trajectory], seed
     }
 }
 
-/// What the actor is worth on answers it has not seen.
-fn estimate(form: Simplex, held: &[Trajectory]) -> Lesson {
+/// What the actor is worth on answers it has not seen, and a lower bound of it: one standard error below.
+///
+/// The bound decides which pass is kept: an actor that knows its answers by heart gives the others hardly any weight,
+/// and the few that are left bound nothing.
+fn estimate(form: Simplex, held: &[Trajectory]) -> (f64, Lesson) {
     let weight = |trajectory: &Trajectory| {
         let spans = trajectory.spans.iter().map(|span| {
             let over: OverWeights = form.over_weights(&span.features);
@@ -142,5 +153,11 @@ fn estimate(form: Simplex, held: &[Trajectory]) -> Lesson {
     let (sum, squares): (f64, f64) = (weights.iter().sum(), weights.iter().map(|w| w * w).sum());
     let weighted: f64 = weights.iter().zip(held).map(|(w, t)| w * f64::from(t.reward)).sum();
     let logged = held.iter().map(|t| f64::from(t.reward)).sum::<f64>() / held.len().max(1) as f64;
-    Lesson { form, logged, estimated: weighted / sum, effective: sum * sum / squares }
+    let estimated = weighted / sum;
+    let off = |(w, t): (&f64, &Trajectory)| (w * (f64::from(t.reward) - estimated)).powi(2);
+    let error = weights.iter().zip(held).map(off).sum::<f64>().sqrt() / sum;
+    // The spread among answers of equal reward is none, however few they are; that of a coin is the least to expect.
+    let effective = sum * sum / squares;
+    let least = (estimated * (1.0 - estimated)).max(0.0).sqrt().max(0.5 / effective) / effective.sqrt();
+    (estimated - error.max(least), Lesson { form, logged, estimated, effective })
 }

@@ -1,21 +1,23 @@
 //! RLAE (arXiv 2506.00439): weights of members, learned by reinforcement on whole answers.
 //!
-//! An episode is one answer to one task, written once: where a span begins, weights are drawn from what the actor says of
-//! the state, and hold until the span ends. The reward comes with the end. Advantages are generalized advantage
-//! estimates (arXiv 1506.02438) over that trajectory, `delta_t = r_t + gamma V(s_t+1) - V(s_t)`; actor and critic are
-//! updated by the clipped surrogate of PPO (arXiv 1707.06347, equation 7) with an entropy bonus.
+//! An episode is one answer to one task, written once: where a span begins, weights are drawn from what the actor
+//! says of the state, and hold until the span ends. The reward comes with the end. Advantages are generalized
+//! advantage estimates (arXiv 1506.02438) over that trajectory, `delta_t = r_t + gamma V(s_t+1) - V(s_t)`; actor and
+//! critic are updated by the clipped surrogate of PPO (arXiv 1707.06347, equation 7) with an entropy bonus.
 //!
-//! Agents: `one` network puts out all weights (RLAE_PPO). `joint`: a network is asked once a member, with the state and
-//! who it is, and the members' outputs form one distribution under a central critic (RLAE_MAPPO, arXiv 2103.01955).
+//! Agents: `one` network puts out all weights (RLAE_PPO). `joint`: a network is asked once a member, with the state
+//! and who it is, and the members' outputs form one distribution under a central critic (RLAE_MAPPO, arXiv
+//! 2103.01955).
 //! `independent`: the same network, but every member draws its own logit and has its own ratio; only the advantage is
 //! shared.
 //!
-//! From a log of answers ([`learn_from_log`]) whose weights were drawn and kept with their densities, the same networks
-//! learn off policy: the gradient of a span counts `min(p / p_log, cap)`.
+//! From a log of answers ([`learn_from_log`]) whose weights were drawn and kept with their densities, the same
+//! networks learn off policy: the gradient of a span counts `min(p / p_log, cap)`.
 //!
-//! Deviations from the paper and its released code: 1. one true trajectory an answer; the released code writes a whole
-//! answer anew for every span. 2. The encoder is the fixed featurizer [`StateFeatures`], not a trained DeBERTa; `sight =
-//! "prompt"` shows it what the first released code saw. 3. The deviation of Gaussian logits goes down on a schedule.
+//! Deviations from the paper and its released code: 1. one true trajectory an answer; the released code writes a
+//! whole answer anew for every span. 2. The encoder is the fixed featurizer [`StateFeatures`], not a trained DeBERTa;
+//! `sight = "prompt"` shows it what the first released code saw. 3. The deviation of Gaussian logits goes down on a
+//! schedule.
 //! 4. No clipping of gradients; AdamW bounds the step. 5. The weights kept are those of the round that was worth most
 //! on the validation tasks.
 
