@@ -4,6 +4,44 @@ use crate::log::{LogError, LogReader, TaskRow, required};
 use crate::schema;
 use std::path::Path;
 
+/// What an answer to a task is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reward {
+    /// 1 where it is the reference, spaces at both ends aside; else 0.
+    #[default]
+    Exact,
+    /// Share of the lines of the reference that stand in the same place, spaces at both ends aside.
+    Lines,
+}
+
+impl Reward {
+    /// The worth of `text`, in [0, 1].
+    pub fn of(self, task: &TaskRow, text: &str) -> f32 {
+        let (reference, text) = (task.reference.trim(), text.trim());
+        match self {
+            Self::Exact => f32::from(u8::from(reference == text)),
+            Self::Lines => {
+                let mut lines = text.lines();
+                let right = reference.lines().filter(|line| lines.next().map(str::trim) == Some(line.trim()));
+                right.count() as f32 / reference.lines().count().max(1) as f32
+            }
+        }
+    }
+}
+
+impl std::str::FromStr for Reward {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "lines" => Ok(Self::Lines),
+            other => Err(format!("unknown reward `{other}`; known: `exact`, `lines`")),
+        }
+    }
+}
+
 /// The tasks of a list, of one split where one is named.
 ///
 /// # Errors
@@ -42,6 +80,17 @@ pub fn read(path: &Path, split: Option<&str>) -> Result<Vec<TaskRow>, LogError> 
 mod tests {
     use super::*;
     use crate::log::{RowWriter, WriteOptions};
+
+    #[test]
+    fn rewards_worked_out_by_hand() {
+        let task = TaskRow { reference: "a=1\nb=2\nc=3\n".to_owned(), ..TaskRow::default() };
+        let both = |text| [Reward::Exact, Reward::Lines].map(|reward| reward.of(&task, text));
+        assert_eq!(both(" a=1\nb=2\nc=3"), [1.0, 1.0]);
+        assert_eq!(both("a=1\nb=9\nc=3"), [0.0, 2.0 / 3.0]);
+        // A line too many puts the others out of place.
+        assert_eq!(both("\nx\na=1\nb=2\nc=3"), [0.0, 0.0]);
+        assert_eq!(both(""), [0.0, 0.0]);
+    }
 
     #[test]
     fn tasks_are_read_as_they_were_written_by_split() {

@@ -7,6 +7,7 @@ use crate::generation::Generation;
 use crate::token::rlae::{Meeting, Params, Rlae};
 use crate::weigh::SpanWeights;
 use routewright_data::log::TaskRow;
+use routewright_data::tasks::Reward;
 use routewright_policy::env::{Chooser, Environment, Outcome, SpanRule};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub struct TaskEnvironment {
     meeting: Meeting,
     rule: SpanRule,
     tasks: Vec<TaskRow>,
+    reward: Reward,
 }
 
 impl TaskEnvironment {
@@ -26,7 +28,12 @@ impl TaskEnvironment {
     ///
     /// # Errors
     /// If the file, a model or a parameter is not as it must be.
-    pub fn open(path: &Path, rule: Option<SpanRule>, tasks: Vec<TaskRow>) -> Result<Self, EnsembleError> {
+    pub fn open(
+        path: &Path,
+        rule: Option<SpanRule>,
+        tasks: Vec<TaskRow>,
+        reward: Reward,
+    ) -> Result<Self, EnsembleError> {
         let mut file = crate::ensemble::EnsembleFile::read(path)?;
         let mut params = Params::default();
         if file.system == Rlae::NAME {
@@ -41,7 +48,7 @@ impl TaskEnvironment {
         file.params.insert("explore".to_owned(), true.into());
         let ensemble = Ensemble::load(file, path.parent().unwrap_or(Path::new("")))?;
         let meeting = Meeting::new(params.meet, params.beam, ensemble.backends())?;
-        Ok(Self { ensemble, meeting, rule: rule.or(params.span).unwrap_or_default(), tasks })
+        Ok(Self { ensemble, meeting, rule: rule.or(params.span).unwrap_or_default(), tasks, reward })
     }
 
     /// Where spans end.
@@ -58,11 +65,6 @@ impl TaskEnvironment {
     pub fn backends(&self) -> &[Arc<dyn Backend>] {
         self.ensemble.backends()
     }
-}
-
-/// Whether `text` is the right answer to a task, spaces at both ends aside.
-pub fn is_right(task: &TaskRow, text: &str) -> bool {
-    text.trim() == task.reference.trim()
 }
 
 impl Environment for TaskEnvironment {
@@ -86,7 +88,6 @@ impl Environment for TaskEnvironment {
         let mut weigher = SpanWeights::new(self.rule.clone(), Box::new(chooser));
         self.meeting.run(&mut generation, &mut weigher).map_err(fail)?;
         let answer = generation.close();
-        let reward = f32::from(u8::from(is_right(task, &answer.text)));
-        Ok(Outcome { reward, calls: answer.calls })
+        Ok(Outcome { reward: self.reward.of(task, &answer.text), calls: answer.calls })
     }
 }

@@ -6,10 +6,10 @@ use clap::Args;
 use rand::Rng as _;
 use routewright_data::files;
 use routewright_data::log::{FusionRow, RowWriter, WriteOptions};
-use routewright_data::{rng, tasks};
+use routewright_data::rng;
+use routewright_data::tasks::{self, Reward};
 use routewright_decoder::draw;
 use routewright_decoder::ensemble::{Ensemble, EnsembleFile};
-use routewright_decoder::environment::is_right;
 use routewright_decoder::generation::{Answer, Ask};
 use routewright_decoder::log::{Note, rows};
 use routewright_trainer::progress::Progress as _;
@@ -32,6 +32,9 @@ pub(crate) struct FuseCommand {
     /// Only the tasks of this split.
     #[arg(long, value_name = "NAME", requires = "tasks")]
     split: Option<String>,
+    /// What an answer is worth: `exact`, or `lines` for the share of right lines.
+    #[arg(long, value_name = "NAME", default_value = "exact", requires = "tasks")]
+    reward: Reward,
     /// System instead of the file's; see `routewright methods`.
     #[arg(long, value_name = "NAME")]
     system: Option<String>,
@@ -81,6 +84,8 @@ struct Judged {
     n_tasks: usize,
     n_right: usize,
     accuracy: f64,
+    /// Mean, with its standard error.
+    reward: f64,
     standard_error: f64,
     calls: u64,
     n_steps: usize,
@@ -158,12 +163,13 @@ impl FuseCommand {
         let tasks = tasks::read(tasks, self.split.as_deref())?;
         let bars = output::Bars::new("fuse");
         bars.start("tasks", tasks.len() as u64);
-        let mut log = Vec::new();
+        let (mut log, mut rewards) = (Vec::new(), Vec::new());
         let mut judged = Judged {
             system: ensemble.system().name,
             n_tasks: tasks.len(),
             n_right: 0,
             accuracy: 0.0,
+            reward: 0.0,
             standard_error: 0.0,
             calls: 0,
             n_steps: 0,
@@ -174,14 +180,15 @@ impl FuseCommand {
             // Each answer has draws of its own, the same whatever else is in the list before it.
             ask.seed = rng::stream(self.seed, &task.task_id).next_u64();
             let answer = ensemble.answer(ask, Box::new(|_| {}))?;
-            let right = is_right(task, &answer.text);
-            judged.n_right += usize::from(right);
+            let reward = self.reward.of(task, &answer.text);
+            judged.n_right += usize::from(Reward::Exact.of(task, &answer.text) >= 1.0);
+            rewards.push(f64::from(reward));
             judged.calls += answer.calls;
             judged.n_steps += answer.trace.steps().len();
             judged.micros += answer.micros;
             if self.trace.is_some() {
                 let mut note = self.note(ensemble, task.task_id.clone());
-                note.reward = Some(f32::from(right));
+                note.reward = Some(reward);
                 log.extend(rows(&answer, &note));
             }
             bars.step(at as u64 + 1, &format!("{} right", judged.n_right));
@@ -189,13 +196,15 @@ impl FuseCommand {
         drop(bars);
         let n = judged.n_tasks as f64;
         judged.accuracy = judged.n_right as f64 / n;
-        judged.standard_error = (judged.accuracy * (1.0 - judged.accuracy) / n).sqrt();
+        judged.reward = rewards.iter().sum::<f64>() / n;
+        let spread = rewards.iter().map(|reward| (reward - judged.reward).powi(2)).sum::<f64>();
+        judged.standard_error = (spread / n / n).sqrt();
         if json {
             output::say_json(&judged)?;
         } else {
-            let Judged { n_right, n_tasks, accuracy, standard_error, calls, .. } = &judged;
+            let Judged { n_right, n_tasks, reward, standard_error, calls, .. } = &judged;
             output::say(&format!(
-                "{n_right} of {n_tasks} right: {accuracy:.4} +- {standard_error:.4}, {calls} calls"
+                "{n_right} of {n_tasks} right; reward {reward:.4} +- {standard_error:.4}, {calls} calls"
             ));
         }
         match &self.trace {

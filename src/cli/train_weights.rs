@@ -7,7 +7,7 @@ use routewright_data::features::{Featurizer, State};
 use routewright_data::fusion::{Answer, FusionReader};
 use routewright_data::log::TaskRow;
 use routewright_data::split::{Fractions, prompt_key, random_split};
-use routewright_data::tasks;
+use routewright_data::tasks::{self, Reward};
 use routewright_decoder::ensemble::EnsembleFile;
 use routewright_decoder::environment::TaskEnvironment;
 use routewright_decoder::fuse::System as _;
@@ -31,6 +31,9 @@ pub(crate) struct WeightsArgs {
     /// Task list to learn on by playing; `--log` with a log of `fuse` learns without asking a model.
     #[arg(long, value_name = "PARQUET", requires = "ensemble", conflicts_with = "log")]
     pub(crate) tasks: Option<PathBuf>,
+    /// What an answer is worth: `exact`, or `lines` for the share of right lines.
+    #[arg(long, value_name = "NAME", default_value = "exact", requires = "tasks")]
+    pub(crate) reward: Reward,
 }
 
 /// Everything else of the command line that counts here.
@@ -105,7 +108,7 @@ impl WeightsArgs {
         let [train, valid] = slices(path, &all, options)?;
         let tasks: Vec<TaskRow> = train.into_iter().chain(valid.iter().cloned()).collect();
         let cut = tasks.len() - valid.len();
-        let environment = TaskEnvironment::open(ensemble, Some(params.span.clone()), tasks)?;
+        let environment = TaskEnvironment::open(ensemble, Some(params.span.clone()), tasks, self.reward)?;
         let (train, valid): (Vec<usize>, Vec<usize>) =
             ((0..cut).collect(), (cut..environment.n_tasks()).collect());
         let bars = output::Bars::new(Rlae::NAME);
