@@ -2,6 +2,7 @@
 
 use crate::backend::{Backend, Capabilities, NextTokens};
 use crate::generation::{Answer, Ask, FuseError, Generation, Listener};
+use crate::span;
 use crate::token;
 use crate::vocabulary::Vocabulary;
 use routewright_data::suggest::near_names;
@@ -167,6 +168,9 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::byte_mixture::ByteMixture>(),
     SystemRow::of::<token::agreement::Agreement>(),
     SystemRow::of::<token::rlae::Rlae>(),
+    SystemRow::of::<span::cool_fusion::CoolFusion>(),
+    SystemRow::of::<span::sweetspan::SweetSpan>(),
+    SystemRow::of::<span::specfuse::SpecFuse>(),
 ];
 
 /// The row of a name.

@@ -363,6 +363,18 @@ impl<'a> Generation<'a> {
         self.note(unit, step);
     }
 
+    /// Takes `text` as what follows, which the member `writer` wrote as `ids`; it keeps its own tokens.
+    pub fn commit_written(&mut self, text: &[u8], writer: usize, ids: &[u32], step: Step) {
+        for (at, member) in self.members.iter_mut().enumerate() {
+            match member {
+                Some(member) if at == writer => member.commit_own(text, ids),
+                Some(member) => member.commit(text, None),
+                None => {}
+            }
+        }
+        self.note(Unit::Text(text), Step { winner: Some(writer), ..step });
+    }
+
     /// Takes `unit` as what follows, which the members have read already.
     pub fn note(&mut self, unit: Unit<'_>, mut step: Step) {
         step.at = self.text.len();

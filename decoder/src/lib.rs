@@ -21,6 +21,7 @@ pub mod log;
 pub mod member;
 pub mod pick;
 pub mod pool;
+pub mod span;
 pub mod token;
 pub mod trace;
 pub mod vocabulary;
