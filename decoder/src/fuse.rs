@@ -4,6 +4,7 @@ use crate::backend::{Backend, Capabilities, NextTokens};
 use crate::generation::{Answer, Ask, FuseError, Generation, Listener};
 use crate::span;
 use crate::token;
+use crate::tree;
 use crate::vocabulary::Vocabulary;
 use routewright_data::suggest::near_names;
 use serde::Serialize;
@@ -171,6 +172,7 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<span::cool_fusion::CoolFusion>(),
     SystemRow::of::<span::sweetspan::SweetSpan>(),
     SystemRow::of::<span::specfuse::SpecFuse>(),
+    SystemRow::of::<tree::le_mcts::LeMcts>(),
 ];
 
 /// The row of a name.

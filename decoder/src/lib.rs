@@ -24,5 +24,6 @@ pub mod pool;
 pub mod span;
 pub mod token;
 pub mod trace;
+pub mod tree;
 pub mod vocabulary;
 pub mod weigh;

@@ -14,8 +14,9 @@ fn run(system: &str, params: &Value, backends: &[Arc<dyn Backend>], prompt: &str
     answer(&*fuser, backends, ask, Box::new(|_| {})).unwrap()
 }
 
-fn systems() -> [(&'static str, Value); 3] {
-    [("cool-fusion", json!({})), ("sweetspan", json!({})), ("specfuse", json!({}))]
+fn systems() -> [(&'static str, Value); 4] {
+    let steps = json!({"reward": {"kind": "likelihood"}, "delimiter": ".", "iterations": 12, "depth": 4});
+    [("cool-fusion", json!({})), ("sweetspan", json!({})), ("specfuse", json!({})), ("le-mcts", steps)]
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod model;
 mod spans;
+mod tree;
 
 use routewright_decoder::backend::{Backend, Draft, Stop};
 use routewright_decoder::fuse::{answer, find};
