@@ -173,6 +173,9 @@ impl<'a> Columns<'a> {
             agree: names("agree").unwrap_or_default(),
             winner: some(winner),
             span: span.map(|s| s as i32),
+            proposers: names("proposers").unwrap_or_default(),
+            proposals: names("proposals").unwrap_or_default(),
+            merits: list("merits").unwrap_or_default(),
             log_density,
             calls,
             micros,
@@ -198,6 +201,9 @@ mod tests {
             models: vec!["a".to_owned(), "b".to_owned()],
             weights: Some(vec![0.25, 0.75]),
             probabilities: Some(vec![0.5, f32::NAN]),
+            proposers: vec!["b".to_owned()],
+            proposals: vec!["et".to_owned()],
+            merits: vec![-1.5],
             ..FusionRow::default()
         }
     }
@@ -221,6 +227,11 @@ mod tests {
         assert_eq!((answers[0].prompt(), answers[0].reward()), (Some("ask"), Some(0.5)));
         assert_eq!(answers[0].text_before(1), Some("\u{e9}"));
         assert_eq!(answers[1].rows[0].weights, Some(vec![0.25, 0.75]));
+        let FusionRow { proposers, proposals, merits, .. } = &answers[1].rows[0];
+        assert_eq!(
+            (proposers[0].as_str(), proposals[0].as_str(), merits.as_slice()),
+            ("b", "et", &[-1.5][..])
+        );
     }
 
     #[test]

@@ -169,6 +169,8 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::byte_mixture::ByteMixture>(),
     SystemRow::of::<token::agreement::Agreement>(),
     SystemRow::of::<token::rlae::Rlae>(),
+    SystemRow::of::<token::citer::Citer>(),
+    SystemRow::of::<token::expert_token::ExpertToken>(),
     SystemRow::of::<span::cool_fusion::CoolFusion>(),
     SystemRow::of::<span::sweetspan::SweetSpan>(),
     SystemRow::of::<span::specfuse::SpecFuse>(),
