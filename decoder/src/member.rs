@@ -74,8 +74,10 @@ impl Member {
 
     /// Remembers `text` as what was chosen, with the member's own token for it where it has one.
     pub fn commit(&mut self, text: &[u8], own: Option<u32>) {
-        if !text.is_empty() {
-            self.pending.push((text.to_vec(), own));
+        match (self.pending.last_mut(), own) {
+            _ if text.is_empty() => {}
+            (Some((before, None)), None) => before.extend_from_slice(text),
+            _ => self.pending.push((text.to_vec(), own)),
         }
     }
 
@@ -311,19 +313,29 @@ impl Member {
         (self.begin() + change.keep, change.push)
     }
 
+    /// Reads what was committed since, in as few calls as it goes.
     fn flush(&mut self) -> Result<(), BackendError> {
-        for (text, own) in std::mem::take(&mut self.pending) {
-            if let Some(id) = own {
-                self.session.feed(&[id])?;
-                self.changes.pushed += 1;
+        let mut own = Vec::new();
+        for (text, id) in std::mem::take(&mut self.pending) {
+            if let Some(id) = id {
+                own.push(id);
                 continue;
             }
+            self.read_own(&mut own)?;
             let (keep, push) = self.change(&text);
             self.changes.rolled_back += (self.session.ids().len() - keep) as u64;
             self.changes.pushed += push.len() as u64;
             self.session.rollback(keep)?;
             self.session.feed(&push)?;
         }
-        Ok(())
+        self.read_own(&mut own)
+    }
+
+    fn read_own(&mut self, own: &mut Vec<u32>) -> Result<(), BackendError> {
+        if own.is_empty() {
+            return Ok(());
+        }
+        self.changes.pushed += own.len() as u64;
+        self.session.feed(&std::mem::take(own))
     }
 }
