@@ -397,8 +397,8 @@ pub static TASK: LogSchema = LogSchema {
 /// What each model would have said next, and whether it was right: an outcome log of token routers.
 pub static TOKEN: LogSchema = LogSchema {
     name: "token log",
-    doc: "An outcome log whose queries are states of answers that are being written: one row says whether what one model \
-          would say next is right. It is read as any outcome log, with `--features column:features`.",
+    doc: "An outcome log whose queries are states of answers that are being written: one row says whether what one \
+          model would say next is right. It is read as any outcome log, with `--features column:features`.",
     columns: &[
         QUERY_ID,
         SPLIT,

@@ -100,6 +100,9 @@ pub trait System: Fuser + Sized + 'static {
     fn build(params: Self::Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError>;
 }
 
+/// Builds a system of its parameters for members.
+type Build = fn(&serde_json::Value, &[Arc<dyn Backend>]) -> Result<Box<dyn Fuser>, FuseError>;
+
 /// A registered system; the only place its name is spelled.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemRow {
@@ -115,7 +118,7 @@ pub struct SystemRow {
     pub needs: &'static [Need],
     /// Default parameters, an object.
     pub params: fn() -> serde_json::Value,
-    build: fn(&serde_json::Value, &[Arc<dyn Backend>]) -> Result<Box<dyn Fuser>, FuseError>,
+    build: Build,
 }
 
 impl SystemRow {

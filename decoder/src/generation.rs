@@ -319,6 +319,7 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     /// If a member fails and failing is not allowed, or none is left.
+    #[expect(clippy::should_implement_trait, reason = "it is a question, not an iterator")]
     pub fn next(&mut self) -> Result<Vec<Option<Distribution>>, FuseError> {
         self.ask(|_, member| member.next())
     }

@@ -97,6 +97,7 @@ impl Member {
     ///
     /// # Errors
     /// If the model fails.
+    #[expect(clippy::should_implement_trait, reason = "it is a question, not an iterator")]
     pub fn next(&mut self) -> Result<Distribution, BackendError> {
         self.flush()?;
         let next = self.session.next()?;

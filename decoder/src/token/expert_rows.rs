@@ -1,7 +1,7 @@
 //! Rows of an output projection that stand for experts, and how they are learned.
 //!
-//! With `h` the hidden state of the first member and `W h` its logits, expert e has the logit `r_e h`. The model stays as
-//! it is; the rows are the only thing learned, on states `(h, e)`: expert e shall take over at h, or none shall. The
+//! With `h` the hidden state of the first member and `W h` its logits, expert e has the logit `r_e h`. The model stays
+//! as it is; the rows are the only thing learned, on states `(h, e)`: expert e shall take over at h, or none shall. The
 //! loss is the cross-entropy over the vocabulary and the experts together, in which all tokens are one class of weight
 //! `exp(L)`, `L = ln sum_v exp(W_v h)`:
 //!

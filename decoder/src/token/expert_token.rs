@@ -8,8 +8,8 @@
 //!
 //! Deviations from the released code: 1. rows are fitted to convergence with a small penalty; there five epochs of AdamW
 //! with decay 1. 2. What an expert is good at is told by which of the members answers a query rightly alone; there
-//! every expert has a set of queries. 3. Experts are plain members and do not hand over themselves; `tokens` gives control
-//! back. 4. Nothing is sampled of the choice of expert.
+//! every expert has a set of queries. 3. Experts are plain members and do not hand over themselves; `tokens` gives
+//! control back. 4. Nothing is sampled of the choice of expert.
 
 use super::expert_rows::{ExpertRows, ExpertState, dot};
 use super::looping::say;

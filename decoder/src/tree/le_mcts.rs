@@ -9,8 +9,9 @@
 //!
 //! There is no released code. What the paper leaves open is filled in so: 1. a node asks the members in turn. 2. At
 //! temperature 0 a member has one step after a chain, so a node has at most as many children as there are members. 3. A
-//! step that another member wrote already is no new child. 4. What is complete is closed: its reward will not change.
-//! 5. A node that has room for another child keeps its own reward where that is greater. 6. The process reward is any member that is asked for a verdict, not one model of a fixed kind.
+//! step that another member wrote already is no new child. 4. What is complete is closed: its reward will not change. 5.
+//! A node that has room for another child keeps its own reward where that is greater. 6. The process reward is any
+//! member that is asked for a verdict, not one model of a fixed kind.
 
 use super::reward::{ProcessReward, Reward};
 use super::search::{Backup, Tree};
@@ -176,9 +177,8 @@ impl LeMcts {
             tree.add(at, None);
             return Ok(0);
         };
-        let siblings = tree.nodes()[at].children.iter().map(|child| &tree.nodes()[*child].content);
-        let is_known =
-            siblings.fold(false, |known, s| known || s.text == thought.text && s.ends == thought.ends);
+        let mut siblings = tree.nodes()[at].children.iter().map(|child| &tree.nodes()[*child].content);
+        let is_known = siblings.any(|s| s.text == thought.text && s.ends == thought.ends);
         if is_known || thought.text.is_empty() && !thought.ends {
             tree.add(at, None);
             return Ok(tokens);

@@ -147,7 +147,8 @@ fn hedge_keeps_weights_on_the_simplex_and_favours_the_better_model() {
     ];
     let answer = fused("specfuse", &json!({"tokens": 5}), &members, "one", 40).unwrap();
     let weights = answer.trace.steps().iter().map(|step| &step.weights).filter(|weights| !weights.is_empty());
-    for weights in weights.clone() {
+    let weights: Vec<&Vec<f32>> = weights.collect();
+    for weights in &weights {
         assert!((weights.iter().sum::<f32>() - 1.0).abs() < 1e-5);
         assert!(weights.iter().all(|weight| *weight > 0.0) && weights[0] > weights[1].max(weights[2]));
     }
