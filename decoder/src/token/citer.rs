@@ -1,21 +1,22 @@
 //! CITER (arXiv 2502.01976): a small model writes, and a router hands single tokens to a larger one.
 //!
-//! Before every token the first member says what comes next; from that the router sees a state ([`super::state`]) and
-//! decides who writes the token. The router is an ordinary policy whose arms are the members and whose features are
-//! the state: it is trained with `train` on a token log, which `fuse --labels` makes. Its prediction for the first
-//! member is the confidence that this member is right here; below `threshold` the best of the others writes. With
-//! `selector` the policy's own selector decides. Without a policy the probability of the first member's own token is the
-//! confidence. Whoever is not asked does no work before it is.
+//! Before every token the first member says what comes next; from that the router sees a state ([`super::state`])
+//! and decides who writes the token. The router is an ordinary policy whose arms are the members and whose
+//! features are the state: it is trained with `train` on a token log, which `fuse --labels` makes. Its prediction
+//! for the first member is the confidence that this member is right here; below `threshold` the best of the
+//! others writes. With `selector` the policy's own selector decides. Without a policy the probability of the
+//! first member's own token is the confidence. Whoever is not asked does no work before it is.
 //!
-//! Labels ([`label`]): along the reference answer, a member is right where what it would say is what stands there; where
-//! nobody is, each member's token is tried and the first member finishes the answer: right where that is the
-//! reference. The text goes on with the reference.
+//! Labels ([`label`]): along the reference answer, a member is right where what it would say is what stands
+//! there; where nobody is, each member's token is tried and the first member finishes the answer: right where
+//! that is the reference. The text goes on with the reference.
 //!
-//! Deviations from the released code: 1. the state is eight numbers of the distribution, and the hidden state only where
-//! the policy was trained with it; there it is the hidden state alone. 2. The router is any policy, not one network. 3.
-//! Every arm has a label of its own, looked ahead for alike; there the small model's alone is learned. 4. Labels are
-//! made once, not anew with the router of the last round. 5. Members read text, each in its own tokens; there both
-//! have one vocabulary. 6. Members keep their caches; there the large one reads everything again.
+//! Deviations from the released code: 1. the state is eight numbers of the distribution, and the hidden state
+//! only where the policy was trained with it; there it is the hidden state alone. 2. The router is any policy,
+//! not one network. 3. Every arm has a label of its own, looked ahead for alike; there the small model's alone is
+//! learned. 4. Labels are made once, not anew with the router of the last round. 5. Members read text, each in
+//! its own tokens; there both have one vocabulary. 6. Members keep their caches; there the large one reads
+//! everything again.
 
 use super::looping::say;
 use super::state::{WIDTH, state};

@@ -1,15 +1,15 @@
-//! Expert token routing, ETR (arXiv 2403.16854): a model writes, and hands over to an expert by a token of its own that
-//! stands for it.
+//! Expert token routing, ETR (arXiv 2403.16854): a model writes, and hands over to an expert by a token of its
+//! own that stands for it.
 //!
-//! The first member's output projection is longer by a row an expert ([`super::expert_rows`]). Where an expert's logit is
-//! above that of every token, this expert writes on the same text; what was learned are the rows alone, of states of the
-//! first member after queries it had better not answer itself. With `tokens` above 0 the first member is asked again
-//! after so many tokens; else the expert finishes the answer.
+//! The first member's output projection is longer by a row an expert ([`super::expert_rows`]). Where an expert's
+//! logit is above that of every token, this expert writes on the same text; what was learned are the rows alone,
+//! of states of the first member after queries it had better not answer itself. With `tokens` above 0 the first
+//! member is asked again after so many tokens; else the expert finishes the answer.
 //!
-//! Deviations from the released code: 1. rows are fitted to convergence with a small penalty; there five epochs of AdamW
-//! with decay 1. 2. What an expert is good at is told by which of the members answers a query rightly alone; there
-//! every expert has a set of queries. 3. Experts are plain members and do not hand over themselves; `tokens` gives
-//! control back. 4. Nothing is sampled of the choice of expert.
+//! Deviations from the released code: 1. rows are fitted to convergence with a small penalty; there five epochs
+//! of AdamW with decay 1. 2. What an expert is good at is told by which of the members answers a query rightly
+//! alone; there every expert has a set of queries. 3. Experts are plain members and do not hand over themselves;
+//! `tokens` gives control back. 4. Nothing is sampled of the choice of expert.
 
 use super::expert_rows::{ExpertRows, ExpertState, dot};
 use super::looping::say;

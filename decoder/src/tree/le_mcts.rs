@@ -1,17 +1,17 @@
-//! LE-MCTS (arXiv 2412.15797): an answer is a chain of steps, each written by one of the members; a tree search guided
-//! by a process reward looks for the best chain.
+//! LE-MCTS (arXiv 2412.15797): an answer is a chain of steps, each written by one of the members; a tree search
+//! guided by a process reward looks for the best chain.
 //!
-//! A node is the prompt and some steps. The next step is written by one member, to the end of a line. Selection is UCT
-//! ([`super::search`]); a new node is worth what the process reward ([`super::reward`]) says of its chain; what is
-//! backed up is the greatest value of the children, not their mean: one good chain is enough. The complete chain of
-//! greatest reward is the answer. Where the search found none that is complete, the best chain goes on as its last
-//! member writes.
+//! A node is the prompt and some steps. The next step is written by one member, to the end of a line. Selection
+//! is UCT ([`super::search`]); a new node is worth what the process reward ([`super::reward`]) says of its chain;
+//! what is backed up is the greatest value of the children, not their mean: one good chain is enough. The
+//! complete chain of greatest reward is the answer. Where the search found none that is complete, the best chain
+//! goes on as its last member writes.
 //!
-//! There is no released code. What the paper leaves open is filled in so: 1. a node asks the members in turn. 2. At
-//! temperature 0 a member has one step after a chain, so a node has at most as many children as there are members. 3. A
-//! step that another member wrote already is no new child. 4. What is complete is closed: its reward will not change. 5.
-//! A node that has room for another child keeps its own reward where that is greater. 6. The process reward is any
-//! member that is asked for a verdict, not one model of a fixed kind.
+//! There is no released code. What the paper leaves open is filled in so: 1. a node asks the members in turn. 2.
+//! At temperature 0 a member has one step after a chain, so a node has at most as many children as there are
+//! members. 3. A step that another member wrote already is no new child. 4. What is complete is closed: its
+//! reward will not change. 5. A node that has room for another child keeps its own reward where that is greater.
+//! 6. The process reward is any member that is asked for a verdict, not one model of a fixed kind.
 
 use super::reward::{ProcessReward, Reward};
 use super::search::{Backup, Tree};
