@@ -109,6 +109,13 @@ fn check(row: &FusionRow) -> Result<(), String> {
             return Err(format!("`{name}` has {found} entries, expected one for each of the {n} models"));
         }
     }
+    let proposals = [("proposers", row.proposers.len()), ("merits", row.merits.len())];
+    if let Some((name, found)) = proposals.into_iter().find(|(_, found)| *found != row.proposals.len()) {
+        let expected = row.proposals.len();
+        return Err(format!(
+            "`{name}` has {found} entries, expected one for each of the {expected} proposals"
+        ));
+    }
     let Some(weights) = &row.weights else { return Ok(()) };
     // NaN fails these tests too.
     if let Some(bad) = weights.iter().find(|w| !(0.0..=1.0 + TOLERANCE).contains(*w)) {
@@ -242,5 +249,9 @@ mod tests {
         bad.weights = Some(vec![0.5, 0.75]);
         let sum = written(vec![bad]).unwrap_err().to_string();
         assert!(sum.contains("`weights` sum to `1.25`"), "{sum}");
+        let mut bad = row("x", 0);
+        bad.merits.push(0.0);
+        let lengths = written(vec![bad]).unwrap_err().to_string();
+        assert!(lengths.contains("`merits` has 2 entries, expected one for each of the 1"), "{lengths}");
     }
 }

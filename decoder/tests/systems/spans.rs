@@ -215,3 +215,29 @@ fn an_end_that_all_like_is_taken_and_counts_as_a_byte() {
         assert!((first.scores[0] - 0.9_f32.ln()).abs() < 0.01, "{:?}", first.scores);
     }
 }
+
+#[test]
+fn a_seed_gives_one_answer_and_another_seed_another() {
+    let member = |name, vowel: &'static str| {
+        let letters = ["b", "c", "d", " ", vowel];
+        Model::new(name, move |read| {
+            let ends = if read.len() > 60 { 0.5 } else { 0.0 };
+            let each = (0.95 - ends) / letters.len() as f32;
+            letters.iter().map(|l| ((*l).to_owned(), each)).chain([(String::new(), ends)]).collect()
+        })
+        .arc()
+    };
+    let members = [member("a", "a"), member("b", "e"), member("c", "i")];
+    let steps = json!({"reward": {"kind": "likelihood"}, "delimiter": " ", "iterations": 12});
+    for system in ["cool-fusion", "sweetspan", "specfuse", "le-mcts", "citer"] {
+        let params = if system == "le-mcts" { steps.clone() } else { json!({}) };
+        let run = |seed| {
+            let mut ask = Ask::new(b"x");
+            (ask.seed, ask.limits.steps, ask.pick.temperature) = (seed, 12, 1.0);
+            asked(system, &params, &members, ask).unwrap()
+        };
+        let (one, again, other) = (run(1), run(1), run(2));
+        assert_eq!((&one.text, one.calls), (&again.text, again.calls), "{system}");
+        assert_ne!(one.text, other.text, "{system}");
+    }
+}

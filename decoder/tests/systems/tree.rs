@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use crate::{alone, asked, fused};
-use routewright_decoder::backend::Backend;
+use routewright_decoder::backend::{Backend, Stop};
 use routewright_decoder::fuse::answer;
 use routewright_decoder::generation::{Ask, Finish, FuseError, Generation};
 use routewright_decoder::tree::le_mcts::{LeMcts, Params};
@@ -10,6 +10,7 @@ use routewright_decoder::tree::reward::ProcessReward;
 use routewright_decoder::tree::search::Backup;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 
 const PROBLEM: &str = "1+2*3+4?";
 
@@ -136,6 +137,10 @@ fn limits_hold_and_members_that_fail_are_left_out() {
     let mut ask = Ask::new(PROBLEM.as_bytes());
     ask.limits.stop = vec!["=8".to_owned()];
     assert_eq!(asked("le-mcts", &params, &[solver("a", steps)], ask).unwrap().text, "2*3=6\n1+6");
+    let mut ask = Ask::new(PROBLEM.as_bytes());
+    ask.stop = Stop::at(Some(Instant::now()));
+    let late = asked("le-mcts", &params, &[solver("a", steps)], ask).unwrap();
+    assert_eq!((late.text.as_str(), late.finish), ("", Finish::Deadline));
     let dying = Model::text("b", "1+2*3+4?5=5\n6=6\n", 0.9).dying_after(14).arc();
     let answer = fused("le-mcts", &params, &[solver("a", steps), dying], PROBLEM, 9).unwrap();
     assert_eq!(answer.trace.drops().len(), 1);
