@@ -162,22 +162,34 @@ fn a_method_name_is_spelled_once() {
     assert!(names.contains("knn") && names.contains("routerdc"), "{names:?}");
 }
 
-/// Every method, read from its row, has a page that the index links to.
+/// Every method and every system of fusion, read from its row, has a page that the index of its kind links to.
 #[test]
 fn every_method_has_a_page() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_routewright")).args(["methods", "--json"]).output().unwrap();
     let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let docs = root().join("docs/methods");
-    let index = fs::read_to_string(docs.join("index.md")).unwrap();
+    let methods = (root().join("docs/methods"), "index.md");
+    let fusion = (root().join("docs/fusion"), "README.md");
+    let mut systems = 0;
     for row in rows.as_array().unwrap() {
         let name = row["name"].as_str().unwrap();
+        let of_fusion = row["family"] == "fusion";
+        systems += usize::from(of_fusion);
+        let (docs, index) = if of_fusion { &fusion } else { &methods };
         let page = if row["family"] == "baseline" { "baselines.md".to_owned() } else { format!("{name}.md") };
+        let index = fs::read_to_string(docs.join(index)).unwrap();
         assert!(
             index.contains(&format!("`{name}`")) && index.contains(&format!("({page})")),
             "{name} in the index"
         );
         let text = fs::read_to_string(docs.join(&page)).unwrap();
         assert!(text.contains(name), "{page} does not speak of {name}");
+        let paper = row["paper"].as_str().filter(|_| of_fusion).unwrap_or_default();
+        assert!(text.contains(paper), "{page} does not name its paper, arXiv {paper}");
+        let parameters = row["defaults"].as_object().filter(|_| of_fusion);
+        for parameter in parameters.into_iter().flat_map(|defaults| defaults.keys()) {
+            assert!(text.contains(&format!("`{parameter}`")), "{page} does not explain `{parameter}`");
+        }
     }
+    assert!(systems > 10, "{systems} systems only");
 }

@@ -109,6 +109,13 @@ fn check(row: &FusionRow) -> Result<(), String> {
             return Err(format!("`{name}` has {found} entries, expected one for each of the {n} models"));
         }
     }
+    let proposals = [("proposers", row.proposers.len()), ("merits", row.merits.len())];
+    if let Some((name, found)) = proposals.into_iter().find(|(_, found)| *found != row.proposals.len()) {
+        let expected = row.proposals.len();
+        return Err(format!(
+            "`{name}` has {found} entries, expected one for each of the {expected} proposals"
+        ));
+    }
     let Some(weights) = &row.weights else { return Ok(()) };
     // NaN fails these tests too.
     if let Some(bad) = weights.iter().find(|w| !(0.0..=1.0 + TOLERANCE).contains(*w)) {
@@ -173,6 +180,9 @@ impl<'a> Columns<'a> {
             agree: names("agree").unwrap_or_default(),
             winner: some(winner),
             span: span.map(|s| s as i32),
+            proposers: names("proposers").unwrap_or_default(),
+            proposals: names("proposals").unwrap_or_default(),
+            merits: list("merits").unwrap_or_default(),
             log_density,
             calls,
             micros,
@@ -198,6 +208,9 @@ mod tests {
             models: vec!["a".to_owned(), "b".to_owned()],
             weights: Some(vec![0.25, 0.75]),
             probabilities: Some(vec![0.5, f32::NAN]),
+            proposers: vec!["b".to_owned()],
+            proposals: vec!["et".to_owned()],
+            merits: vec![-1.5],
             ..FusionRow::default()
         }
     }
@@ -221,6 +234,11 @@ mod tests {
         assert_eq!((answers[0].prompt(), answers[0].reward()), (Some("ask"), Some(0.5)));
         assert_eq!(answers[0].text_before(1), Some("\u{e9}"));
         assert_eq!(answers[1].rows[0].weights, Some(vec![0.25, 0.75]));
+        let FusionRow { proposers, proposals, merits, .. } = &answers[1].rows[0];
+        assert_eq!(
+            (proposers[0].as_str(), proposals[0].as_str(), merits.as_slice()),
+            ("b", "et", &[-1.5][..])
+        );
     }
 
     #[test]
@@ -231,5 +249,9 @@ mod tests {
         bad.weights = Some(vec![0.5, 0.75]);
         let sum = written(vec![bad]).unwrap_err().to_string();
         assert!(sum.contains("`weights` sum to `1.25`"), "{sum}");
+        let mut bad = row("x", 0);
+        bad.merits.push(0.0);
+        let lengths = written(vec![bad]).unwrap_err().to_string();
+        assert!(lengths.contains("`merits` has 2 entries, expected one for each of the 1"), "{lengths}");
     }
 }

@@ -357,6 +357,15 @@ pub static FUSION: LogSchema = LogSchema {
         col("agree", TextList, Optional, "", "The members that alone would have chosen it."),
         col("winner", Text, Optional, "", "The member that wrote it, where one did."),
         col("span", Int32, Optional, "spans, >= 0", "Span it belongs to, where weights are set by span."),
+        col("proposers", TextList, Optional, "", "Who wrote each of `proposals`."),
+        col("proposals", TextList, Optional, "", "The texts it was chosen from, where members wrote spans."),
+        col(
+            "merits",
+            FloatList,
+            Optional,
+            "",
+            "What the system made of each of `proposals`, greatest is best.",
+        ),
         col(
             "log_density",
             Float64,
@@ -385,8 +394,31 @@ pub static TASK: LogSchema = LogSchema {
     key: &["task_id"],
 };
 
+/// What each model would have said next, and whether it was right: an outcome log of token routers.
+pub static TOKEN: LogSchema = LogSchema {
+    name: "token log",
+    doc: "An outcome log whose queries are states of answers that are being written: one row says whether what one \
+          model would say next is right. It is read as any outcome log, with `--features column:features`.",
+    columns: &[
+        QUERY_ID,
+        SPLIT,
+        SOURCE,
+        PROMPT,
+        col("model", Text, Required, "", "Name of the model (the arm); not empty."),
+        col("score", Float32, Nullable, "[0, 1]", "1 where it is right, or leads to the right answer."),
+        col(
+            "features",
+            FloatList,
+            Required,
+            "",
+            "The state as the router sees it, equal in all rows of a query.",
+        ),
+    ],
+    key: &["query_id", "model"],
+};
+
 /// Every kind of log, in the order of the documentation.
-pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK, &FUSION, &TASK];
+pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK, &FUSION, &TASK, &TOKEN];
 
 /// The text of `docs/formats.md`.
 pub fn render_markdown() -> String {

@@ -81,11 +81,11 @@ pub fn svg(trace: &Trace) -> String {
     svg
 }
 
-/// What a member counted for: its weight, or all of it where it wrote the unit.
+/// What a member counted for: all of it where it wrote the unit, or its weight.
 fn share(step: &Step, member: usize) -> f32 {
-    match (step.weights.get(member), step.winner) {
-        (Some(weight), _) if weight.is_finite() => weight.clamp(0.0, 1.0),
-        (_, Some(winner)) => f32::from(winner == member),
+    match (step.winner, step.weights.get(member)) {
+        (Some(winner), _) => f32::from(winner == member),
+        (None, Some(weight)) if weight.is_finite() => weight.clamp(0.0, 1.0),
         _ => 0.0,
     }
 }

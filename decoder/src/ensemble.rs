@@ -154,8 +154,10 @@ impl Ensemble {
     /// If a model or the system is not as it must be.
     pub fn load(mut file: EnsembleFile, folder: &Path) -> Result<Self, EnsembleError> {
         let row = find(&file.system)?;
-        if let Some(serde_json::Value::String(policy)) = file.params.get_mut("policy") {
-            *policy = folder.join(&*policy).display().to_string();
+        for name in ["policy", "rows"] {
+            if let Some(serde_json::Value::String(path)) = file.params.get_mut(name) {
+                *path = folder.join(&*path).display().to_string();
+            }
         }
         let open = |member: &MemberFile| backends::open(member, folder);
         let backends = file.members.iter().map(open).collect::<Result<Vec<_>, _>>()?;

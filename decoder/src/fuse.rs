@@ -2,7 +2,9 @@
 
 use crate::backend::{Backend, Capabilities, NextTokens};
 use crate::generation::{Answer, Ask, FuseError, Generation, Listener};
+use crate::span;
 use crate::token;
+use crate::tree;
 use crate::vocabulary::Vocabulary;
 use routewright_data::suggest::near_names;
 use serde::Serialize;
@@ -98,6 +100,9 @@ pub trait System: Fuser + Sized + 'static {
     fn build(params: Self::Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError>;
 }
 
+/// Builds a system of its parameters for members.
+type Build = fn(&serde_json::Value, &[Arc<dyn Backend>]) -> Result<Box<dyn Fuser>, FuseError>;
+
 /// A registered system; the only place its name is spelled.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemRow {
@@ -113,7 +118,7 @@ pub struct SystemRow {
     pub needs: &'static [Need],
     /// Default parameters, an object.
     pub params: fn() -> serde_json::Value,
-    build: fn(&serde_json::Value, &[Arc<dyn Backend>]) -> Result<Box<dyn Fuser>, FuseError>,
+    build: Build,
 }
 
 impl SystemRow {
@@ -167,6 +172,12 @@ pub static ALL: &[SystemRow] = &[
     SystemRow::of::<token::byte_mixture::ByteMixture>(),
     SystemRow::of::<token::agreement::Agreement>(),
     SystemRow::of::<token::rlae::Rlae>(),
+    SystemRow::of::<token::citer::Citer>(),
+    SystemRow::of::<token::expert_token::ExpertToken>(),
+    SystemRow::of::<span::cool_fusion::CoolFusion>(),
+    SystemRow::of::<span::sweetspan::SweetSpan>(),
+    SystemRow::of::<span::specfuse::SpecFuse>(),
+    SystemRow::of::<tree::le_mcts::LeMcts>(),
 ];
 
 /// The row of a name.

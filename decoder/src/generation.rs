@@ -319,6 +319,7 @@ impl<'a> Generation<'a> {
     ///
     /// # Errors
     /// If a member fails and failing is not allowed, or none is left.
+    #[expect(clippy::should_implement_trait, reason = "it is a question, not an iterator")]
     pub fn next(&mut self) -> Result<Vec<Option<Distribution>>, FuseError> {
         self.ask(|_, member| member.next())
     }
@@ -361,6 +362,18 @@ impl<'a> Generation<'a> {
             }
         }
         self.note(unit, step);
+    }
+
+    /// Takes `text` as what follows, which the member `writer` wrote as `ids`; it keeps its own tokens.
+    pub fn commit_written(&mut self, text: &[u8], writer: usize, ids: &[u32], step: Step) {
+        for (at, member) in self.members.iter_mut().enumerate() {
+            match member {
+                Some(member) if at == writer => member.commit_own(text, ids),
+                Some(member) => member.commit(text, None),
+                None => {}
+            }
+        }
+        self.note(Unit::Text(text), Step { winner: Some(writer), ..step });
     }
 
     /// Takes `unit` as what follows, which the members have read already.

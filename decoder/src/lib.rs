@@ -6,6 +6,9 @@
 //!
 //! Token level, step by step: members tell ([`distribution`]), meet in one space ([`align`]), count as much as they
 //! should ([`weigh`]), are pooled ([`pool`]), and one unit is committed to all of them ([`member`]).
+//!
+//! Span level ([`span`]): members write a few words, all judge. Process level ([`tree`]): members write steps, a search
+//! looks for the best chain of them. In both only text is shared.
 
 pub mod align;
 pub mod backend;
@@ -21,7 +24,9 @@ pub mod log;
 pub mod member;
 pub mod pick;
 pub mod pool;
+pub mod span;
 pub mod token;
 pub mod trace;
+pub mod tree;
 pub mod vocabulary;
 pub mod weigh;

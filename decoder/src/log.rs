@@ -35,6 +35,7 @@ pub fn rows(answer: &Answer, note: &Note) -> Vec<FusionRow> {
 fn row(at: usize, step: &Step, models: &[String], note: &Note) -> FusionRow {
     let whole = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     let list = |values: &[f32]| (values.len() == models.len()).then(|| values.to_vec());
+    let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
     let agree = step.agree.iter().zip(models).filter(|(agrees, _)| **agrees);
     FusionRow {
         answer_id: note.answer_id.clone(),
@@ -42,7 +43,7 @@ fn row(at: usize, step: &Step, models: &[String], note: &Note) -> FusionRow {
         timestamp_ms: note.timestamp_ms,
         system: note.system.clone(),
         start: whole(step.at),
-        text: String::from_utf8_lossy(&step.text).into_owned(),
+        text: lossy(&step.text),
         models: models.to_vec(),
         weights: list(&step.weights),
         probabilities: list(&step.probabilities),
@@ -50,6 +51,9 @@ fn row(at: usize, step: &Step, models: &[String], note: &Note) -> FusionRow {
         agree: agree.map(|(_, model)| model.clone()).collect(),
         winner: step.winner.and_then(|member| models.get(member).cloned()),
         span: step.span.map(whole),
+        proposers: step.proposals.iter().filter_map(|p| models.get(p.member).cloned()).collect(),
+        proposals: step.proposals.iter().map(|proposal| lossy(&proposal.text)).collect(),
+        merits: step.proposals.iter().map(|proposal| proposal.merit).collect(),
         log_density: step.log_density,
         calls: i64::try_from(step.calls).ok(),
         micros: i64::try_from(step.micros).ok(),

@@ -7,7 +7,7 @@
 //! as what comes next. Any other unit is encoded together with the text before it; where that changes earlier ids,
 //! the session is rolled back to the longest common prefix and reads the difference, never the whole text again.
 
-use crate::backend::{BackendError, Draft, Session, Usage, Written};
+use crate::backend::{BackendError, Draft, Session, Usage};
 use crate::distribution::Distribution;
 use crate::vocabulary::{Tokenizer, Vocabulary};
 use rand::Rng;
@@ -30,6 +30,19 @@ pub struct Changes {
     pub pushed: u64,
     /// Ids forgotten because a longer text is cut differently.
     pub rolled_back: u64,
+}
+
+/// What a member would write on its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proposed {
+    /// The text.
+    pub text: Vec<u8>,
+    /// Its tokens; their bytes are the text.
+    pub ids: Vec<u32>,
+    /// Tokens written, an end included.
+    pub tokens: usize,
+    /// It ended the answer after it.
+    pub ends: bool,
 }
 
 impl Member {
@@ -61,15 +74,30 @@ impl Member {
 
     /// Remembers `text` as what was chosen, with the member's own token for it where it has one.
     pub fn commit(&mut self, text: &[u8], own: Option<u32>) {
-        if !text.is_empty() {
-            self.pending.push((text.to_vec(), own));
+        match (self.pending.last_mut(), own) {
+            _ if text.is_empty() => {}
+            (Some((before, None)), None) => before.extend_from_slice(text),
+            _ => self.pending.push((text.to_vec(), own)),
         }
+    }
+
+    /// The same of a text it wrote as `ids`, which it keeps as far as they make it up.
+    pub fn commit_own(&mut self, text: &[u8], ids: &[u32]) {
+        let mut rest = text;
+        for id in ids {
+            let bytes = self.vocabulary().bytes(*id).to_vec();
+            let Some(left) = rest.strip_prefix(bytes.as_slice()) else { break };
+            self.commit(&bytes, Some(*id));
+            rest = left;
+        }
+        self.commit(rest, None);
     }
 
     /// What comes next: text and ends only, other tokens left out.
     ///
     /// # Errors
     /// If the model fails.
+    #[expect(clippy::should_implement_trait, reason = "it is a question, not an iterator")]
     pub fn next(&mut self) -> Result<Distribution, BackendError> {
         self.flush()?;
         let next = self.session.next()?;
@@ -84,16 +112,39 @@ impl Member {
     /// # Errors
     /// If the model cannot score or fails.
     pub fn score(&mut self, text: &[u8]) -> Result<f64, BackendError> {
+        Ok(self.score_with(text, None)?.0)
+    }
+
+    /// Natural log-probability of `text` and the end of the answer after it; `None` where the member has no end.
+    ///
+    /// # Errors
+    /// If the model cannot score or fails.
+    pub fn score_end(&mut self, text: &[u8]) -> Result<Option<f64>, BackendError> {
+        let ends = self.vocabulary().ends().to_vec();
+        let mut p = 0.0;
+        let mut before = 0.0;
+        for end in &ends {
+            let (score, of_end) = self.score_with(text, Some(*end))?;
+            before = score;
+            p += of_end.exp();
+        }
+        Ok((!ends.is_empty()).then(|| before + p.ln()))
+    }
+
+    /// Of `text`, and of `then` after it.
+    fn score_with(&mut self, text: &[u8], then: Option<u32>) -> Result<(f64, f64), BackendError> {
         self.flush()?;
-        let change = self.session.tokenizer().extend(self.text_ids(), text);
-        let keep = self.begin() + change.keep;
+        let (keep, push) = self.change(text);
         let tail = self.session.ids()[keep..].to_vec();
+        let ids: Vec<u32> = push.iter().copied().chain(then).collect();
         self.session.rollback(keep)?;
-        let sum = |scores: Vec<f32>| scores.into_iter().map(f64::from).sum::<f64>();
-        let scored = self.session.score(&change.push).map(sum);
-        let before = if tail.is_empty() { Ok(0.0) } else { self.session.score(&tail).map(sum) };
+        let sum = |scores: &[f32]| scores.iter().copied().map(f64::from).sum::<f64>();
+        let scored = if ids.is_empty() { Ok(Vec::new()) } else { self.session.score(&ids) };
+        let before = if tail.is_empty() { Ok(0.0) } else { self.session.score(&tail).map(|all| sum(&all)) };
         self.session.feed(&tail)?;
-        Ok(scored? - before?)
+        let scored = scored?;
+        let (text, then) = scored.split_at(push.len().min(scored.len()));
+        Ok((sum(text) - before?, sum(then)))
     }
 
     /// Natural log-probability of all the text it has read, from the beginning on.
@@ -110,25 +161,63 @@ impl Member {
         Ok(scores?.into_iter().map(f64::from).sum())
     }
 
-    /// Writes on; what it wrote is then part of its text, and not of anyone else's.
+    /// Writes on until `missing`, told the text and the tokens written so far, says that no token is missing; what
+    /// it wrote is forgotten again. So many tokens as are missing are asked for at once.
     ///
     /// # Errors
     /// If the model fails.
-    pub fn write(&mut self, draft: &Draft, rng: &mut dyn Rng) -> Result<Written, BackendError> {
-        self.flush()?;
-        self.session.write(draft, rng)
-    }
-
-    /// Writes on and forgets it again.
-    ///
-    /// # Errors
-    /// If the model fails.
-    pub fn propose(&mut self, draft: &Draft, rng: &mut dyn Rng) -> Result<Written, BackendError> {
+    pub fn propose(
+        &mut self,
+        draft: &Draft,
+        missing: impl Fn(&[u8], usize) -> usize,
+        rng: &mut dyn Rng,
+    ) -> Result<Proposed, BackendError> {
         self.flush()?;
         let len = self.session.ids().len();
-        let written = self.session.write(draft, rng);
+        let mut proposed = Proposed::default();
+        let mut tokens = 0;
+        let wrote = loop {
+            let n = missing(&proposed.text, tokens).min(draft.tokens.saturating_sub(tokens));
+            if n == 0 {
+                break Ok(());
+            }
+            match self.session.write(&Draft { tokens: n, ..draft.clone() }, rng) {
+                // A deadline has passed.
+                Ok(written) if written.tokens == 0 => break Ok(()),
+                Ok(written) => {
+                    tokens += written.tokens;
+                    proposed.text.extend_from_slice(&written.text);
+                    proposed.ends = written.ended;
+                }
+                Err(error) => break Err(error),
+            }
+            if proposed.ends {
+                break Ok(());
+            }
+        };
+        proposed.tokens = tokens;
+        proposed.ids = self.session.ids().get(len..).unwrap_or_default().to_vec();
         self.session.rollback(len)?;
-        written
+        wrote.map(|()| proposed)
+    }
+
+    /// Does something as if `ahead` had been chosen, and forgets that again.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn after<T>(
+        &mut self,
+        ahead: &[u8],
+        act: impl FnOnce(&mut Self) -> Result<T, BackendError>,
+    ) -> Result<T, BackendError> {
+        self.flush()?;
+        let (keep, push) = self.change(ahead);
+        let tail = self.session.ids()[keep..].to_vec();
+        self.session.rollback(keep)?;
+        let done = self.session.feed(&push).and_then(|()| act(self));
+        self.session.rollback(keep)?;
+        self.session.feed(&tail)?;
+        done
     }
 
     /// Reads `ids` ahead of what was chosen: what it says before the first and after each of them, text and ends only.
@@ -215,20 +304,39 @@ impl Member {
         usize::from(begin.is_some() && self.session.ids().first().copied() == begin)
     }
 
+    /// What becomes of its ids when `text` follows: how many stay, and what is read then.
+    fn change(&self, text: &[u8]) -> (usize, Vec<u32>) {
+        let tokenizer = self.session.tokenizer();
+        // The space that is put before a first word may have come with it.
+        let first = self.text_ids().is_empty() && tokenizer.has_dummy_prefix();
+        let text = if first { text.strip_prefix(b" ").unwrap_or(text) } else { text };
+        let change = tokenizer.extend(self.text_ids(), text);
+        (self.begin() + change.keep, change.push)
+    }
+
+    /// Reads what was committed since, in as few calls as it goes.
     fn flush(&mut self) -> Result<(), BackendError> {
-        for (text, own) in std::mem::take(&mut self.pending) {
-            if let Some(id) = own {
-                self.session.feed(&[id])?;
-                self.changes.pushed += 1;
+        let mut own = Vec::new();
+        for (text, id) in std::mem::take(&mut self.pending) {
+            if let Some(id) = id {
+                own.push(id);
                 continue;
             }
-            let change = self.session.tokenizer().extend(self.text_ids(), &text);
-            let keep = self.begin() + change.keep;
+            self.read_own(&mut own)?;
+            let (keep, push) = self.change(&text);
             self.changes.rolled_back += (self.session.ids().len() - keep) as u64;
-            self.changes.pushed += change.push.len() as u64;
+            self.changes.pushed += push.len() as u64;
             self.session.rollback(keep)?;
-            self.session.feed(&change.push)?;
+            self.session.feed(&push)?;
         }
-        Ok(())
+        self.read_own(&mut own)
+    }
+
+    fn read_own(&mut self, own: &mut Vec<u32>) -> Result<(), BackendError> {
+        if own.is_empty() {
+            return Ok(());
+        }
+        self.changes.pushed += own.len() as u64;
+        self.session.feed(&std::mem::take(own))
     }
 }

@@ -24,10 +24,27 @@ pub struct Step {
     pub span: Option<usize>,
     /// Natural logarithm of the density the weights were drawn with, where they were drawn.
     pub log_density: Option<f64>,
+    /// What it was chosen from, where members wrote more than a token.
+    pub proposals: Vec<Proposal>,
     /// Calls of all models until it was chosen.
     pub calls: u64,
     /// Microseconds since the prompt was handed over.
     pub micros: u64,
+}
+
+/// A text that a member wrote to be chosen.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize)]
+pub struct Proposal {
+    /// Who wrote it.
+    pub member: usize,
+    /// Its bytes.
+    pub text: Vec<u8>,
+    /// The answer would end with it.
+    pub ends: bool,
+    /// What each member thinks of it, nats a byte; `NaN` where it was not asked. None where nobody was.
+    pub scores: Vec<f32>,
+    /// What the system makes of that: the greatest is taken.
+    pub merit: f32,
 }
 
 /// A member that was left out.

@@ -1,5 +1,5 @@
-//! Six published vocabularies and two of tiny models, where they lie beside the checkout; skipped loudly where
-//! they do not. Expected ids are those shipped with the vocabularies.
+//! Six published vocabularies and two of tiny models, where they lie beside the checkout or `ROUTEWRIGHT_SHARED` says;
+//! skipped loudly where they do not. Expected ids are those shipped with the vocabularies.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says what it skips")]
 
@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 const NAMES: [&str; 6] = ["llama-spm", "phi-3", "gpt-2", "deepseek-coder", "starcoder", "falcon"];
 
 fn shared(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models").join(name);
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let path =
+        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("models").join(name);
     if !path.is_file() {
         println!("SKIPPED: {} is not here", path.display());
         return None;

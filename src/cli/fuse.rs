@@ -1,11 +1,11 @@
 //! `routewright fuse`: one answer by several models.
 
-use super::{date, output};
+use super::{date, expert_rows, output, token_labels};
 use anyhow::Context as _;
 use clap::Args;
 use rand::Rng as _;
 use routewright_data::files;
-use routewright_data::log::{FusionRow, RowWriter, WriteOptions};
+use routewright_data::log::{FusionRow, RowWriter, TaskRow, WriteOptions};
 use routewright_data::rng;
 use routewright_data::tasks::{self, Reward};
 use routewright_decoder::draw;
@@ -59,6 +59,20 @@ pub(crate) struct FuseCommand {
     /// Write how every unit came about to this Parquet file.
     #[arg(long, value_name = "PARQUET")]
     trace: Option<PathBuf>,
+    /// Do not answer, but write a token log of the tasks' references to this Parquet file: which member is right at
+    /// every token. Routers of `citer` are trained on it.
+    #[arg(long, value_name = "PARQUET", requires = "tasks", conflicts_with_all = ["trace", "prompt"])]
+    labels: Option<PathBuf>,
+    /// Where no member is right, finish the answer up to so many tokens and see; 0 for never.
+    #[arg(long, value_name = "N", default_value_t = 300, requires = "labels")]
+    look_ahead: usize,
+    /// The states of the token log carry the hidden state of the first member.
+    #[arg(long, requires = "labels")]
+    hidden: bool,
+    /// Do not answer, but learn of the tasks when the first member hands over to which other, and write the rows for
+    /// `expert-token` to this safetensors file.
+    #[arg(long, value_name = "FILE", requires = "tasks", conflicts_with_all = ["trace", "labels", "prompt"])]
+    expert_rows: Option<PathBuf>,
     /// Draw the weights over the text: a page (`.html`) or the bands alone (`.svg`).
     #[arg(long, value_name = "FILE", conflicts_with = "tasks")]
     draw: Option<PathBuf>,
@@ -96,9 +110,16 @@ impl FuseCommand {
     /// Writes the answers: 0 also where one is wrong.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let ensemble = self.load()?;
-        match &self.tasks {
-            Some(tasks) => self.judge(&ensemble, tasks, json),
-            None => self.one(&ensemble, json),
+        let Some(path) = &self.tasks else { return self.one(&ensemble, json) };
+        let tasks = tasks::read(path, self.split.as_deref())?;
+        let ask = |prompt: &str| self.ask(&ensemble, prompt);
+        match (&self.labels, &self.expert_rows) {
+            (Some(labels), _) => {
+                let how = token_labels::How { look_ahead: self.look_ahead, hidden: self.hidden };
+                token_labels::write(&ensemble, &tasks, how, ask, labels, json)
+            }
+            (None, Some(rows)) => expert_rows::write(&ensemble, &tasks, ask, rows, json),
+            (None, None) => self.judge(&ensemble, &tasks, json),
         }
     }
 
@@ -159,8 +180,7 @@ impl FuseCommand {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn judge(&self, ensemble: &Ensemble, tasks: &Path, json: bool) -> anyhow::Result<ExitCode> {
-        let tasks = tasks::read(tasks, self.split.as_deref())?;
+    fn judge(&self, ensemble: &Ensemble, tasks: &[TaskRow], json: bool) -> anyhow::Result<ExitCode> {
         let bars = output::Bars::new("fuse");
         bars.start("tasks", tasks.len() as u64);
         let (mut log, mut rewards) = (Vec::new(), Vec::new());

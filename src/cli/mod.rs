@@ -9,6 +9,7 @@ mod compare;
 mod data;
 mod date;
 mod evaluate;
+mod expert_rows;
 mod export;
 mod fitting;
 mod from_store;
@@ -22,6 +23,7 @@ mod quickstart;
 mod route;
 mod serve;
 mod simulate;
+mod token_labels;
 mod train;
 mod train_weights;
 

@@ -26,4 +26,5 @@ mod rlae;
 mod run;
 #[cfg(unix)]
 mod serving;
+mod token_routing;
 mod train_serve;

@@ -62,7 +62,9 @@ fn the_registry_is_listed() {
     let dir = tempfile::tempdir().unwrap();
     let methods = json(dir.path(), &["methods"]);
     let names: Vec<&str> = methods.as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
-    for name in ["knn", "routerdc", "kmeans", "ridge", "logistic", "mlp", "routellm-mf", "oracle"] {
+    for name in
+        ["knn", "routerdc", "kmeans", "ridge", "logistic", "mlp", "routellm-mf", "oracle", "gac", "sweetspan"]
+    {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
     let ran = run(dir.path(), &["train", "oracle", "--log", "none.parquet", "--out", "x"]);

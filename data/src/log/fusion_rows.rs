@@ -26,6 +26,9 @@ pub struct FusionRow {
     pub agree: Vec<String>,
     pub winner: Option<String>,
     pub span: Option<i32>,
+    pub proposers: Vec<String>,
+    pub proposals: Vec<String>,
+    pub merits: Vec<f32>,
     pub log_density: Option<f64>,
     pub calls: Option<i64>,
     pub micros: Option<i64>,
@@ -37,7 +40,8 @@ impl LogRow for FusionRow {
     }
 
     fn n_bytes(&self) -> usize {
-        self.text.len() + len(&self.prompt) + len(&self.answer) + 16 * self.models.len()
+        let proposals: usize = self.proposals.iter().map(String::len).sum();
+        proposals + self.text.len() + len(&self.prompt) + len(&self.answer) + 16 * self.models.len()
     }
 
     fn columns(rows: &[Self]) -> Vec<ArrayRef> {
@@ -58,6 +62,9 @@ impl LogRow for FusionRow {
             text_lists(rows.iter().map(|r| r.agree.as_slice())),
             some_texts(rows.iter().map(|r| r.winner.as_deref())),
             Arc::new(rows.iter().map(|r| r.span).collect::<Int32Array>()),
+            text_lists(rows.iter().map(|r| r.proposers.as_slice())),
+            text_lists(rows.iter().map(|r| r.proposals.as_slice())),
+            floats(rows.iter().map(|r| Some(r.merits.as_slice()))),
             Arc::new(rows.iter().map(|r| r.log_density).collect::<Float64Array>()),
             Arc::new(rows.iter().map(|r| r.calls).collect::<Int64Array>()),
             Arc::new(rows.iter().map(|r| r.micros).collect::<Int64Array>()),

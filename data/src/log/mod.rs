@@ -10,6 +10,7 @@ mod queries;
 mod reader;
 mod rows;
 mod task_rows;
+mod token_rows;
 mod validate;
 mod writer;
 
@@ -23,5 +24,6 @@ pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
 pub use reader::{LogBatch, LogReader, parts, schema_of};
 pub use rows::{LogRow, OutcomeRow, PairRow, RowWriter};
 pub use task_rows::TaskRow;
+pub use token_rows::TokenRow;
 pub use validate::{ValidateOptions, Validation, validate};
 pub use writer::{LogWriter, WriteOptions};

@@ -5,6 +5,7 @@ use crate::distribution::Distribution;
 use crate::generation::{FuseError, Generation, Unit};
 use crate::pool::Pool;
 use crate::trace::Step;
+use crate::vocabulary::Role;
 use crate::weigh::{View, Weigh, Weigher, Weights, among};
 
 /// What is put together to a token-level system.
@@ -107,4 +108,14 @@ pub(crate) fn commit(
         .map(|(member, told)| own(member.as_ref()?, told.as_ref()?, bytes))
         .collect();
     generation.commit(Unit::Text(bytes), &own, step);
+}
+
+/// Commits a token that one member says, in its own tokens.
+pub(crate) fn say(generation: &mut Generation<'_>, member: usize, id: u32, step: Step) {
+    let Some(Some(of)) = generation.members().get(member) else { return };
+    let (bytes, role) = (of.vocabulary().bytes(id).to_vec(), of.vocabulary().role(id));
+    match role {
+        Role::End => generation.commit(Unit::End, &[], Step { winner: Some(member), ..step }),
+        _ => generation.commit_written(&bytes, member, &[id], step),
+    }
 }

@@ -89,7 +89,8 @@ impl Tokenizer {
         cuts
     }
 
-    fn parts(&self, left: char, right: char) -> bool {
+    /// Whether every text is cut between these two characters, whatever stands around them.
+    pub fn parts(&self, left: char, right: char) -> bool {
         let kind = match &self.kind {
             Kind::Scores(scores) => scores.joints.part(left, right),
             Kind::Merges(merges) => merges.split.part(left, right),

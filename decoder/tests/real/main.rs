@@ -1,4 +1,5 @@
-//! Two real tiny models, where they lie beside the checkout; skipped loudly where they do not.
+//! Two real tiny models, where they lie beside the checkout or `ROUTEWRIGHT_SHARED` says; skipped loudly where they do
+//! not.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
@@ -6,6 +7,7 @@
 mod bytes;
 mod identities;
 mod references;
+mod spans;
 mod speculation;
 
 use routewright_decoder::backends::llama2c::Llama2c;
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the models.
 pub(crate) fn models() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/models");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    let path = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("models");
     if !path.join("stories260k/model.bin").is_file() {
         println!("SKIPPED: {} is not here", path.display());
         return None;
