@@ -30,6 +30,8 @@ pub struct Changes {
     pub pushed: u64,
     /// Ids forgotten because a longer text is cut differently.
     pub rolled_back: u64,
+    /// Units that were not read as one id more.
+    pub multi_token: u64,
 }
 
 /// What a member would write on its own.
@@ -326,6 +328,8 @@ impl Member {
             let (keep, push) = self.change(&text);
             self.changes.rolled_back += (self.session.ids().len() - keep) as u64;
             self.changes.pushed += push.len() as u64;
+            let is_one = keep == self.session.ids().len() && push.len() == 1;
+            self.changes.multi_token += u64::from(!is_one);
             self.session.rollback(keep)?;
             self.session.feed(&push)?;
         }

@@ -69,6 +69,8 @@ pub struct MemberTrace {
     pub pushed: u64,
     /// Ids it forgot again because a longer text is cut differently.
     pub rolled_back: u64,
+    /// Units it did not read as one id more.
+    pub multi_token: u64,
 }
 
 /// All steps of an answer.
@@ -98,6 +100,7 @@ impl Trace {
         let member = &mut self.members[member];
         member.usage = usage;
         (member.pushed, member.rolled_back) = (changes.pushed, changes.rolled_back);
+        member.multi_token = changes.multi_token;
     }
 
     /// The prompt.

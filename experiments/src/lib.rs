@@ -1,4 +1,11 @@
 //! Recorded experiments: see `README.md` and `record/` beside this crate's manifest.
 //!
-//! Every figure names the command that made it; the commands are those of the `routewright` binary, so there
-//! is no second runner here. The trained mixtures of the decoder will bring code.
+//! Figures of policies are made by commands of the `routewright` binary, so there is no second runner here. The
+//! trained mixtures of the decoder bring code: skills, tasks that mix them, experts that have some of them.
+
+pub mod contrast;
+pub mod experts;
+pub mod judge;
+pub mod mixed_tasks;
+pub mod skills;
+pub mod span_weights;
