@@ -32,8 +32,10 @@ const LATENT: usize = 32;
 const ALPHA: f64 = 0.3;
 /// Streams the regret is a mean over.
 const SEEDS: usize = 20;
-/// Width, rounds of a stream, and what we are held to: name, peer's request, least ratio.
-const SHAPES: [(usize, usize, &[(&str, &str, Option<f64>)]); 2] = [
+/// Name of a peer, its request, and least ratio of our rate to its.
+type Rival = (&'static str, &'static str, Option<f64>);
+/// Width, rounds of a stream, and what we are held to.
+const SHAPES: [(usize, usize, &[Rival]); 2] = [
     (
         32,
         6000,
@@ -47,7 +49,7 @@ const SHAPES: [(usize, usize, &[(&str, &str, Option<f64>)]); 2] = [
 ];
 
 /// Explorers of Vowpal Wabbit that the regret at the least width is compared with: name and the peer's request.
-const EXPLORERS: [(&str, &str, Option<f64>); 7] = [
+const EXPLORERS: [Rival; 7] = [
     ("Vowpal Wabbit squarecb", "vw-squarecb", None),
     ("Vowpal Wabbit regcb", "vw-regcb", None),
     ("Vowpal Wabbit first", "vw-first", None),
@@ -162,7 +164,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()
 
 fn speed(
     streams: &Streams,
-    rivals: &[(&str, &str, Option<f64>)],
+    rivals: &[Rival],
     rounds: usize,
     peer: &mut Peer,
     report: &mut Report,
@@ -186,12 +188,7 @@ fn speed(
 
 /// The regret on every stream; the peers are slow at many dimensions, so only the narrow one is compared. Streams
 /// differ more than bandits, so the difference on the same streams is told with its standard error.
-fn regret(
-    streams: &Streams,
-    rivals: &[(&str, &str, Option<f64>)],
-    peer: &mut Peer,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+fn regret(streams: &Streams, rivals: &[Rival], peer: &mut Peer, report: &mut Report) -> anyhow::Result<()> {
     if streams.width > LATENT {
         return Ok(());
     }
