@@ -99,8 +99,11 @@ fn check_keys(record: &Record) -> Result<(), ImportError> {
                 format!("key `{key}` is of slates or continuous actions, expected one choice an event");
             return Err(record.error(reason));
         }
+        if KNOWN.contains(&key.as_str()) {
+            continue;
+        }
         let hint = near_names(key, KNOWN);
-        if !KNOWN.contains(&key.as_str()) && hint.starts_with("did you mean") {
+        if hint.starts_with("did you mean") {
             return Err(record.error(format!("key `{key}` is not known; {hint}")));
         }
     }
@@ -137,8 +140,8 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, ImportError> {
     let path =
         |name: &str, default: &'static str| options.map.get(name).map_or(default, String::as_str).to_owned();
-    let context = record.fields.get("c").cloned().unwrap_or_default();
-    let own = record.fields.get(OWN).cloned().unwrap_or_default();
+    let context = record.fields.get("c").unwrap_or(&Value::Null);
+    let own = record.fields.get(OWN).unwrap_or(&Value::Null);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
     let id = text(record.fields.get("EventId"));
     let id = id.ok_or_else(|| record.error("`EventId` is missing, expected a text"))?;
@@ -154,13 +157,13 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
     let chosen = chosen(record, &actions)?;
     let model_path = path("model", "m.model");
     let name = |action: f64| {
-        let described = at(&context, "_multi").and_then(|list| list.get(action as usize - 1));
+        let described = at(context, "_multi").and_then(|list| list.get(action as usize - 1));
         text(described.and_then(|action| at(action, &model_path)))
             .unwrap_or_else(|| format!("action-{action}"))
     };
     let listed = actions.iter().position(|a| *a == chosen).map(|at| propensities[at]);
     let pass = number(record, "pdrop")?.map(|dropped| (1.0 - dropped) as f32);
-    let features = at(&context, "x").and_then(Value::as_array);
+    let features = at(context, "x").and_then(Value::as_array);
     let features = features.and_then(|x| x.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
     Ok(DecisionRow {
         decision_id: id,
@@ -176,8 +179,8 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
         propensity: number(record, "_label_probability")?.or(listed).unwrap_or(f64::NAN),
         pass_probability: pass.filter(|pass| *pass < 1.0),
         seed: own.get("seed").and_then(Value::as_u64).unwrap_or_default(),
-        source: text(at(&context, &path("source", "s.source"))).or_else(|| options.source.clone()),
-        prompt: text(at(&context, &path("prompt", "q._text"))),
+        source: text(at(context, &path("source", "s.source"))).or_else(|| options.source.clone()),
+        prompt: text(at(context, &path("prompt", "q._text"))),
         features,
         ..DecisionRow::default()
     })

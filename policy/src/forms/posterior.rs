@@ -9,8 +9,7 @@
 
 use super::{CostModel, FormRow};
 use crate::online::{
-    ArmStatistics, Experience, Forgetting, LearnError, Learner, NewArm, Posterior, Prior, Scratch, Shared,
-    check,
+    Experience, Forgetting, History, LearnError, Learner, NewArm, Posterior, Prior, Scratch, Shared, check,
 };
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::Tensors;
@@ -92,26 +91,31 @@ impl BayesianRidge {
     /// # Panics
     /// If the length of `prior_mean` does not match (a bug of the caller).
     pub fn new(shape: RidgeShape, prior_mean: Vec<f32>, cost: CostModel) -> Result<Self, LinalgError> {
-        let seen = vec![ArmStatistics::new(shape.width()); cost.mean_usd().len()];
+        let seen = vec![History::new(shape.width()); cost.mean_usd().len()];
         Self::with(shape, prior_mean, seen, cost)
     }
 
     fn with(
         shape: RidgeShape,
         prior_mean: Vec<f32>,
-        seen: Vec<ArmStatistics>,
+        seen: Vec<History>,
         cost: CostModel,
     ) -> Result<Self, LinalgError> {
         let (width, n_arms) = (shape.width(), cost.mean_usd().len());
         assert!(prior_mean.is_empty() || prior_mean.len() == n_arms * width, "prior mean: (n_arms, width)");
+        let unfit = |reason| LinalgError { dim: width, reason };
         for (name, value) in [("precision", shape.precision), ("shared", shape.shared.unwrap_or(1.0))] {
             if !(value > 0.0 && value.is_finite()) {
                 let reason = format!("{name} is `{value}`, expected a number above 0");
-                return Err(LinalgError { dim: width, reason });
+                return Err(unfit(reason));
             }
         }
-        let n_updates = seen.iter().map(ArmStatistics::n_updates).sum();
-        let believe = |(arm, seen): (usize, ArmStatistics)| {
+        shape.forgetting.check().map_err(unfit)?;
+        if matches!(shape.forgetting, Forgetting::Adwin(_)) && !shape.intercept {
+            return Err(unfit("`adwin` looks at mean residuals, which need the intercept".to_owned()));
+        }
+        let n_updates = seen.iter().map(|seen| seen.sums().n_updates()).sum();
+        let believe = |(arm, seen): (usize, History)| {
             let mean = prior_mean.get(arm * width..(arm + 1) * width).unwrap_or_default().to_vec();
             Posterior::new(seen, Prior { precision: shape.precision, mean }).map(Arc::new)
         };
@@ -166,19 +170,19 @@ impl BayesianRidge {
     }
 
     /// Prior mean and statistics of an arm that nobody has called.
-    fn newcomer(&self, arm: &NewArm) -> Result<(Vec<f32>, ArmStatistics), LearnError> {
-        let width = self.shape.width();
+    fn newcomer(&self, arm: &NewArm) -> Result<(Vec<f32>, History), LearnError> {
+        let (width, forgetting) = (self.shape.width(), self.shape.forgetting);
         let epoch = self.arms.iter().map(|arm| arm.statistics().epoch()).max().unwrap_or(0);
         let Some((quality, weight)) = arm.quality else {
             let mean = self.pooled().map_err(Self::failed)?;
-            return Ok((mean, ArmStatistics::declared(width, 0.0, 0.0, epoch)));
+            return Ok((mean, History::declared(width, 0.0, 0.0, epoch, forgetting)));
         };
         if !self.shape.intercept {
             return Err(LearnError::Quality { reason: "the policy was trained without `intercept`" });
         }
         let mut mean = vec![0.0; width];
         mean[width - 1] = quality as f32;
-        Ok((mean, ArmStatistics::declared(width, quality, weight, epoch)))
+        Ok((mean, History::declared(width, quality, weight, epoch, forgetting)))
     }
 
     /// Lets every arm forget what is long past.
@@ -209,8 +213,8 @@ impl BayesianRidge {
     }
 }
 
-fn restore_arms(tensors: &mut Tensors, n_arms: usize, width: usize) -> Result<Vec<ArmStatistics>, LoadError> {
-    let restore = |arm: usize| ArmStatistics::restore(&format!("arm.{arm:04}"), width, tensors);
+fn restore_arms(tensors: &mut Tensors, n_arms: usize, width: usize) -> Result<Vec<History>, LoadError> {
+    let restore = |arm: usize| History::restore(&format!("arm.{arm:04}"), width, tensors);
     Ok((0..n_arms).map(restore).collect::<Result<_, _>>()?)
 }
 
@@ -249,7 +253,7 @@ impl Predictor for BayesianRidge {
             tensors.insert_f32("prior_mean", &shape, self.prior_mean.clone());
         }
         for (arm, posterior) in self.arms.iter().enumerate() {
-            posterior.statistics().store(&format!("arm.{arm:04}"), &mut tensors);
+            posterior.history().store(&format!("arm.{arm:04}"), &mut tensors);
         }
         self.cost.store(&mut tensors);
         FormState { config: serde_json::to_value(self.shape).unwrap_or_default(), tensors }
@@ -301,7 +305,7 @@ impl Learner for BayesianRidge {
         self.prior_mean.extend(mean);
         self.arms.push(Arc::new(posterior));
         self.cost.add_arm(arm.cost_usd);
-        Ok(())
+        self.share().map_err(Self::failed)
     }
 
     fn reprice(&mut self, arm: usize, usd: f64) -> Result<(), LearnError> {
@@ -319,6 +323,9 @@ impl Learner for BayesianRidge {
 
     fn merge(&mut self, other: FormState, base: FormState) -> Result<(), LearnError> {
         let (n_arms, width) = (self.arms.len(), self.shape.width());
+        if let Forgetting::Adwin(_) = self.shape.forgetting {
+            return Err(LearnError::Order { form: ROW.name });
+        }
         let parts = [other, base].map(|mut state| restore_arms(&mut state.tensors, n_arms, width));
         let [other, base] = parts;
         for ((arm, other), base) in self.arms.iter_mut().zip(other?).zip(base?) {

@@ -1,6 +1,7 @@
 //! The learner against fresh solves, in f64, of the equations it keeps up.
 
 use super::*;
+use crate::online::ArmStatistics;
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use routewright_data::linalg::solve_spd;
@@ -36,7 +37,7 @@ pub(super) fn told(n: usize) -> Vec<Told> {
 }
 
 pub(super) fn shape(discount: f64) -> RidgeShape {
-    let forgetting = Forgetting { discount };
+    let forgetting = Forgetting::Discount(discount);
     RidgeShape { dim: DIM, intercept: true, precision: 2.5, noise: 0.5, forgetting, shared: None }
 }
 
@@ -168,6 +169,127 @@ fn forgetting_weighs_by_the_distance_of_decisions_and_keeps_the_ridge() {
     untouched.predict_into(&[0.1; DIM], None, &mut b, &mut se_untouched);
     assert!((se_stale[1] - se_untouched[1]).abs() < 1e-4, "{se_stale:?} {se_untouched:?}");
     assert!(a[1].abs() < 1e-4, "what was learned of arm 1 is long past: {a:?}");
+}
+
+fn forgetful(forgetting: Forgetting) -> BayesianRidge {
+    let shape = RidgeShape { forgetting, ..shape(1.0) };
+    BayesianRidge::new(shape, Vec::new(), CostModel::constant(vec![f32::NAN; N_ARMS])).unwrap()
+}
+
+#[test]
+fn a_window_is_a_fit_to_its_last_decisions_with_the_whole_ridge() {
+    let told = told(2005);
+    let mut form = forgetful(Forgetting::Window(80));
+    let mut heard = 0;
+    for n in [50, 85, 400, 2005] {
+        learn(&mut form, &told[heard..n]);
+        heard = n;
+        // Parts of 10 decisions, the present one among the eight that count.
+        let first = ((n as u64 - 1) / 10).saturating_sub(7) * 10;
+        let weigh = |told: &Told| if told.time >= first { told.weight } else { 0.0 };
+        agrees(&mut form, &told[..n], &[], weigh, 2e-6);
+    }
+    assert_eq!(form.n_updates(), 2005);
+    // Late rewards find their part; those older than the window are not heard. No bit depends on the order.
+    let mut late = forgetful(Forgetting::Window(80));
+    for block in told.chunks(160) {
+        block.iter().rev().for_each(|told| late.learn(&told.experience()).unwrap());
+    }
+    assert_eq!(late.state(), form.state());
+    let restored = BayesianRidge::restore(form.state(), N_ARMS).unwrap();
+    assert_eq!(restored.state(), form.state());
+}
+
+#[test]
+fn windows_merge_by_addition_bit_for_bit() {
+    let told = told(500);
+    let mut base = forgetful(Forgetting::Window(240));
+    learn(&mut base, &told[..200]);
+    let (mut one, mut other, mut all) = (base.clone(), base.clone(), base.clone());
+    learn(&mut one, &told[200..350]);
+    learn(&mut other, &told[350..]);
+    learn(&mut all, &told[200..]);
+    one.merge(other.state(), base.state()).unwrap();
+    assert_eq!(one.state(), all.state());
+}
+
+/// Rewards of one arm that jump by `by` at decision `at`; weight 1.
+fn jumping(seed: u64, n: usize, at: usize, by: f64) -> Vec<Told> {
+    let mut rng = rng::stream(seed, "jumping");
+    let tell = |time: usize| {
+        let features: Vec<f32> = (0..DIM).map(|_| 0.4 * rng.sample::<f32, _>(StandardNormal)).collect();
+        let level = if time < at { 0.5 } else { 0.5 + by };
+        let reward = level + 0.5 * f64::from(features[0]) + 0.2 * rng.sample::<f64, _>(StandardNormal);
+        Told { features, arm: 0, reward, weight: 1.0, time: time as u64 }
+    };
+    (0..n).map(tell).collect()
+}
+
+#[test]
+fn adwin_drops_what_was_before_a_change_and_nothing_of_a_steady_stream() {
+    let mut forgets = forgetful(Forgetting::Adwin(0.01));
+    let told = jumping(1, 2000, 1000, -0.3);
+    learn(&mut forgets, &told[..1000]);
+    assert_eq!(forgets.arms()[0].statistics().weight(), 1000.0);
+    learn(&mut forgets, &told[1000..1200]);
+    let kept = forgets.arms()[0].statistics().weight();
+    assert!(kept <= 300.0, "200 rewards after the change {kept} are kept");
+    learn(&mut forgets, &told[1200..]);
+    let kept = forgets.arms()[0].statistics().weight();
+    assert!((900.0..=1100.0).contains(&kept), "{kept} rewards are kept of the 1000 since");
+    let weigh = |told: &Told| f64::from(u8::from(told.time as f64 >= 2000.0 - kept));
+    agrees(&mut forgets, &told, &[], weigh, 2e-6);
+    // A stream on which only the queries change is steady.
+    let mut steady = forgetful(Forgetting::Adwin(0.01));
+    let moved: Vec<Told> = jumping(2, 1000, 1000, 0.0)
+        .into_iter()
+        .map(|mut told| {
+            let by = if told.time < 500 { 1.0 } else { -1.0 };
+            told.features[0] += by;
+            Told { reward: told.reward + 0.5 * f64::from(by), ..told }
+        })
+        .collect();
+    learn(&mut steady, &moved);
+    assert_eq!(steady.arms()[0].statistics().weight(), 1000.0);
+}
+
+#[test]
+fn adwin_gives_false_alarms_no_more_often_than_it_says() {
+    let alarms = |delta: f64| {
+        let heard = |seed: u64| {
+            let mut form = forgetful(Forgetting::Adwin(delta));
+            learn(&mut form, &jumping(seed, 1500, 0, 0.0));
+            form.arms()[0].statistics().weight() < 1500.0
+        };
+        (10..90).filter(|seed| heard(*seed)).count()
+    };
+    let (often, seldom) = (alarms(0.9), alarms(0.05));
+    assert!(seldom <= 4, "{seldom} of 80 streams at 0.05");
+    assert!(often >= seldom, "{often} {seldom}");
+}
+
+#[test]
+fn what_adwin_learned_has_an_order_and_does_not_merge() {
+    let mut form = forgetful(Forgetting::Adwin(0.01));
+    learn(&mut form, &told(300));
+    let restored = BayesianRidge::restore(form.state(), N_ARMS).unwrap();
+    assert_eq!(restored.state(), form.state());
+    let error = form.merge(restored.state(), restored.state()).unwrap_err().to_string();
+    assert!(error.contains("order of the rewards"), "{error}");
+}
+
+#[test]
+fn what_is_declared_of_an_arm_is_forgotten_with_the_window() {
+    let mut form = forgetful(Forgetting::Window(80));
+    learn(&mut form, &told(200));
+    form.add_arm(&NewArm { quality: Some((0.8, 10.0)), cost_usd: None }).unwrap();
+    let declared = |form: &BayesianRidge| form.arms()[N_ARMS].statistics().weight();
+    assert_eq!(declared(&form), 10.0);
+    let restored = BayesianRidge::restore(form.state(), N_ARMS + 1).unwrap();
+    assert_eq!(restored.state(), form.state());
+    let later = Told { time: 400, ..jumping(1, 1, 1, 0.0).remove(0) };
+    learn(&mut form, &[later]);
+    assert_eq!(declared(&form), 0.0);
 }
 
 /// The epoch, by way of the stored words: the fourth number.

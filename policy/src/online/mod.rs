@@ -9,11 +9,16 @@
 //! forgets weighs a reward by the distance between decisions, never between arrivals, so that a late reward
 //! counts as much as a prompt one.
 
+mod adwin;
+mod forgetting;
+mod history;
 mod packed;
 mod reward;
 mod shared;
 mod statistics;
 
+pub use forgetting::Forgetting;
+pub use history::History;
 pub use packed::Packed;
 pub use reward::{Reward, RewardForm};
 pub use shared::Shared;
@@ -21,7 +26,6 @@ pub(crate) use statistics::Scratch;
 pub use statistics::{ArmStatistics, Posterior, Prior};
 
 use crate::{FormState, LoadError, Predictor};
-use serde::{Deserialize, Serialize};
 
 /// One decision whose reward is known.
 #[derive(Debug, Clone, Copy)]
@@ -101,20 +105,6 @@ pub struct NewArm {
     pub quality: Option<(f64, f64)>,
     /// Mean price of a call, US dollars, where known.
     pub cost_usd: Option<f64>,
-}
-
-/// What is remembered of rewards long past.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Forgetting {
-    /// Weight of a reward one decision older than another, `(0, 1]`; 1 forgets nothing.
-    pub discount: f64,
-}
-
-impl Default for Forgetting {
-    fn default() -> Self {
-        Self { discount: 1.0 }
-    }
 }
 
 /// A predictor that learns from rewards.

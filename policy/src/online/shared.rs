@@ -48,7 +48,7 @@ impl Shared {
             right[i * (dim + 1) + i] = 1.0;
         }
         // An arm without rewards adds nothing.
-        for arm in arms.iter().filter(|arm| arm.statistics().n_updates() > 0) {
+        for arm in arms.iter().filter(|arm| arm.statistics().weight() > 0.0) {
             for i in 0..dim {
                 for j in 0..dim {
                     let identity = f64::from(u8::from(i == j));

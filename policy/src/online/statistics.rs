@@ -12,19 +12,18 @@
 //! and made anew from the sums by a Cholesky factorisation every [`REFRESH`] updates, so that rounding
 //! never piles up.
 //!
-//! With forgetting the sums are relative to an epoch `e`: a reward of decision `t` weighs `g^(e - t)`.
-//! When decisions have moved the weights by more than [`DRIFT`], the sums are brought to the present and the
-//! posterior is made anew with the *whole* ridge, so that the precision never falls below `lambda`.
+//! With a discount the sums are relative to an epoch `e`: a reward of decision `t` weighs `g^(e - t)`. When
+//! decisions have moved the weights by more than a twentieth, the sums are brought to the present; other ways to
+//! forget drop parts of the sums, see [`History`]. Then the posterior is made anew with the *whole* ridge, so that
+//! the precision never falls below `lambda`.
 
 use super::packed::{Packed, Padded};
-use super::{Experience, Forgetting};
+use super::{Experience, Forgetting, History};
 use routewright_data::linalg::{Cholesky, LinalgError};
 use routewright_data::{TensorError, Tensors};
 
 /// Updates after which the posterior is made anew from the sums.
 const REFRESH: u32 = 4096;
-/// Change of weight by forgetting that is put up with before sums are brought to the present.
-const DRIFT: f64 = 0.95;
 /// Adding and taking away this number rounds to a multiple of 2^-30.
 const ROUNDER: f64 = 1.5 * (1_u64 << 22) as f64;
 
@@ -66,10 +65,15 @@ impl ArmStatistics {
         Self { dim, gram, moment: vec![0.0; dim], square: 0.0, weight: 0.0, n_updates: 0, epoch: 0 }
     }
 
+    /// Nothing seen since a decision.
+    pub(super) fn beginning(dim: usize, epoch: u64) -> Self {
+        Self { epoch, ..Self::new(dim) }
+    }
+
     /// What an arm is declared to earn before any reward, as `weight` rewards of it on a query that has only the
     /// intercept, the last coefficient.
-    pub(crate) fn declared(dim: usize, reward: f64, weight: f64, epoch: u64) -> Self {
-        let mut out = Self { epoch, ..Self::new(dim) };
+    pub(super) fn declared(dim: usize, reward: f64, weight: f64, epoch: u64) -> Self {
+        let mut out = Self::beginning(dim, epoch);
         if weight > 0.0 {
             let mut features = vec![0.0; dim];
             if let Some(last) = features.last_mut() {
@@ -82,9 +86,28 @@ impl ArmStatistics {
         out
     }
 
-    /// Decision that the weights are relative to.
+    /// Number of coefficients.
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Decision the sums are relative to, or begin with.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    pub(super) fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// An entry of `sum w x x'`.
+    pub(super) fn gram(&self, i: usize, j: usize) -> f64 {
+        self.gram[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)]
+    }
+
+    /// `sum w r x`.
+    pub(super) fn moment(&self) -> &[f64] {
+        &self.moment
     }
 
     /// Rewards added.
@@ -103,17 +126,17 @@ impl ArmStatistics {
     }
 
     /// Weight of a reward relative to the epoch.
-    fn weigh(&self, experience: &Experience<'_>, forgetting: Forgetting) -> f64 {
-        if forgetting.discount >= 1.0 {
+    pub(super) fn weigh(&self, experience: &Experience<'_>, discount: f64) -> f64 {
+        if discount >= 1.0 {
             return experience.weight;
         }
         let age = self.epoch as f64 - experience.time as f64;
-        experience.weight * forgetting.discount.powf(age)
+        experience.weight * discount.powf(age)
     }
 
     /// Adds one reward of the weight given, a row of the triangle at a time.
     #[inline(always)]
-    fn add(&mut self, features: &[f32], reward: f64, weight: f64) {
+    pub(super) fn add(&mut self, features: &[f32], reward: f64, weight: f64) {
         let mut rest = self.gram.as_mut_slice();
         for (i, x) in features.iter().enumerate() {
             let (row, after) = rest.split_at_mut(i + 1);
@@ -130,29 +153,35 @@ impl ArmStatistics {
     }
 
     /// Makes the sums relative to decision `now`.
-    fn bring_to(&mut self, now: u64, forgetting: Forgetting) {
-        let factor = forgetting.discount.powf(now as f64 - self.epoch as f64);
+    pub(super) fn bring_to(&mut self, now: u64, discount: f64) {
+        let factor = discount.powf(now as f64 - self.epoch as f64);
         self.gram.iter_mut().chain(&mut self.moment).for_each(|sum| *sum *= factor);
         self.square *= factor;
         self.weight *= factor;
         self.epoch = now;
     }
 
-    /// Adds `other - base`: what another learner saw since it began with `base`. Sums of another epoch are
-    /// brought to the later one first.
-    fn merge(&mut self, mut other: Self, mut base: Self, forgetting: Forgetting) {
-        let now = self.epoch.max(other.epoch).max(base.epoch);
-        if forgetting.discount < 1.0 {
-            for sums in [&mut *self, &mut other, &mut base] {
-                sums.bring_to(now, forgetting);
-            }
-        }
+    /// Adds what another has seen.
+    pub(super) fn accumulate(&mut self, other: &Self) {
+        self.add_difference(other, &Self::new(self.dim));
+    }
+
+    /// Adds `other - base`, all relative to one epoch.
+    pub(super) fn add_difference(&mut self, other: &Self, base: &Self) {
         let parts = other.gram.iter().zip(&base.gram).chain(other.moment.iter().zip(&base.moment));
         let own = self.gram.iter_mut().chain(&mut self.moment);
         own.zip(parts).for_each(|(sum, (other, base))| *sum += other - base);
         self.square += other.square - base.square;
         self.weight += other.weight - base.weight;
         self.n_updates += other.n_updates.saturating_sub(base.n_updates);
+    }
+
+    /// Takes the sums of all parts; the number of rewards and the epoch stay.
+    pub(super) fn become_sum_of(&mut self, parts: &[Self]) {
+        let (n_updates, epoch) = (self.n_updates, self.epoch);
+        *self = Self::new(self.dim);
+        parts.iter().for_each(|part| self.accumulate(part));
+        (self.n_updates, self.epoch) = (n_updates, epoch);
     }
 
     /// Stores the sums, bit for bit, under `name`.
@@ -195,7 +224,7 @@ impl ArmStatistics {
 /// Belief about one arm: the sums, and what follows from them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posterior {
-    statistics: ArmStatistics,
+    history: History,
     prior: Prior,
     /// `A^-1`.
     covariance: Packed,
@@ -227,15 +256,14 @@ impl Scratch {
 }
 
 impl Posterior {
-    /// The belief that `statistics` and `prior` make.
+    /// The belief that `history` and `prior` make.
     ///
     /// # Errors
     /// If the precision is too small for the sums to be factorised.
-    pub fn new(statistics: ArmStatistics, prior: Prior) -> Result<Self, LinalgError> {
-        let dim = statistics.dim;
+    pub fn new(history: History, prior: Prior) -> Result<Self, LinalgError> {
+        let dim = history.sums().dim;
         let mean = vec![0.0; dim];
-        let mut out =
-            Self { statistics, prior, covariance: Packed::diagonal(dim, 0.0), mean, since_refresh: 0 };
+        let mut out = Self { history, prior, covariance: Packed::diagonal(dim, 0.0), mean, since_refresh: 0 };
         out.refresh()?;
         Ok(out)
     }
@@ -245,12 +273,17 @@ impl Posterior {
     /// # Errors
     /// If the sums cannot be factorised.
     pub(crate) fn refreshed(&self) -> Result<Self, LinalgError> {
-        Self::new(self.statistics.clone(), self.prior.clone())
+        Self::new(self.history.clone(), self.prior.clone())
     }
 
     /// What was seen.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Sums over what counts.
     pub fn statistics(&self) -> &ArmStatistics {
-        &self.statistics
+        self.history.sums()
     }
 
     /// Coefficients believed, `(dim,)`.
@@ -275,25 +308,24 @@ impl Posterior {
 
     /// Makes covariance and mean from the sums.
     fn refresh(&mut self) -> Result<(), LinalgError> {
-        let ArmStatistics { dim, gram, moment, .. } = &self.statistics;
-        let (dim, precision) = (*dim, self.prior.precision);
+        let sums = self.history.sums();
+        let (dim, precision) = (sums.dim, self.prior.precision);
         self.since_refresh = 0;
-        if self.statistics.n_updates == 0 && self.statistics.weight == 0.0 {
+        if sums.n_updates == 0 && sums.weight == 0.0 {
             self.covariance = Packed::diagonal(dim, (1.0 / precision) as f32);
             self.mean = (0..dim).map(|i| self.prior_mean(i) as f32).collect();
             return Ok(());
         }
-        let entry = |i: usize, j: usize| gram[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)];
         let mut a = vec![0.0; dim * dim];
         // `[I | b]`: the inverse and the mean come out of one solve.
         let mut right = vec![0.0; dim * (dim + 1)];
         for i in 0..dim {
             for j in 0..dim {
-                a[i * dim + j] = entry(i, j);
+                a[i * dim + j] = sums.gram(i, j);
             }
             a[i * dim + i] += precision;
             right[i * (dim + 1) + i] = 1.0;
-            right[i * (dim + 1) + dim] = precision * self.prior_mean(i) + moment[i];
+            right[i * (dim + 1) + dim] = precision * self.prior_mean(i) + sums.moment[i];
         }
         let solved = Cholesky::of(a, dim)?.solve(right, dim + 1)?;
         self.covariance = Packed::from_fn(dim, |i, j| solved[i * (dim + 1) + j] as f32);
@@ -309,17 +341,17 @@ impl Posterior {
         forgetting: Forgetting,
         scratch: &mut Scratch,
     ) -> Result<Option<Change>, LinalgError> {
-        let weight = self.statistics.weigh(experience, forgetting);
+        let weight = self.history.weigh(experience, forgetting);
         self.since_refresh += 1;
-        let reward = experience.reward;
+        let Experience { reward, time, .. } = *experience;
         if self.since_refresh >= REFRESH {
-            self.statistics.add(features, reward, weight);
+            self.history.add(features, reward, weight, time, forgetting);
             return self.refresh().map(|()| None);
         }
         Ok(Some(pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
-                self.statistics.add(features, reward, weight);
+                self.history.add(features, reward, weight, time, forgetting);
                 let Scratch { x, product } = scratch;
                 self.covariance.product(x, product);
                 let spread = dot(x.values(), product.values());
@@ -333,20 +365,21 @@ impl Posterior {
         )))
     }
 
-    /// Brings the sums to decision `now` if forgetting has moved the weights by more than it may.
+    /// Forgets what is past at decision `now`.
     pub(crate) fn forget(&mut self, now: u64, forgetting: Forgetting) -> Result<(), LinalgError> {
-        let age = now.saturating_sub(self.statistics.epoch);
-        if forgetting.discount >= 1.0 || forgetting.discount.powf(age as f64) >= DRIFT {
-            return Ok(());
+        if self.history.forget(now, forgetting) {
+            self.refresh()?;
         }
-        self.statistics.bring_to(now, forgetting);
-        self.refresh()
+        while self.history.has_drifted(&self.mean, forgetting) {
+            self.history.drop_oldest(1);
+            self.refresh()?;
+        }
+        Ok(())
     }
 
     /// Whether [`Posterior::forget`] would change anything.
     pub(crate) fn is_stale(&self, now: u64, forgetting: Forgetting) -> bool {
-        let age = now.saturating_sub(self.statistics.epoch);
-        forgetting.discount < 1.0 && forgetting.discount.powf(age as f64) < DRIFT
+        self.history.is_stale(now, forgetting)
     }
 
     /// `(theta . x, sqrt(x' A^-1 x))` of the features in `scratch`.
@@ -368,11 +401,11 @@ impl Posterior {
     /// If the sums cannot be factorised.
     pub(crate) fn merge(
         &mut self,
-        other: ArmStatistics,
-        base: ArmStatistics,
+        other: History,
+        base: History,
         forgetting: Forgetting,
     ) -> Result<(), LinalgError> {
-        self.statistics.merge(other, base, forgetting);
+        self.history.merge(other, base, forgetting);
         self.refresh()
     }
 }

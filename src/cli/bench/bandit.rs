@@ -17,10 +17,14 @@ use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
 use routewright_policy::online::{Experience, Forgetting, Learner};
 use routewright_policy::selectors::Ucb;
 use routewright_policy::{PredictionRow, Selector};
+use routewright_trainer::simulate::Mean;
 use std::path::Path;
 
 const SCRIPT: Script =
     Script { peer: "linear bandits", file: "bandit.py", text: include_str!("peers/bandit.py") };
+
+/// The same script held to a package; without it this peer alone is skipped.
+const VOWPAL: Script = Script { peer: "Vowpal Wabbit", ..SCRIPT };
 
 const N_ARMS: usize = 11;
 const N_TASKS: usize = 64;
@@ -28,8 +32,10 @@ const LATENT: usize = 32;
 const ALPHA: f64 = 0.3;
 /// Streams the regret is a mean over.
 const SEEDS: usize = 20;
-/// Width, rounds of a stream, and what we are held to: name, peer's request, least ratio.
-const SHAPES: [(usize, usize, &[(&str, &str, Option<f64>)]); 2] = [
+/// Name of a peer, its request, and least ratio of our rate to its.
+type Rival = (&'static str, &'static str, Option<f64>);
+/// Width, rounds of a stream, and what we are held to.
+const SHAPES: [(usize, usize, &[Rival]); 2] = [
     (
         32,
         6000,
@@ -40,6 +46,17 @@ const SHAPES: [(usize, usize, &[(&str, &str, Option<f64>)]); 2] = [
         ],
     ),
     (384, 1000, &[("ParetoBandit", "paretobandit", Some(5.0)), ("a NumPy loop", "numpy", None)]),
+];
+
+/// Explorers of Vowpal Wabbit that the regret at the least width is compared with: name and the peer's request.
+const EXPLORERS: [Rival; 7] = [
+    ("Vowpal Wabbit squarecb", "vw-squarecb", None),
+    ("Vowpal Wabbit regcb", "vw-regcb", None),
+    ("Vowpal Wabbit first", "vw-first", None),
+    ("Vowpal Wabbit bag", "vw-bag", None),
+    ("Vowpal Wabbit softmax", "vw-softmax", None),
+    ("Vowpal Wabbit epsilon", "vw-epsilon", None),
+    ("Vowpal Wabbit cover", "vw-cover", None),
 ];
 
 /// Streams of one width, one after another.
@@ -133,19 +150,21 @@ impl Streams {
 pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let dir = settings.interpreters.work().to_owned();
     let mut peer = settings.interpreters.start(SCRIPT, &[&dir], report);
+    let mut vowpal = settings.interpreters.start(VOWPAL, &[&dir, Path::new("vowpalwabbit")], report);
     for (width, rounds, rivals) in SHAPES {
         super::output::tell(&format!("bandit: {width} dimensions"));
         let streams = Streams::draw(width, rounds);
         streams.write(&dir)?;
         speed(&streams, rivals, settings.rounds, &mut peer, report)?;
         regret(&streams, rivals, &mut peer, report)?;
+        regret(&streams, &EXPLORERS, &mut vowpal, report)?;
     }
     Ok(())
 }
 
 fn speed(
     streams: &Streams,
-    rivals: &[(&str, &str, Option<f64>)],
+    rivals: &[Rival],
     rounds: usize,
     peer: &mut Peer,
     report: &mut Report,
@@ -167,21 +186,23 @@ fn speed(
     Ok(())
 }
 
-/// The regret on every stream; the peers are slow at many dimensions, so only the narrow one is compared.
-fn regret(
-    streams: &Streams,
-    rivals: &[(&str, &str, Option<f64>)],
-    peer: &mut Peer,
-    report: &mut Report,
-) -> anyhow::Result<()> {
+/// The regret on every stream; the peers are slow at many dimensions, so only the narrow one is compared. Streams
+/// differ more than bandits, so the difference on the same streams is told with its standard error.
+fn regret(streams: &Streams, rivals: &[Rival], peer: &mut Peer, report: &mut Report) -> anyhow::Result<()> {
     if streams.width > LATENT {
         return Ok(());
     }
+    let played = (0..SEEDS).map(|seed| streams.play(seed)).collect::<anyhow::Result<Vec<f64>>>()?;
     for (name, kind, _) in rivals {
-        let mut figures = Rounds::default();
-        for seed in 0..SEEDS {
+        let (mut figures, mut differences) = (Rounds::default(), Vec::new());
+        for (seed, ours) in played.iter().enumerate() {
             let theirs = peer.figure(&streams.request(kind, seed), "regret", report);
-            figures.push(streams.play(seed)?, theirs);
+            figures.push(*ours, theirs);
+            differences.extend(theirs.map(|theirs| ours - theirs));
+        }
+        let Mean { mean, se } = Mean::of(&differences);
+        if let Some(se) = se {
+            report.note(format!("linucb, regret a round less that of {name}: {mean:+.4} ± {se:.4}"));
         }
         report.row(format!("linucb, regret a round over {SEEDS} streams, vs {name}"), "", &figures, None);
     }

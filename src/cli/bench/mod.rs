@@ -37,8 +37,8 @@ pub(crate) struct BenchCommand {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser; obp); may be
-    /// given several times, the first that can run a peer is taken
+    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser,
+    /// vowpalwabbit; obp); may be given several times, the first that can run a peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
     /// Folder whose `knn.py`, `step.py`, `bandit.py` or `ope.py` is run in place of the script shipped
@@ -68,7 +68,7 @@ enum What {
     Knn,
     /// A RouterDC training step, beside PyTorch.
     Step,
-    /// Rounds of a linear bandit, beside ParetoBandit, MABWiser and a NumPy loop.
+    /// Rounds of a linear bandit, beside ParetoBandit, MABWiser, Vowpal Wabbit (regret) and a NumPy loop.
     Bandit,
     /// Spend against its target under missing, late and repeated feedback, beside ParetoBandit.
     Pacing,

@@ -113,8 +113,10 @@ fn a_stranger_who_says_the_opposite_is_weighed_by_the_trust_in_him() {
 fn forgetting_recovers_from_a_silent_drop() {
     let stage = stage();
     let keeps = stage.one("linucb", json!({}), "score-drop");
-    let forgets = stage.one("linucb", json!({"discount": 0.995}), "score-drop");
-    assert!(forgets.last_regret.mean < keeps.last_regret.mean, "{forgets:?} {keeps:?}");
+    for forgetting in [json!({"discount": 0.995}), json!({"window": 300}), json!({"adwin": 0.05})] {
+        let forgets = stage.one("linucb", json!({"forgetting": forgetting}), "score-drop");
+        assert!(forgets.last_regret.mean < keeps.last_regret.mean, "{forgetting}: {forgets:?} {keeps:?}");
+    }
     // An automaton that has settled stays where it is; a constant step goes on.
     let settled = stage.one("pickllm-automaton", json!({"per": "all", "rate": 0.2}), "score-drop");
     let steps = stage.one("pickllm-q", json!({"per": "all", "half_life": 0.0}), "score-drop");
@@ -179,6 +181,14 @@ fn unknown_names_and_parameters_are_answered() {
     };
     assert!(error(&[("linucb", json!({}))], "price-cuts").contains("`price-cut`"));
     assert!(error(&[("linucb", json!({"alpah": 1}))], "stationary").contains("alpah"));
-    assert!(error(&[("linucb", json!({"discount": 0.1}))], "stationary").contains("discount"));
+    for (forgetting, word) in [
+        (json!({"discount": 0.1}), "from 0.5 to 1"),
+        (json!({"window": 3}), "at least 8"),
+        (json!({"adwin": 1.0}), "probability"),
+        (json!({"windw": 300}), "`window`"),
+    ] {
+        let found = error(&[("linucb", json!({"forgetting": forgetting}))], "stationary");
+        assert!(found.contains(word), "{found}");
+    }
     assert!(error(&[("linucb", json!({"explorer": {"name": "ubc"}}))], "stationary").contains("`ucb`"));
 }

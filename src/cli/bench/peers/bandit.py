@@ -1,6 +1,6 @@
 """Linear bandits on streams with full information, one thread, timed on request.
 
-bandit.py FOLDER: for every width d the folder holds x_d.npy (rounds of all seeds, d), u_d.npy and m_d.npy
+bandit.py FOLDER [PACKAGE]: for every width d the folder holds x_d.npy (rounds of all seeds, d), u_d.npy and m_d.npy
 (rounds of all seeds, arms): contexts, utilities as drawn and as expected.
 
 The first line printed says that all is loaded. Then every line of standard input is a request
@@ -10,6 +10,9 @@ The first line printed says that all is loaded. Then every line of standard inpu
   numpy         LinUCB with a rank-one update of the inverse after every round, f32
   paretobandit  the LinUCB core of the package: select, mark, update
   mabwiser      LinUCB of the package, updated in batches of 64
+  vw-NAME       Vowpal Wabbit, cb_explore_adf with the explorer NAME, drawn from the distribution it states
+
+With PACKAGE the script ends at once where that cannot be imported; else the requests for what is missing are refused.
 """
 
 import json
@@ -76,7 +79,45 @@ def mabwiser(x, u, batch=64):
     return called
 
 
+EXPLORERS = {
+    "first": "--first 1000",
+    "epsilon": "--epsilon 0.05",
+    "squarecb": "--squarecb --gamma_scale 10",
+    "bag": "--bag 5",
+    "cover": "--cover 5",
+    "softmax": "--softmax --lambda 10",
+    # Costs are minus a utility in [-0.1, 1]; with the range of the defaults it never learns.
+    "regcb": "--regcb --regcbopt --mellowness 0.01 --cb_min_cost -1 --cb_max_cost 1",
+}
+
+
+def vowpal(explorer):
+    def run(x, u):
+        import vowpalwabbit
+
+        base = "--cb_explore_adf -q qm --cb_type mtr --power_t 0.5 -b 18 --quiet --random_seed 7 "
+        workspace = vowpalwabbit.Workspace(base + EXPLORERS[explorer])
+        draws = np.random.default_rng(1)
+        arms = [f"|m {arm}" for arm in range(u.shape[1])]
+        called = np.empty(len(x), int)
+        for at, row in enumerate(x):
+            shared = "shared |q " + " ".join(f"{i}:{value:.5f}" for i, value in enumerate(row))
+            p = np.asarray(workspace.predict([shared] + arms))
+            p /= p.sum()
+            arm = int(min((p.cumsum() > draws.random()).argmax(), len(p) - 1))
+            label = f"0:{-u[at, arm]:.5f}:{p[arm]:.6f} {arms[arm]}"
+            workspace.learn([shared] + arms[:arm] + [label] + arms[arm + 1 :])
+            called[at] = arm
+        workspace.finish()
+        return called
+
+    return run
+
+
 KINDS = {"numpy": numpy_linucb, "paretobandit": paretobandit, "mabwiser": mabwiser}
+KINDS |= {f"vw-{explorer}": vowpal(explorer) for explorer in EXPLORERS}
+for package in sys.argv[2:]:
+    __import__(package)
 about = [f"numpy {np.__version__}"]
 for package, module in (("paretobandit", "pareto_bandit.policy"), ("mabwiser", "mabwiser.mab")):
     try:
@@ -86,6 +127,12 @@ for package, module in (("paretobandit", "pareto_bandit.policy"), ("mabwiser", "
         about.append(f"{package} {version(package)}")
     except ImportError:
         del KINDS[package]
+try:
+    from vowpalwabbit import __version__ as vowpal_version
+
+    about.append(f"vowpalwabbit {vowpal_version}")
+except ImportError:
+    KINDS = {kind: run for kind, run in KINDS.items() if not kind.startswith("vw-")}
 print(json.dumps({"ready": ", ".join(about)}), flush=True)
 for request in sys.stdin:
     kind, width, first, rounds = request.split()

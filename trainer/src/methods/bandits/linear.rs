@@ -23,8 +23,8 @@ pub(super) struct Params {
     pub(super) intercept: bool,
     /// Prior precision of coefficients that all arms share, above 0; none shares none.
     pub(super) shared: Option<f64>,
-    /// Weight of a reward one decision older than another, `(0, 1]`.
-    pub(super) discount: f64,
+    /// What is remembered of rewards long past.
+    pub(super) forgetting: Forgetting,
     /// What chooses while learning.
     pub(super) explorer: SelectorSpec,
     /// Weight of the score in the reward.
@@ -50,7 +50,7 @@ impl Params {
             prior_mean: 0.5,
             intercept: true,
             shared: None,
-            discount: 1.0,
+            forgetting: Forgetting::default(),
             explorer,
             score: 1.0,
             cost: 0.0,
@@ -74,16 +74,19 @@ pub(super) fn start(
     prior_mean: Option<Vec<f32>>,
     context: &FitContext<'_>,
 ) -> Result<Bandit, FitError> {
-    let Params { precision, noise, intercept, shared, discount, .. } = *params;
+    let Params { precision, noise, intercept, shared, forgetting, .. } = *params;
     let most = f64::MAX;
     paid::within(method, "precision", precision, 1e-6..=1e9)?;
     paid::within(method, "shared", shared.unwrap_or(1.0), 1e-6..=1e9)?;
     paid::within(method, "noise", noise, 0.0..=most)?;
-    paid::within(method, "discount", discount, 0.5..=1.0)?;
     paid::within(method, "prior_mean", params.prior_mean, -most..=most)?;
+    forgetting.check().map_err(|reason| FitError::Params { method, reason })?;
+    if matches!(forgetting, Forgetting::Adwin(_)) && !intercept {
+        let reason = "`forgetting` is `adwin`, which needs `intercept`".to_owned();
+        return Err(FitError::Params { method, reason });
+    }
     let weights = [params.score, params.cost, params.latency];
     let reward = paid::reward(method, RewardForm::Sum, weights, context)?;
-    let forgetting = Forgetting { discount };
     let shape = RidgeShape { dim: context.features.dim(), intercept, precision, noise, forgetting, shared };
     let cost = CostModel::constant(means::mean_costs(context.train));
     let prior_mean = prior_mean.unwrap_or_else(|| {

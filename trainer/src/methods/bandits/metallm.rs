@@ -4,7 +4,7 @@
 //! Written from the paper and the description of its released script. Deviations:
 //! 1. the price of a call is the one logged, over the mean price of the dearest arm, not a list price;
 //! 2. rank-one updates instead of an inverse per step;
-//! 3. a discount keeps the ridge (the script lets `A` decay to singular);
+//! 3. forgetting keeps the ridge (the script lets `A` decay to singular);
 //! 4. the released defaults `alpha = 0`, `lambda = 12.94`, frozen after the warm start, are ridge regression:
 //!    that is what `train` makes. In `simulate` the queries held out before the stream are the warm start, and
 //!    learning goes on with `alpha = 0.5`. `p` is `cost`.
