@@ -36,6 +36,8 @@ pub(crate) struct Lessons {
     clock: Clock,
     /// Feedback that could not be learned from.
     refused: u64,
+    /// Last event before its time.
+    born: u64,
 }
 
 /// What is saved beside the tensors.
@@ -52,6 +54,8 @@ struct Head {
     pacer: Option<Pacer>,
     clock: Clock,
     refused: u64,
+    #[serde(default)]
+    born: u64,
 }
 
 impl Lessons {
@@ -78,6 +82,7 @@ impl Lessons {
             pacer,
             clock: Clock::default(),
             refused: 0,
+            born: 0,
         })
     }
 
@@ -104,6 +109,11 @@ impl Lessons {
     /// Feedback that could not be learned from.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Begins behind an event of the log.
+    pub(crate) fn begin_after(&mut self, seq: u64) {
+        self.born = seq;
     }
 
     /// Its arms.
@@ -158,6 +168,11 @@ impl Lessons {
     fn told(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         self.billed(feedback, decision);
         let Some(reward) = self.reward(feedback, decision) else { return };
+        // A default that could not be taken back when a report comes is not learned in the first place.
+        let unlearns = self.learner.can_unlearn();
+        if feedback.is_default && !unlearns {
+            return;
+        }
         let same_features = decision.featurizer_digest == self.featurizer_digest;
         let (Some(arm), true) = (self.roster.find(&decision.model), same_features) else {
             self.refused += 1;
@@ -171,6 +186,13 @@ impl Lessons {
             weight: f64::from(feedback.weight),
             time: self.clock.at(decision.timestamp_ms),
         };
+        // A default from before its time was never learned.
+        if let Some(default) = feedback.replaces.filter(|default| unlearns && default.seq > self.born) {
+            let default =
+                Experience { reward: scaled(&self.metric, default.value), weight: 1.0, ..experience };
+            // What could not be learned cannot be taken back either, and was counted then.
+            let _refused_before = self.learner.unlearn(&default);
+        }
         if self.learner.learn(&experience).is_err() {
             self.refused += 1;
         }
@@ -202,6 +224,7 @@ impl Consumer for Lessons {
             pacer: self.pacer.clone(),
             clock: self.clock.clone(),
             refused: self.refused,
+            born: self.born,
         };
         // Plain structs and tensors of valid shape: writing them cannot fail.
         let head = serde_json::to_vec(&head).unwrap_or_default();
@@ -241,7 +264,7 @@ impl Consumer for Lessons {
             (self.n_base..kept.arms.len()).for_each(|_| own.add_arm());
         }
         self.roster = kept;
-        (self.clock, self.refused) = (head.clock, head.refused);
+        (self.clock, self.refused, self.born) = (head.clock, head.refused, head.born);
         Ok(())
     }
 }

@@ -129,6 +129,7 @@ impl School {
         let known = self.store.checkpoint(&name)?.is_some();
         let last = self.store.last()?;
         if !known {
+            lessons.begin_after(last);
             let said = self.store.changes(&served.name)?;
             said.iter().filter(|(seq, _)| *seq <= last).for_each(|(_, change)| lessons.changed(change));
         }

@@ -84,7 +84,7 @@ fn feedback(at: usize) -> Entry {
         late: false,
         activates: false,
         spend_change_nano: 0,
-        first_bill: false,
+        ..FeedbackRecord::default()
     };
     Entry::Feedback(Box::new(record), i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 use super::event::DAY_MS;
 use super::meter::{FeedbackStatus, StoreMeter};
+use super::silence;
 use super::writer::{Answer, Writer};
 use super::{
     ChangeRecord, Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics,
@@ -234,6 +235,13 @@ impl Shared {
         }
     }
 
+    fn close_windows(&self) -> Result<(), StoreError> {
+        let mut reading = self.reading();
+        let closed = silence::close(&mut *reading.store, &self.writer, &self.config, now_ms())?;
+        self.meter.defaults.fetch_add(closed, Relaxed);
+        Ok(())
+    }
+
     fn try_keep(&self, expired: &mut Option<Instant>) -> Result<(), StoreError> {
         let checkpoint = {
             let mut reading = self.reading();
@@ -245,6 +253,7 @@ impl Shared {
             let save = self.writer.run(move |store| store.save_checkpoint(&name, &checkpoint))?;
             save.blocking_recv().unwrap_or(Err(StoreError::Closed))?;
         }
+        self.close_windows()?;
         let due = expired.is_none_or(|last| last.elapsed() >= EXPIRE_EVERY);
         if let Some(before) = self.expire_before(now_ms()).filter(|_| due) {
             *expired = Some(Instant::now());

@@ -21,6 +21,7 @@ pub(crate) mod ledger;
 pub(crate) mod meter;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod silence;
 mod sqlite;
 mod statistics;
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod writer;
 pub use config::{Direction, Durability, MetricConfig, StoreConfig};
 pub use event::{
     ArmChange, ChangeRecord, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt,
-    TrialRecord,
+    Replaced, Silent, TrialRecord,
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
@@ -154,6 +155,19 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the store cannot be read.
     fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError>;
+
+    /// At most `max` active decisions of that time (`from_ms` included, `before_ms` not) of which the metric was
+    /// not reported, the oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn silent(
+        &mut self,
+        metric: &str,
+        from_ms: i64,
+        before_ms: i64,
+        max: usize,
+    ) -> Result<Vec<Silent>, StoreError>;
 
     /// Sequence number of the last event; 0 for an empty log.
     ///

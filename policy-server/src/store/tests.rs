@@ -63,7 +63,7 @@ fn feedback(key: &str, decision_id: &str, at_ms: i64) -> FeedbackRecord {
         late: false,
         activates: false,
         spend_change_nano: 0,
-        first_bill: false,
+        ..FeedbackRecord::default()
     }
 }
 

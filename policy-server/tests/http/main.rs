@@ -6,6 +6,7 @@ mod auth;
 mod batch;
 mod client;
 mod deadline;
+mod defaults;
 mod errors;
 mod feedback;
 mod fusion;

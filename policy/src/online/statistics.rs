@@ -25,6 +25,8 @@ use routewright_data::{TensorError, Tensors};
 const REFRESH: u32 = 4096;
 /// Change of weight by forgetting that is put up with before sums are brought to the present.
 const DRIFT: f64 = 0.95;
+/// Where taking a reward off leaves less than this of the precision along its features, the posterior is made anew.
+const LEAST_SHARE: f32 = 0.05;
 /// Adding and taking away this number rounds to a multiple of 2^-30.
 const ROUNDER: f64 = 1.5 * (1_u64 << 22) as f64;
 
@@ -301,7 +303,13 @@ impl Posterior {
         Ok(())
     }
 
-    /// Learns one reward; the features are those in `scratch`. `None` if the belief was made anew.
+    /// Sets the count right after a reward was taken off, which counted as one more.
+    pub(crate) fn forget_one(&mut self) {
+        self.statistics.n_updates = self.statistics.n_updates.saturating_sub(2);
+    }
+
+    /// Learns one reward, or takes it off where its weight is negative; the features are those in `scratch`. `None`
+    /// if the belief was made anew.
     pub(crate) fn learn(
         &mut self,
         experience: &Experience<'_>,
@@ -316,21 +324,29 @@ impl Posterior {
             self.statistics.add(features, reward, weight);
             return self.refresh().map(|()| None);
         }
-        Ok(Some(pulp::Arch::new().dispatch(
+        let change = pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 self.statistics.add(features, reward, weight);
                 let Scratch { x, product } = scratch;
                 self.covariance.product(x, product);
                 let spread = dot(x.values(), product.values());
-                let gain = weight as f32 / (1.0 + weight as f32 * spread);
+                let share = 1.0 + weight as f32 * spread;
+                if share < LEAST_SHARE {
+                    return None;
+                }
+                let gain = weight as f32 / share;
                 let error = reward as f32 - dot(&self.mean, features);
                 let step = gain * error;
                 self.mean.iter_mut().zip(product.values()).for_each(|(mean, p)| *mean += step * p);
                 self.covariance.add_outer(-gain, product);
-                Change { gain, step }
+                Some(Change { gain, step })
             },
-        )))
+        );
+        if change.is_none() {
+            self.refresh()?;
+        }
+        Ok(change)
     }
 
     /// Brings the sums to decision `now` if forgetting has moved the weights by more than it may.

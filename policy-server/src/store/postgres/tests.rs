@@ -62,3 +62,13 @@ fn two_servers_on_one_log_end_with_the_statistics_of_one() {
     assert_eq!(first.expire(i64::MAX).unwrap(), n as u64);
     assert_eq!(first.last().unwrap(), last);
 }
+
+#[test]
+fn silence_is_given_once_in_a_database() {
+    let database = match Database::start("silence") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    let open = || Box::new(PostgresStore::open(Secret::new(database.url())).unwrap()) as Box<dyn Store>;
+    crate::store::silence::tests::silence_is_given_once(&open);
+}
