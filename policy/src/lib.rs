@@ -14,6 +14,7 @@
 
 pub mod artifact;
 pub mod decide;
+pub mod drift;
 pub mod env;
 pub mod forms;
 pub mod online;
@@ -22,6 +23,7 @@ mod predict;
 pub mod search;
 pub mod selectors;
 pub mod simplex;
+pub mod trust;
 
 pub use decide::{
     Candidate, Constraints, DecideError, Decision, Exclusion, Objective, Policy, Reason, Request,
