@@ -12,6 +12,7 @@
 //! This crate is sans-IO: it reads no clock, no environment, no global random generator, and it never
 //! calls a model. Only [`artifact`] touches files.
 
+pub mod allowance;
 pub mod artifact;
 pub mod decide;
 pub mod drift;

@@ -231,7 +231,8 @@ mod tests {
         assert_eq!(kept, trust);
         // Expectations that say nothing of each other leave everybody as they are.
         let mut flat = Trust::new(TrustSettings { learned: true, ..TrustSettings::default() });
-        (0..500).for_each(|now| drop(flat.weigh(&report("user", (now % 2) as f64, 0.5, now))));
+        let flats = (0..500).map(|now| flat.weigh(&report("user", (now % 2) as f64, 0.5, now)));
+        assert!((flats.sum::<f64>() - 500.0).abs() < 1e-9);
         assert_eq!(flat.weigh(&report("user", 0.0, f64::NAN, 500)), 1.0);
     }
 }

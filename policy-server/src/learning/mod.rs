@@ -6,23 +6,25 @@
 //! and the digest of its artifact: a new artifact starts from what it was trained to, and learns from the events
 //! after its first appearance. What was said of its arms before is said of the new artifact too, by name.
 
+mod accounts;
 mod arms_file;
 mod clock;
 mod config;
 mod lessons;
+mod report;
 mod roster;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use arms_file::change_id;
-pub use config::LearningConfig;
+pub use config::{Budget, LearningConfig};
 pub(crate) use lessons::Lessons;
+pub(crate) use report::{DriftFigure, Report, Spend};
 pub(crate) use roster::Roster;
 
 use arms_file::ArmsFile;
 
 use crate::log::{Level, chain};
-use crate::metrics::Learned;
 use crate::state::{App, Live, Served};
 use crate::store::{self, Fold, Store, StoreError};
 use routewright_policy::selectors::{self, SelectorError};
@@ -169,7 +171,8 @@ fn follow(app: &App, served: &Served, class: &mut Class) -> Result<bool, StoreEr
     Ok(true)
 }
 
-/// The selector of a learning policy: the section's or the artifact's, at the price of money given.
+/// The selector of a learning policy: the section's or the artifact's, at the price of money given, with a share of
+/// the calls made at random.
 ///
 /// # Errors
 /// If the section's selector cannot be built for the arms.
@@ -177,8 +180,13 @@ pub(crate) fn selector(
     policy: &Policy,
     config: &LearningConfig,
     lambda: f64,
+    epsilon: f64,
 ) -> Result<Box<dyn Selector>, SelectorError> {
-    let spec = config.selector.clone().unwrap_or_else(|| policy.manifest.selector.clone());
+    let mut spec = config.selector.clone().unwrap_or_else(|| policy.manifest.selector.clone());
+    if epsilon > 0.0 {
+        let settings = json!({ "epsilon": epsilon, "selector": spec });
+        spec = SelectorSpec { name: "epsilon-greedy".to_owned(), settings };
+    }
     if lambda == 0.0 {
         return selectors::build(&spec, &policy.arms);
     }
@@ -189,18 +197,13 @@ pub(crate) fn selector(
 /// Puts what was learned into service, unless another artifact has been put there meanwhile.
 fn publish(app: &App, served: &Served, lessons: &Lessons) {
     let Some(config) = &served.learning else { return };
-    let paced = lessons.pacer().map_or(0.0, |pacer| pacer.lambda());
-    served.metrics.learned(Learned {
-        updates: lessons.learner().n_updates(),
-        refused: lessons.refused(),
-        decisions: lessons.n_decisions(),
-        lambda: paced,
-        mean_usd: lessons.pacer().map(|pacer| pacer.mean_usd()),
-    });
+    let report = lessons.report();
+    let (lambda, epsilon) = (config.lambda + report.spend.lambda, report.epsilon);
+    served.metrics.learned(report);
     let base = &served.base;
     let roster = Arc::new(lessons.roster().clone());
     let predictor = lessons.learner().snapshot();
-    let Some(policy) = assembled(base, config, config.lambda + paced, roster.arms.clone(), predictor) else {
+    let Some(policy) = assembled(base, config, [lambda, epsilon], roster.arms.clone(), predictor) else {
         return;
     };
     let _one_swap_at_a_time = app.memory.blocking_lock();
@@ -208,7 +211,7 @@ fn publish(app: &App, served: &Served, lessons: &Lessons) {
     let Some(current) = live.policies.get(&served.name).filter(|c| c.policy.digest == base.digest) else {
         return;
     };
-    let learned = current.learned(policy, lessons.learner().n_updates(), roster);
+    let learned = current.learned(policy, lessons.learner().n_updates(), roster, lessons.accounts().prices());
     live.policies.insert(served.name.clone(), Arc::new(learned));
     app.live.store(Arc::new(live));
 }
@@ -217,12 +220,12 @@ fn publish(app: &App, served: &Served, lessons: &Lessons) {
 fn assembled(
     base: &Policy,
     config: &LearningConfig,
-    lambda: f64,
+    [lambda, epsilon]: [f64; 2],
     arms: Vec<Arm>,
     predictor: Box<dyn Predictor>,
 ) -> Option<Policy> {
     // The spec was built once already, when the policy was loaded.
-    let selector = selector(base, config, lambda).ok()?;
+    let selector = selector(base, config, lambda, epsilon).ok()?;
     let (manifest, digest) = (base.manifest.clone(), base.digest.clone());
     Some(Policy { manifest, digest, arms, featurizer: Arc::clone(&base.featurizer), predictor, selector })
 }
@@ -239,7 +242,7 @@ pub(crate) fn heeding(new: Served, old: &Served) -> Served {
         return new;
     }
     let Some(learner) = new.base.predictor.learner() else { return new };
-    match assembled(&new.base, config, config.lambda, arms, learner.snapshot()) {
+    match assembled(&new.base, config, [config.lambda, 0.0], arms, learner.snapshot()) {
         Some(policy) => new.with_arms_of(policy),
         None => new,
     }

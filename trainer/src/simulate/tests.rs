@@ -117,11 +117,6 @@ fn a_stranger_who_says_the_opposite_is_weighed_by_the_trust_in_him() {
     let plain = stage.one("linucb", json!({}), "stationary").regret.mean;
     assert!(found + 0.005 < regret(1.0), "{found}");
     assert!(calm < plain + 0.02, "{calm} {plain}");
-    println!(
-        "trusted {}, not trusted {}, learned {found}; undisturbed {plain}, learned {calm}",
-        regret(1.0),
-        regret(0.0)
-    );
 }
 
 #[test]
