@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Money that quiet hours leave over is there for the busy ones of the same day; at midnight the account starts anew
-//! and the level stays. A call is booked at its expected price when it is decided, whether or not a bill ever comes, and a
-//! bill corrects it on its own day. The account is integer nano-dollars.
+//! and the level stays. A call is booked at its expected price when it is decided, whether or not a bill ever comes,
+//! and a bill corrects it on its own day. The account is integer nano-dollars.
 
 use serde::{Deserialize, Serialize};
 

@@ -17,7 +17,7 @@ use crate::wire::{
 };
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use routewright_policy::{Candidate, Decision, Exclusion, Reason};
+use routewright_policy::{Candidate, Constraints, Decision, Exclusion, Reason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -214,6 +214,8 @@ pub(super) fn record(
         source: query.source.clone(),
         prompt: keep_prompt.then(|| query.text.clone()),
         features: staged.features.clone(),
+        objective: query.objective,
+        constraints: Some(query.constraints.clone()).filter(|asked| *asked != Constraints::default()),
         deferred: query.deferred,
         tenant: caller.0.as_deref().map(str::to_owned),
         trial: turn.trial.clone(),

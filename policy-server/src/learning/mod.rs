@@ -26,6 +26,7 @@ use arms_file::ArmsFile;
 
 use crate::log::{Level, chain};
 use crate::state::{App, Live, Served};
+use crate::store::ledger::EXPIRE_EVERY;
 use crate::store::{self, Fold, Store, StoreError};
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Arm, Policy, Predictor, Selector, SelectorSpec};
@@ -40,11 +41,21 @@ const TURN: Duration = Duration::from_millis(100);
 /// Time between two saves of the state; what is not saved is learned again from the log.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// Begins the names of the checkpoints of what was learned.
+const LEARNING: &str = "learning/";
+
+/// Name of the checkpoint of what a policy learned from an artifact on.
+fn checkpoint(policy: &str, digest: &str) -> String {
+    format!("{LEARNING}{policy}/{digest}")
+}
+
 /// Learns until the server stops.
 pub(crate) struct School {
     store: Box<dyn Store>,
     classes: BTreeMap<String, Class>,
     saved: Instant,
+    /// When it was last looked for what others learned and nobody needs any more.
+    swept: Option<Instant>,
 }
 
 /// One policy that learns.
@@ -66,7 +77,7 @@ impl School {
             return Ok(None);
         }
         let store = store::open(ledger.config())?;
-        let mut school = Self { store, classes: BTreeMap::new(), saved: Instant::now() };
+        let mut school = Self { store, classes: BTreeMap::new(), saved: Instant::now(), swept: None };
         school.turn(app, true)?;
         Ok(Some(school))
     }
@@ -117,6 +128,20 @@ impl School {
         if save {
             self.saved = Instant::now();
         }
+        self.sweep(app, &live)
+    }
+
+    /// Now and then forgets what was learned by artifacts that were replaced, once that holds up what is to expire.
+    fn sweep(&mut self, app: &App, live: &Live) -> Result<(), StoreError> {
+        let due = self.swept.is_none_or(|last| last.elapsed() >= EXPIRE_EVERY);
+        let Some(ledger) = app.ledger.as_ref().filter(|_| due) else { return Ok(()) };
+        self.swept = Some(Instant::now());
+        let names =
+            live.policies.values().map(|served| checkpoint(&served.name, &served.base.digest)).collect();
+        let gone = ledger.forget(LEARNING, names)?;
+        if gone > 0 {
+            app.log.event(Level::Info, "learning_forgotten", json!({ "replaced_artifacts": gone }));
+        }
         Ok(())
     }
 
@@ -127,7 +152,7 @@ impl School {
         let Some(mut lessons) = Lessons::new(&served.name, &served.base, config, &metric) else {
             return Ok(None);
         };
-        let name = format!("learning/{}/{}", served.name, served.policy.digest);
+        let name = checkpoint(&served.name, &served.policy.digest);
         let known = self.store.checkpoint(&name)?.is_some();
         let last = self.store.last()?;
         if !known {

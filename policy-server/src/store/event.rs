@@ -1,5 +1,6 @@
 //! What the log holds. These are the only types that are written to a store, as JSON.
 
+use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -73,6 +74,12 @@ pub struct DecisionRecord {
     /// Features the policy saw, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<f32>>,
+    /// What the request valued, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// What the request asked of the model, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<Constraints>,
     /// Whether it counts only once feedback says that it was acted upon.
     #[serde(default)]
     pub deferred: bool,

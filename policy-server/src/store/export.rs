@@ -171,7 +171,11 @@ impl<R: LogRow> Day<R> {
 
 fn decision(record: DecisionRecord) -> DecisionRow {
     let scores = record.predicted_score.iter().copied().collect::<Option<Vec<f32>>>();
+    // Plain structs of numbers and texts: writing them cannot fail.
+    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
     DecisionRow {
+        objective: record.objective.map(|objective| text(serde_json::to_string(&objective))),
+        constraints: record.constraints.map(|constraints| text(serde_json::to_string(&constraints))),
         decision_id: record.decision_id,
         timestamp_ms: record.timestamp_ms,
         policy: record.policy,

@@ -23,7 +23,7 @@ const STATISTICS: &str = "statistics";
 /// How often the statistics catch up by themselves.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often old decisions are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
@@ -187,6 +187,16 @@ impl Ledger {
     pub(crate) fn save_checkpoint(&self, name: String, checkpoint: Checkpoint) -> Result<(), StoreError> {
         let saved = self.shared.writer.run(move |store| store.save_checkpoint(&name, &checkpoint))?;
         saved.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Deletes what was learned by others than `live` and holds up what is due to expire. Blocks.
+    ///
+    /// # Errors
+    /// If it is not on disk.
+    pub(crate) fn forget(&self, prefix: &'static str, live: Vec<String>) -> Result<u64, StoreError> {
+        let Some(before) = self.shared.expire_before(now_ms()) else { return Ok(0) };
+        let gone = self.shared.writer.run(move |store| store.forget(prefix, &live, before))?;
+        gone.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
     /// Waits until all that is queued now is on disk or refused. Blocks.

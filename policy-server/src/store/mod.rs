@@ -187,6 +187,14 @@ pub trait Store: Send + std::fmt::Debug {
     /// If the transaction is not on disk; then the older checkpoint stays.
     fn save_checkpoint(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<(), StoreError>;
 
+    /// Deletes what was learned by others than `live` (names of checkpoints, all of which begin with `prefix`) once a
+    /// decision that they have not seen was made before `before_ms`: they would hold it back from expiry for ever.
+    /// Returns how many went.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing was deleted.
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError>;
+
     /// Deletes decisions made before `before_ms`, with their feedback; events that some checkpoint has not
     /// seen stay. Returns how many decisions went.
     ///

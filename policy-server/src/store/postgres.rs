@@ -428,6 +428,14 @@ impl Store for PostgresStore {
         self.with("write to", |client| Ok(client.execute(insert, &values)?)).map(|_| ())
     }
 
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError> {
+        let delete =
+            "DELETE FROM routewright_checkpoints c WHERE starts_with(name, $1) AND NOT (name = ANY($2))
+                      AND EXISTS (SELECT 1 FROM routewright_decisions d
+                                  WHERE d.seq > c.high_water AND d.at_ms < $3)";
+        self.with("write to", |client| Ok(client.execute(delete, &[&prefix, &live, &before_ms])?))
+    }
+
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {
         self.with("write to", |client| expire(client, before_ms))
     }

@@ -426,6 +426,28 @@ fn expire(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<u64> 
     Ok(gone as u64)
 }
 
+fn forget(
+    connection: &mut Connection,
+    prefix: &str,
+    live: &[String],
+    before_ms: i64,
+) -> rusqlite::Result<u64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let names: Vec<String> = transaction
+        .prepare(
+            "SELECT name FROM checkpoints c WHERE substr(name, 1, length(?1)) = ?1
+             AND EXISTS (SELECT 1 FROM decisions d WHERE d.seq > c.high_water AND d.at_ms < ?2)",
+        )?
+        .query_map(params![prefix, before_ms], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut gone = 0;
+    for name in names.iter().filter(|name| !live.contains(name)) {
+        gone += transaction.execute("DELETE FROM checkpoints WHERE name = ?1", [name])?;
+    }
+    transaction.commit()?;
+    Ok(gone as u64)
+}
+
 impl Store for SqliteStore {
     fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError> {
         append(&mut self.connection, entries).map_err(self.fail("write to"))
@@ -479,6 +501,10 @@ impl Store for SqliteStore {
                       SET high_water = excluded.high_water, state = excluded.state";
         let saved = self.connection.execute(insert, params![name, high_water, checkpoint.state]);
         saved.map(|_| ()).map_err(self.fail("write to"))
+    }
+
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError> {
+        forget(&mut self.connection, prefix, live, before_ms).map_err(self.fail("write to"))
     }
 
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {

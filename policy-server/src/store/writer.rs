@@ -209,6 +209,9 @@ mod tests {
         fn save_checkpoint(&mut self, _: &str, _: &Checkpoint) -> Result<(), StoreError> {
             Ok(())
         }
+        fn forget(&mut self, _: &str, _: &[String], _: i64) -> Result<u64, StoreError> {
+            Ok(0)
+        }
         fn expire(&mut self, _: i64) -> Result<u64, StoreError> {
             Ok(0)
         }

@@ -1,6 +1,6 @@
 //! Two servers on one log: nothing is skipped, nothing counts twice, both end where one alone would.
 
-use super::super::tests::{Dice, WINDOW_MS, clean, decision, random_feedback};
+use super::super::tests::{Dice, WINDOW_MS, clean, decision, random_feedback, replaced_are_forgotten};
 use super::database::{Database, skipped};
 use super::{PostgresStore, Secret};
 use crate::store::{Checkpoint, Entry, Fold, Statistics, Store};
@@ -71,4 +71,13 @@ fn silence_is_given_once_in_a_database() {
     };
     let open = || Box::new(PostgresStore::open(Secret::new(database.url())).unwrap()) as Box<dyn Store>;
     crate::store::silence::tests::silence_is_given_once(&open);
+}
+
+#[test]
+fn what_a_replaced_artifact_learned_is_forgotten_in_a_database() {
+    let database = match Database::start("forget") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    replaced_are_forgotten(&mut PostgresStore::open(Secret::new(database.url())).unwrap());
 }
