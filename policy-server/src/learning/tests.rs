@@ -77,7 +77,7 @@ fn feedback(at: usize) -> Entry {
         weight: [1.0, 0.5][at % 2],
         occurred_at_ms: None,
         received_at_ms: at as i64 * 10 + 5,
-        cost_usd: (at % 3 == 0).then_some(0.002),
+        cost_usd: at.is_multiple_of(3).then_some(0.002),
         latency_ms: None,
         activation: false,
         tenant: None,

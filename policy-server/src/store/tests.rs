@@ -43,8 +43,8 @@ pub(super) fn decision(id: usize, dice: &mut Dice) -> DecisionRecord {
         predicted_score: vec![None, Some(0.1)],
         predicted_cost_usd: vec![Some(0.001), if dice.roll(3) == 0 { None } else { Some(0.3) }],
         deferred: dice.roll(4) == 0,
-        objective: (id % 3 == 0).then_some(Objective { quality: 1.0, cost: 0.25, latency: 0.0 }),
-        constraints: (id % 4 == 0).then(|| Constraints {
+        objective: id.is_multiple_of(3).then_some(Objective { quality: 1.0, cost: 0.25, latency: 0.0 }),
+        constraints: id.is_multiple_of(4).then(|| Constraints {
             max_cost_usd: Some(0.5),
             tags: vec!["eu".to_owned()],
             ..Constraints::default()

@@ -51,7 +51,6 @@ impl Database {
     }
 
     /// Stops the cluster at once, and starts it again when what is returned is called; `None` where another made it.
-    #[cfg_attr(test, allow(dead_code, reason = "the end-to-end tests call it"))]
     pub(crate) fn interrupt(&self) -> Option<impl FnOnce() -> Result<(), String> + '_> {
         let cluster = self.made.as_ref()?;
         cluster.down().ok()?;

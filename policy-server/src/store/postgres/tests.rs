@@ -81,3 +81,24 @@ fn what_a_replaced_artifact_learned_is_forgotten_in_a_database() {
     };
     replaced_are_forgotten(&mut PostgresStore::open(Secret::new(database.url())).unwrap());
 }
+
+#[test]
+fn a_connection_that_was_lost_is_made_anew() {
+    let database = match Database::start("lost") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    let mut store = PostgresStore::open(Secret::new(database.url())).unwrap();
+    let entry = |id| Entry::Decision(Box::new(decision(id, &mut Dice(1))));
+    store.append(&[entry(1)]).unwrap();
+    let Some(again) = database.interrupt() else { return skipped("the database is another one's") };
+    let error = store.append(&[entry(2)]).unwrap_err().to_string();
+    assert!(error.contains("cannot write to store `postgres`"), "{error}");
+    assert!(
+        store.append(&[entry(2)]).unwrap_err().to_string().contains("cannot open store"),
+        "nobody is there"
+    );
+    again().unwrap();
+    store.append(&[entry(1), entry(2)]).unwrap();
+    assert_eq!(store.last().unwrap(), 2, "each once");
+}
