@@ -291,6 +291,14 @@ pub static DECISION: LogSchema = LogSchema {
         col("source", Text, Optional, "", "Source of the query, where the caller named one."),
         col("prompt", Text, Optional, "", "Text of the query, where it may be kept."),
         col("features", FloatList, Optional, "", "Features the policy saw."),
+        col("objective", Text, Optional, "a JSON object", "What the request valued, where it said so."),
+        col(
+            "constraints",
+            Text,
+            Optional,
+            "a JSON object",
+            "What the request asked of the model, where it did.",
+        ),
     ],
     key: &["decision_id"],
 };

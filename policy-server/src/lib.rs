@@ -60,7 +60,7 @@ mod testing;
 mod wire;
 
 pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
-pub use learning::LearningConfig;
+pub use learning::{Budget, LearningConfig};
 pub use limits::Limits;
 pub use log::{Sink, Stderr};
 pub use openapi::document as openapi_document;

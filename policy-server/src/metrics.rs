@@ -4,6 +4,7 @@
 //! the artifacts (beyond [`MODELS_MAX`] they clamp to `other`), outcomes and reasons from closed lists.
 
 use crate::error::Code;
+use crate::learning::{DriftFigure, Report, Spend};
 use crate::routes::Endpoint;
 use routewright_policy::Reason;
 use std::collections::BTreeMap;
@@ -149,22 +150,7 @@ pub(crate) struct PolicyMetrics {
     /// `(version, digest)` served now.
     info: Mutex<(String, String)>,
     /// What was learned while serving; `None` for a policy that does not learn.
-    learned: Mutex<Option<Learned>>,
-}
-
-/// What a policy has learned while serving.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Learned {
-    /// Rewards learned from.
-    pub(crate) updates: u64,
-    /// Outcomes that could not be learned from.
-    pub(crate) refused: u64,
-    /// Decisions seen.
-    pub(crate) decisions: u64,
-    /// Score given up for a US dollar; 0 where spend is not paced.
-    pub(crate) lambda: f64,
-    /// Mean price of a call, US dollars, where spend is paced.
-    pub(crate) mean_usd: Option<f64>,
+    learned: Mutex<Option<Report>>,
 }
 
 impl PolicyMetrics {
@@ -213,8 +199,13 @@ impl PolicyMetrics {
         self.timeouts.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn learned(&self, learned: Learned) {
+    pub(crate) fn learned(&self, learned: Report) {
         *self.learned.lock().unwrap_or_else(PoisonError::into_inner) = Some(learned);
+    }
+
+    /// What it has learned while serving; `None` for a policy that does not learn.
+    pub(crate) fn learning(&self) -> Option<Report> {
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn reloaded(&self, ok: bool) {
@@ -314,15 +305,12 @@ fn write_policies(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
 }
 
 fn write_learned(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
-    let learned = |policy: &Arc<PolicyMetrics>| {
-        let learned = *policy.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        learned.map(|learned| (policy.name.clone(), learned))
-    };
-    let learned: Vec<(String, Learned)> = policies.iter().filter_map(learned).collect();
+    let learned = |policy: &Arc<PolicyMetrics>| Some((policy.name.clone(), policy.learning()?));
+    let learned: Vec<(String, Report)> = policies.iter().filter_map(learned).collect();
     if learned.is_empty() {
         return;
     }
-    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Learned) -> Option<f64>| {
+    let mut gauge = |name: &str, help: &str, value: &dyn Fn(&Report) -> Option<f64>| {
         family(out, name, "gauge", help);
         for (policy, learned) in &learned {
             if let Some(value) = value(learned) {
@@ -333,8 +321,48 @@ fn write_learned(out: &mut String, policies: &[Arc<PolicyMetrics>]) {
     gauge("learning_updates", "Rewards the policy has learned from.", &|l| Some(l.updates as f64));
     gauge("learning_refused", "Outcomes that could not be learned from.", &|l| Some(l.refused as f64));
     gauge("learning_decisions", "Decisions the learner has seen.", &|l| Some(l.decisions as f64));
-    gauge("spend_lambda", "Score given up for a US dollar to keep spend at its target.", &|l| Some(l.lambda));
-    gauge("spend_mean_usd", "Mean price of a call, US dollars.", &|l| l.mean_usd);
+    gauge("spend_lambda", "Score given up for a US dollar to keep spend at its target.", &|l| {
+        Some(l.spend.lambda)
+    });
+    gauge("spend_mean_usd", "Mean price of a call, US dollars.", &|l| l.spend.mean_usd);
+    gauge("spend_day_usd", "Spent today (UTC), US dollars.", &|l| l.spend.day_usd);
+    gauge("drift_epsilon", "Share of calls made at random since the last alarm.", &|l| {
+        (!l.drift.is_empty()).then_some(l.epsilon)
+    });
+    let labels = |policy: &str, label: &str, value: &str| {
+        format!("{{policy=\"{policy}\",{label}=\"{}\"}}", escape(value))
+    };
+    let mut gauge = |name: &str, help: &str, label: &str, values: &dyn Fn(&Report) -> Vec<(String, f64)>| {
+        family(out, name, "gauge", help);
+        for (policy, learned) in &learned {
+            for (of, value) in values(learned).into_iter().take(MODELS_MAX) {
+                line(out, &format!("routewright_{name}{}", labels(policy, label, &of)), value);
+            }
+        }
+    };
+    let keys = |l: &Report, value: &dyn Fn(&Spend) -> Option<f64>| -> Vec<(String, f64)> {
+        l.keys.iter().filter_map(|(key, spend)| Some((key.clone(), value(spend)?))).collect()
+    };
+    gauge("key_spend_lambda", "Score the requests of a key give up for a US dollar besides.", "key", &|l| {
+        keys(l, &|spend| Some(spend.lambda))
+    });
+    gauge("key_spend_mean_usd", "Mean price of a call of a key, US dollars.", "key", &|l| {
+        keys(l, &|spend| spend.mean_usd)
+    });
+    gauge("key_spend_day_usd", "Spent today (UTC) by a key, US dollars.", "key", &|l| {
+        keys(l, &|spend| spend.day_usd)
+    });
+    let drift = |l: &Report, value: &dyn Fn(&DriftFigure) -> f64| -> Vec<(String, f64)> {
+        l.drift.iter().map(|figure| (figure.kind.name().to_owned(), value(figure))).collect()
+    };
+    gauge("drift_alarms", "Changes that were seen, by kind.", "kind", &|l| drift(l, &|f| f.alarms as f64));
+    gauge("drift_z", "Distance of what was seen last, standard errors.", "kind", &|l| drift(l, &|f| f.z));
+    gauge("reporter_trust", "How far a reporter is believed.", "reporter", &|l| {
+        l.reporters.iter().map(|told| (told.reporter.clone(), told.trust)).collect()
+    });
+    gauge("reporter_withheld", "Weight of its reports that was left out.", "reporter", &|l| {
+        l.reporters.iter().map(|told| (told.reporter.clone(), told.withheld)).collect()
+    });
 }
 
 pub(crate) fn family(out: &mut String, name: &str, kind: &str, help: &str) {

@@ -14,6 +14,8 @@ pub(crate) struct Query {
     pub(crate) objective: Option<Objective>,
     pub(crate) constraints: Constraints,
     pub(crate) seed: u64,
+    /// Score its key gives up to save one US dollar, beside what the policy does.
+    pub(crate) price: f64,
     pub(crate) session_id: Option<String>,
     pub(crate) explain: Explain,
     pub(crate) dry_run: bool,
@@ -32,6 +34,7 @@ impl Query {
             candidates: self.candidates.as_deref(),
             objective: self.objective,
             constraints: self.constraints.clone(),
+            price: self.price,
             seed: self.seed,
         }
     }

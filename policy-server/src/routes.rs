@@ -32,6 +32,8 @@ pub(crate) enum Endpoint {
     AdminPromote,
     AdminArms,
     AdminArmsChange,
+    /// Figures of what was learned.
+    AdminLearning,
     /// Any path that is not in the table.
     Unknown,
 }
@@ -86,7 +88,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 23] = [
+pub(crate) const TABLE: [Row; 24] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -273,11 +275,21 @@ pub(crate) const TABLE: [Row; 23] = [
         reply: Some("PolicyArms"),
         handler: || post(handlers::admin_arms::change),
     },
+    Row {
+        endpoint: Endpoint::AdminLearning,
+        method: "get",
+        path: "/admin/v1/learning",
+        access: Access::Admin,
+        title: "What policies learned, spend, whom they believe and what has changed",
+        request: None,
+        reply: Some("LearningReply"),
+        handler: || get(handlers::admin_learning::handle),
+    },
 ];
 
 impl Endpoint {
     /// Every endpoint, in the order of the table.
-    pub(crate) const ALL: [Self; 22] = [
+    pub(crate) const ALL: [Self; 23] = [
         Self::Route,
         Self::RouteBatch,
         Self::RouteChat,
@@ -299,6 +311,7 @@ impl Endpoint {
         Self::AdminPromote,
         Self::AdminArms,
         Self::AdminArmsChange,
+        Self::AdminLearning,
         Self::Unknown,
     ];
 

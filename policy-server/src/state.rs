@@ -43,6 +43,8 @@ pub(crate) struct Served {
     pub(crate) learning: Option<LearningConfig>,
     /// Its arms as the log says they are; `None` before it was first published by the learner.
     pub(crate) roster: Option<Arc<Roster>>,
+    /// Score that the requests of a key give up to save one US dollar, beside what all do.
+    pub(crate) prices: BTreeMap<String, f64>,
     /// The first digits of the digest, `+n` after `n` rewards were learned from, `.m` after `m` changes of arms.
     pub(crate) version: String,
     pub(crate) loaded_at: SystemTime,
@@ -97,6 +99,7 @@ impl Served {
             policy,
             learning: entry.learning.clone(),
             roster: None,
+            prices: BTreeMap::new(),
             version,
             loaded_at,
             inline,
@@ -108,11 +111,17 @@ impl Served {
     }
 
     /// The same in service, after `lessons` rewards and the changes of arms in `roster`.
-    pub(crate) fn learned(&self, policy: Policy, lessons: u64, roster: Arc<Roster>) -> Self {
+    pub(crate) fn learned(
+        &self,
+        policy: Policy,
+        lessons: u64,
+        roster: Arc<Roster>,
+        prices: BTreeMap<String, f64>,
+    ) -> Self {
         let digits: String = policy.digest.chars().take(VERSION_DIGITS).collect();
         let changes = if roster.n_changes > 0 { format!(".{}", roster.n_changes) } else { String::new() };
         let version = format!("{digits}+{lessons}{changes}");
-        Self { version, roster: Some(roster), ..self.with_arms_of(policy) }
+        Self { version, roster: Some(roster), prices, ..self.with_arms_of(policy) }
     }
 
     /// The same with the arms and beliefs of `policy`.
@@ -127,6 +136,7 @@ impl Served {
             base: Arc::clone(&self.base),
             learning: self.learning.clone(),
             roster: None,
+            prices: self.prices.clone(),
             version: self.version.clone(),
             loaded_at: self.loaded_at,
             inline: self.inline,
@@ -151,7 +161,7 @@ fn learnable(name: &str, config: &LearningConfig, policy: &mut Policy) -> Result
         return Err(refuse(format!("its form `{form}` learns nothing; train it with a method that does")));
     }
     policy.selector =
-        learning::selector(policy, config, config.lambda).map_err(|error| refuse(error.to_string()))?;
+        learning::selector(policy, config, config.lambda, 0.0).map_err(|error| refuse(error.to_string()))?;
     Ok(())
 }
 
@@ -187,6 +197,7 @@ fn is_cheap(policy: &Policy) -> bool {
         objective: None,
         constraints: Constraints::default(),
         seed: 0,
+        price: 0.0,
         session_id: None,
         explain: Explain::None,
         dry_run: true,

@@ -42,6 +42,7 @@ pub(crate) fn query(text: &str) -> Arc<Query> {
         objective: None,
         constraints: Constraints::default(),
         seed: 1,
+        price: 0.0,
         session_id: None,
         explain: Explain::Summary,
         dry_run: false,

@@ -1,8 +1,10 @@
 //! The JSON twins: what crosses HTTP, and nothing else does. Their schema is `openapi_schemas.json`.
 
 mod fusion;
+mod learning;
 
 pub(crate) use fusion::{Answering, Asked, ChatRequest, CompletionRequest, CompletionShape};
+pub(crate) use learning::{DriftBody, KeySpendBody, LearningBody, LearningReply, ReporterBody, SpendBody};
 
 use crate::error::{ApiError, Code};
 use crate::extract::{self, InputFormat};
@@ -155,6 +157,7 @@ impl RouteRequest {
             objective,
             constraints: self.constraints.map(Constraints::from).unwrap_or_default(),
             seed: self.seed.unwrap_or(fresh_seed),
+            price: 0.0,
             session_id: self.session_id,
             explain: self.explain,
             dry_run: self.dry_run,

@@ -64,6 +64,9 @@ pub struct Request<'a> {
     pub objective: Option<Objective>,
     /// What the chosen arm must satisfy.
     pub constraints: Constraints,
+    /// Score given up to save one US dollar, beside what the policy's selector gives up; left out where there is an
+    /// objective.
+    pub price: f64,
     /// Seed of the draw; the same seed and request give the same decision.
     pub seed: u64,
 }
@@ -290,7 +293,13 @@ impl Policy {
         let only = eligible.iter().filter(|ok| **ok).count() == 1;
         let Some(objective) = request.objective else {
             let reason = if only { Reason::OnlyEligible } else { Reason::Selected };
-            return (self.selector.distribution(row, eligible), self.selector.lambda(), reason);
+            let lambda = self.selector.lambda() + request.price;
+            if request.price == 0.0 {
+                return (self.selector.distribution(row, eligible), lambda, reason);
+            }
+            let (score, eligible) = net_scores(row, eligible, request.price);
+            let net = PredictionRow { score: &score, ..*row };
+            return (self.selector.distribution(&net, &eligible), lambda, reason);
         };
         let seconds = |arm: usize| self.arms[arm].mean_latency_ms.unwrap_or(0.0) / 1000.0;
         let weigh = |(arm, &score): (usize, &f32)| {

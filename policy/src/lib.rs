@@ -12,8 +12,10 @@
 //! This crate is sans-IO: it reads no clock, no environment, no global random generator, and it never
 //! calls a model. Only [`artifact`] touches files.
 
+pub mod allowance;
 pub mod artifact;
 pub mod decide;
+pub mod drift;
 pub mod env;
 pub mod forms;
 pub mod online;
@@ -22,6 +24,7 @@ mod predict;
 pub mod search;
 pub mod selectors;
 pub mod simplex;
+pub mod trust;
 
 pub use decide::{
     Candidate, Constraints, DecideError, Decision, Exclusion, Objective, Policy, Reason, Request,

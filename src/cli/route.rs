@@ -46,6 +46,7 @@ impl RouteCommand {
             objective: self.lambda.map(|cost| Objective { quality: 1.0, cost, latency: 0.0 }),
             constraints: Constraints { max_cost_usd: self.max_cost_usd, ..Constraints::default() },
             seed: self.seed,
+            ..Request::default()
         };
         let decision = policy.decide(&request)?;
         if json {

@@ -69,6 +69,9 @@ pub(crate) struct SimulateCommand {
     /// Weight of rewards from sources that are not trusted, from 0 to 1.
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     trust: f64,
+    /// Learns how far each source is to be trusted, from how far it agrees with what is expected.
+    #[arg(long)]
+    learn_trust: bool,
     /// One parameter of one method, e.g. `--set linucb.precision=10`; may be repeated.
     #[arg(long = "set", value_name = "METHOD.KEY=VALUE")]
     settings: Vec<String>,
@@ -126,6 +129,7 @@ impl SimulateCommand {
             utility: self.utility(&table)?,
             pacing: target.map(PacerSettings::target),
             trust: self.trust,
+            learn_trust: self.learn_trust,
         };
         let bars = output::Bars::new("simulate");
         let mut out: Vec<Simulation> = Vec::new();

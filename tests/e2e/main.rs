@@ -4,6 +4,8 @@
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 mod artifacts;
+#[cfg(unix)]
+mod bad_feedback;
 mod bad_input;
 mod bench;
 #[cfg(unix)]

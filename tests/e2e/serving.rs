@@ -18,7 +18,26 @@ pub(crate) struct Serving {
 impl Serving {
     /// Starts `serve --config server.toml` in folder `dir`; returns once it listens.
     pub(crate) fn start(dir: &Path, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(BINARY);
+        Self::run(Command::new(BINARY), dir, environment)
+    }
+
+    /// As [`Serving::start`], where no file can grow beyond `blocks` of the shell: how a full disk looks to a process,
+    /// without one.
+    pub(crate) fn start_on_full_disk(dir: &Path, blocks: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, BINARY]);
+        Self::run(command, dir, &[])
+    }
+
+    /// Lets files grow again.
+    pub(crate) fn give_room(&self) -> bool {
+        let id = self.child.id().to_string();
+        let given = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited:unlimited"]).status();
+        given.is_ok_and(|status| status.success())
+    }
+
+    fn run(mut command: Command, dir: &Path, environment: &[(&str, &str)]) -> Self {
         command.args(["serve", "--config", "server.toml"]).current_dir(dir).stderr(Stdio::piped());
         command.envs(environment.iter().copied());
         let mut serving = Self { child: command.spawn().unwrap(), data: String::new(), admin: String::new() };

@@ -71,7 +71,7 @@ pub(super) fn key(text: &str) -> [u8; 16] {
 
 /// The columns of one batch.
 struct Columns<'a> {
-    texts: [Option<TextColumn<'a>>; 8],
+    texts: [Option<TextColumn<'a>>; 10],
     timestamp_ms: Option<TimeColumn>,
     candidates: Option<TextListColumn<'a>>,
     lists: [Option<VectorColumn<'a>>; 4],
@@ -92,6 +92,8 @@ impl<'a> Columns<'a> {
             "featurizer_digest",
             "source",
             "prompt",
+            "objective",
+            "constraints",
         ];
         let lists = ["propensities", "predicted_score", "predicted_cost_usd", "features"];
         Self {
@@ -106,7 +108,8 @@ impl<'a> Columns<'a> {
     }
 
     fn row(&self, batch: &LogBatch, at: usize) -> Result<DecisionRow, LogError> {
-        let [id, policy, version, digest, model, featurizer_digest, source, prompt] = self.texts;
+        let [id, policy, version, digest, model, rest @ ..] = self.texts;
+        let [featurizer_digest, source, prompt, objective, constraints] = rest;
         let text = |column, name| Ok::<_, LogError>(required(batch, column, name, at)?.to_owned());
         let some = |column: Option<TextColumn<'_>>| column.and_then(|c| c.get(at)).map(str::to_owned);
         let null =
@@ -134,12 +137,20 @@ impl<'a> Columns<'a> {
             source: some(source),
             prompt: some(prompt),
             features,
+            objective: some(objective),
+            constraints: some(constraints),
         })
     }
 }
 
 /// What is wrong with a row, in words.
 pub(crate) fn check(row: &DecisionRow) -> Result<(), String> {
+    for (name, text) in [("objective", &row.objective), ("constraints", &row.constraints)] {
+        let is_object = |text: &String| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok();
+        if let Some(text) = text.as_ref().filter(|text| !is_object(text)) {
+            return Err(format!("`{name}` is `{text}`, expected a JSON object"));
+        }
+    }
     let n = row.candidates.len();
     if n == 0 {
         return Err("`candidates` is empty, expected at least one model".to_owned());

@@ -54,6 +54,8 @@ fn what_is_written_is_read_to_the_bit() {
         prompt: None,
         source: Some("gsm8k".to_owned()),
         features: Some(vec![1.5, -2.0]),
+        objective: Some("{\"cost\":2.0}".to_owned()),
+        constraints: Some("{\"tags\":[\"eu\"]}".to_owned()),
         ..decision("second")
     };
     let rows = vec![decision("first"), bare];

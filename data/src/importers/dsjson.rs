@@ -182,8 +182,20 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
         source: text(at(context, &path("source", "s.source"))).or_else(|| options.source.clone()),
         prompt: text(at(context, &path("prompt", "q._text"))),
         features,
+        objective: object(own.get("objective")),
+        constraints: object(own.get("constraints")),
         ..DecisionRow::default()
     })
+}
+
+/// An object as text.
+fn object(value: Option<&Value>) -> Option<String> {
+    value.filter(|value| value.is_object()).map(Value::to_string)
+}
+
+/// Text as an object.
+fn parsed(text: &Option<String>) -> Option<Value> {
+    text.as_ref().and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// The chosen action, from 1: what the label says, else the first of `a`.
@@ -286,6 +298,7 @@ fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value
         json!({
             "policy": row.policy, "policy_version": row.policy_version, "policy_digest": row.policy_digest,
             "featurizer_digest": row.featurizer_digest, "seed": row.seed, "cost_usd": cost_usd,
+            "objective": parsed(&row.objective), "constraints": parsed(&row.constraints),
         }),
     );
     event.into()

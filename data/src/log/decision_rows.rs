@@ -27,6 +27,8 @@ pub struct DecisionRow {
     pub source: Option<String>,
     pub prompt: Option<String>,
     pub features: Option<Vec<f32>>,
+    pub objective: Option<String>,
+    pub constraints: Option<String>,
 }
 
 impl DecisionRow {
@@ -113,6 +115,8 @@ impl LogRow for DecisionRow {
             some_texts(rows.iter().map(|r| r.source.as_deref())),
             some_texts(rows.iter().map(|r| r.prompt.as_deref())),
             floats(rows.iter().map(|r| r.features.as_deref())),
+            some_texts(rows.iter().map(|r| r.objective.as_deref())),
+            some_texts(rows.iter().map(|r| r.constraints.as_deref())),
         ]
     }
 }

@@ -17,7 +17,7 @@ use crate::wire::{
 };
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
-use routewright_policy::{Candidate, Decision, Exclusion, Reason};
+use routewright_policy::{Candidate, Constraints, Decision, Exclusion, Reason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -214,6 +214,8 @@ pub(super) fn record(
         source: query.source.clone(),
         prompt: keep_prompt.then(|| query.text.clone()),
         features: staged.features.clone(),
+        objective: query.objective,
+        constraints: Some(query.constraints.clone()).filter(|asked| *asked != Constraints::default()),
         deferred: query.deferred,
         tenant: caller.0.as_deref().map(str::to_owned),
         trial: turn.trial.clone(),
@@ -236,8 +238,10 @@ pub(super) fn is_logged(app: &App, query: &Query) -> bool {
     app.ledger.is_some() && !query.dry_run
 }
 
-/// Sets what the log wants to be kept.
-pub(super) fn keep(app: &App, served: &Served, query: &mut Query) {
+/// Sets what the log wants to be kept, and what money is worth to the caller.
+pub(super) fn prepare(app: &App, served: &Served, query: &mut Query, caller: &Caller) {
+    let price = caller.0.as_deref().and_then(|key| served.prices.get(key));
+    query.price = price.copied().unwrap_or(0.0);
     // A learner needs the features its decision was made on.
     query.keep_features = served.learning.is_some() && !query.dry_run
         || app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_features);
@@ -269,7 +273,7 @@ fn fallbacks(served: &Served, query: &Query, decision: &Decision) -> Vec<usize> 
     let (quality, cost, latency) = match query.objective {
         _ if decision.reason == Reason::DeadlineDefault => (0.0, 1.0, 0.0),
         Some(objective) => (objective.quality, objective.cost, objective.latency),
-        None => (1.0, served.policy.selector.lambda(), 0.0),
+        None => (1.0, served.policy.selector.lambda() + query.price, 0.0),
     };
     let utility = |candidate: &Candidate| {
         let price = candidate.cost_usd.map_or(f64::INFINITY, f64::from);

@@ -138,6 +138,9 @@ fn record(
             return invalid(param, &format!("is empty or too long, expected 1 to {TEXT_BYTES_MAX} bytes"));
         }
     }
+    if request.idempotency_key.as_ref().is_some_and(|key| key.chars().any(char::is_control)) {
+        return invalid("idempotency_key", "has a control character, expected printable text");
+    }
     let metric = metric_of(&request)?;
     let measure = measure(config, metric.as_deref(), &request)?;
     for (param, value, max) in
@@ -174,7 +177,7 @@ fn record(
         late: false,
         activates: false,
         spend_change_nano: 0,
-        first_bill: false,
+        ..FeedbackRecord::default()
     })
 }
 

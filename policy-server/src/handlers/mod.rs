@@ -3,6 +3,7 @@
 mod answer;
 
 pub(crate) mod admin_arms;
+pub(crate) mod admin_learning;
 pub(crate) mod admin_policies;
 pub(crate) mod admin_promote;
 pub(crate) mod admin_registry;

@@ -39,7 +39,8 @@ pub(crate) async fn handle(
     // One look at the live policies: the whole batch sees one version of each.
     let live = app.live.load_full();
     // Everything is queued before anything is waited for, so that it is decided together.
-    let entries: Vec<_> = batch.requests.into_iter().map(|entry| begin(&app, &live, entry)).collect();
+    let entries: Vec<_> =
+        batch.requests.into_iter().map(|entry| begin(&app, &live, entry, &caller)).collect();
     // Written as text right away: through `Value` an f32 would gain digits it never had.
     let mut data = Vec::with_capacity(entries.len());
     let mut policy = None;
@@ -65,13 +66,13 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
-fn begin(app: &App, live: &Live, entry: Value) -> Result<Entry, ApiError> {
+fn begin(app: &App, live: &Live, entry: Value, caller: &Caller) -> Result<Entry, ApiError> {
     let mut request: RouteRequest = wire::parse_value(entry)?;
     let wanted = request.policy.take();
     let ticket = Ticket::draw();
     let mut query = request.into_query(ticket.seed)?;
     let turn = Turn::of(live, wanted.as_deref(), Some(&query))?;
-    answer::keep(app, &turn.served, &mut query);
+    answer::prepare(app, &turn.served, &mut query, caller);
     let query = Arc::new(query);
     let pending = answer::begin(app, &turn.served, &query, false);
     Ok(Entry { turn, query, ticket, pending })

@@ -71,6 +71,7 @@ async fn decide(
         objective: None,
         constraints: Constraints::default(),
         seed: ticket.seed,
+        price: 0.0,
         session_id: session::of_headers(headers).or_else(|| session::of_body(&body)),
         explain: Explain::Summary,
         dry_run: false,

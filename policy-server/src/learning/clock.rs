@@ -59,6 +59,11 @@ mod tests {
             let found = clock.at(at * 10) as i64;
             assert!(found <= at && at - found < STRIDE as i64, "{at}: {found}");
         }
+        // A wall clock that is set back: counts go on, and every moment still has one.
+        let before = clock.clone();
+        (0..100).for_each(|at| clock.tick(5000 - at));
+        assert_eq!((clock.count(), clock.at(9990)), (1100, clock.count() - clock.count() % STRIDE));
+        assert!((0..1000).all(|at| clock.at(at) == before.at(at)));
         (0..1_000_000).for_each(|at| clock.tick(10_000 + at));
         assert!(clock.marks.len() <= MARKS && clock.at(0) > 0, "the oldest mark stands for all before it");
     }

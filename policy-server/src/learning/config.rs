@@ -4,7 +4,10 @@ use crate::config::ConfigError;
 use crate::store::{Durability, StoreConfig};
 use routewright_data::suggest::near_names;
 use routewright_policy::SelectorSpec;
+use routewright_policy::drift::DriftSettings;
+use routewright_policy::trust::TrustSettings;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// How a policy learns from feedback.
@@ -23,9 +26,31 @@ pub struct LearningConfig {
     /// Mean price of a call that spend is paced to, US dollars.
     #[serde(default)]
     pub target_usd: Option<f64>,
+    /// US dollars that may be spent in a day (UTC), evenly over its hours.
+    #[serde(default)]
+    pub day_usd: Option<f64>,
+    /// Budgets of keys, by their names.
+    #[serde(default)]
+    pub keys: BTreeMap<String, Budget>,
+    /// Who is believed how far; none believes everybody as declared.
+    #[serde(default)]
+    pub trust: Option<TrustSettings>,
+    /// What is watched for changes; none watches nothing.
+    #[serde(default)]
+    pub drift: Option<DriftSettings>,
     /// File that declares arms to be added, removed or repriced; followed while the server runs.
     #[serde(default)]
     pub arms_file: Option<PathBuf>,
+}
+
+/// What may be spent.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Budget {
+    /// Mean price of a call to aim at, US dollars.
+    pub target_usd: Option<f64>,
+    /// US dollars of a day (UTC).
+    pub day_usd: Option<f64>,
 }
 
 fn score() -> String {
@@ -34,7 +59,17 @@ fn score() -> String {
 
 impl Default for LearningConfig {
     fn default() -> Self {
-        Self { metric: score(), lambda: 0.0, selector: None, target_usd: None, arms_file: None }
+        Self {
+            metric: score(),
+            lambda: 0.0,
+            selector: None,
+            target_usd: None,
+            day_usd: None,
+            keys: BTreeMap::new(),
+            trust: None,
+            drift: None,
+            arms_file: None,
+        }
     }
 }
 
@@ -59,11 +94,38 @@ impl LearningConfig {
         if !(self.lambda.is_finite() && self.lambda >= 0.0) {
             return refuse(".lambda", self.lambda.to_string(), "a number of at least 0".to_owned());
         }
-        match self.target_usd {
-            Some(target) if !(target.is_finite() && target > 0.0) => {
-                refuse(".target_usd", target.to_string(), "a number above 0".to_owned())
+        let whole = ("".to_owned(), Budget { target_usd: self.target_usd, day_usd: self.day_usd });
+        let keys = self.keys.iter().map(|(name, budget)| (format!(".keys.{name}"), *budget));
+        for (at, budget) in std::iter::once(whole).chain(keys) {
+            for (field, usd) in [("target_usd", budget.target_usd), ("day_usd", budget.day_usd)] {
+                if let Some(usd) = usd.filter(|usd| !(usd.is_finite() && *usd > 0.0)) {
+                    return refuse(&format!("{at}.{field}"), usd.to_string(), "a number above 0".to_owned());
+                }
             }
-            _ => Ok(()),
         }
+        let wrong = self.watched().find(|(_, value, least, most)| !(least..=most).contains(&value));
+        match wrong {
+            Some((field, value, least, most)) => {
+                refuse(field, value.to_string(), format!("a number in [{least}, {most}]"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Numbers of the sections `trust` and `drift`, with their bounds.
+    fn watched(&self) -> impl Iterator<Item = (&'static str, f64, f64, f64)> {
+        let trust = self.trust.iter().flat_map(|trust| {
+            let cap = trust.cap.map(|cap| (".trust.cap", cap, 0.0, 1e9));
+            cap.into_iter().chain([(".trust.window", trust.window as f64, 1.0, 1e9)])
+        });
+        let drift = self.drift.iter().flat_map(|drift| {
+            [
+                (".drift.block", drift.block as f64, 2.0, 1e9),
+                (".drift.z", drift.z, 1.0, 100.0),
+                (".drift.epsilon", drift.epsilon, 0.0, 1.0),
+                (".drift.hold", drift.hold as f64, 1.0, 1e9),
+            ]
+        });
+        trust.chain(drift)
     }
 }

@@ -6,19 +6,26 @@
 //! `routewright_policy::online`), and each event is applied once, so the state after a crash, a restart or a
 //! repeated delivery is that of the clean fold.
 
+use super::accounts::{Account, Accounts};
 use super::clock::Clock;
 use super::config::LearningConfig;
 use super::roster::Roster;
 use crate::store::{
     ChangeRecord, Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig,
 };
+use routewright_policy::drift::Drift;
 use routewright_policy::online::{Experience, Learner};
-use routewright_policy::pacing::{Pacer, PacerSettings};
+use routewright_policy::pacing::Pacer;
+use routewright_policy::trust::{Report, Trust};
 use routewright_policy::{Arm, FormState, Policy, artifact, forms};
 use serde::{Deserialize, Serialize};
 
 /// Nano-dollars in a dollar.
 const NANO: f64 = 1e9;
+/// Share of a report that must be believed for it to say that rewards have changed.
+const LEAST_SHARE: f64 = 0.5;
+/// Who reports without a key to a metric that declares no sources.
+const ANYBODY: &str = "anybody";
 
 /// The state of a learning policy.
 #[derive(Debug)]
@@ -32,10 +39,14 @@ pub(crate) struct Lessons {
     config: LearningConfig,
     metric: MetricConfig,
     learner: Box<dyn Learner>,
-    pacer: Option<Pacer>,
+    accounts: Accounts,
+    trust: Option<Trust>,
+    drift: Option<Drift>,
     clock: Clock,
     /// Feedback that could not be learned from.
     refused: u64,
+    /// Last event before its time.
+    born: u64,
 }
 
 /// What is saved beside the tensors.
@@ -49,9 +60,19 @@ struct Head {
     roster: Option<Roster>,
     #[serde(default)]
     models: Vec<String>,
+    /// What was saved before keys had accounts has `pacer` instead.
+    #[serde(default)]
+    accounts: Option<Accounts>,
+    #[serde(default)]
     pacer: Option<Pacer>,
+    #[serde(default)]
+    trust: Option<Trust>,
+    #[serde(default)]
+    drift: Option<Drift>,
     clock: Clock,
     refused: u64,
+    #[serde(default)]
+    born: u64,
 }
 
 impl Lessons {
@@ -65,7 +86,6 @@ impl Lessons {
         let learner = policy.predictor.learner()?;
         let roster = Roster::new(&policy.arms);
         let n_base = roster.arms.len();
-        let pacer = config.target_usd.map(|usd| Pacer::new(PacerSettings::target(usd), n_base));
         Some(Self {
             policy: name.to_owned(),
             digest: policy.digest.clone(),
@@ -75,9 +95,12 @@ impl Lessons {
             config: config.clone(),
             metric: metric.clone(),
             learner,
-            pacer,
+            accounts: Accounts::new(config, n_base),
+            trust: config.trust.clone().map(Trust::new),
+            drift: config.drift.clone().map(Drift::new),
             clock: Clock::default(),
             refused: 0,
+            born: 0,
         })
     }
 
@@ -91,9 +114,19 @@ impl Lessons {
         &*self.learner
     }
 
-    /// The account of what was spent, where spend is paced.
-    pub(crate) fn pacer(&self) -> Option<&Pacer> {
-        self.pacer.as_ref()
+    /// What was spent, where spend is paced.
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Who is believed how far, where that is looked at.
+    pub(crate) fn trust(&self) -> Option<&Trust> {
+        self.trust.as_ref()
+    }
+
+    /// What has changed, where that is watched.
+    pub(crate) fn drift(&self) -> Option<&Drift> {
+        self.drift.as_ref()
     }
 
     /// Decisions seen.
@@ -104,6 +137,11 @@ impl Lessons {
     /// Feedback that could not be learned from.
     pub(crate) fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Begins behind an event of the log.
+    pub(crate) fn begin_after(&mut self, seq: u64) {
+        self.born = seq;
     }
 
     /// Its arms.
@@ -121,28 +159,26 @@ impl Lessons {
         let n_arms = self.roster.arms.len();
         let reward = |value: f64| scaled(&self.metric, value);
         self.refused += self.roster.apply(change, &mut *self.learner, &reward);
-        if let Some(pacer) = &mut self.pacer {
-            (n_arms..self.roster.arms.len()).for_each(|_| pacer.add_arm());
-        }
+        (n_arms..self.roster.arms.len()).for_each(|_| self.accounts.add_arm());
     }
 
     fn decided(&mut self, decision: &DecisionRecord) {
         self.clock.tick(decision.timestamp_ms);
-        let Some(arm) = self.roster.find(&decision.model) else { return };
-        if let Some(pacer) = &mut self.pacer {
-            pacer.decided(arm, decision.predicted_nano() as f64 / NANO);
+        if let (Some(drift), Some(features)) = (&mut self.drift, &decision.features)
+            && decision.featurizer_digest == self.featurizer_digest
+        {
+            drift.query(features, self.clock.count());
+        }
+        if let Some(arm) = self.roster.find(&decision.model) {
+            self.accounts.decided(arm, decision);
         }
     }
 
-    /// Books a bill: the first of a decision, or a later one that corrects it.
     fn billed(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
-        let Some((pacer, arm)) = self.pacer.as_mut().zip(self.roster.find(&decision.model)) else { return };
-        let change = feedback.spend_change_nano as f64 / NANO;
-        let expected = decision.predicted_nano() as f64 / NANO;
-        if feedback.first_bill {
-            pacer.billed(arm, expected, expected + change);
-        } else if feedback.spend_change_nano != 0 {
-            pacer.rebilled(arm, change);
+        let Some(arm) = self.roster.find(&decision.model) else { return };
+        self.accounts.billed(arm, feedback, decision);
+        if let (Some(drift), Some(usd), true) = (&mut self.drift, feedback.cost_usd, feedback.first_bill) {
+            drift.bill(arm, usd, decision.predicted_nano() as f64 / NANO, self.clock.count());
         }
     }
 
@@ -158,12 +194,17 @@ impl Lessons {
     fn told(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         self.billed(feedback, decision);
         let Some(reward) = self.reward(feedback, decision) else { return };
+        // A default that could not be taken back when a report comes is not learned in the first place.
+        let unlearns = self.learner.can_unlearn();
+        if feedback.is_default && !unlearns {
+            return;
+        }
         let same_features = decision.featurizer_digest == self.featurizer_digest;
         let (Some(arm), true) = (self.roster.find(&decision.model), same_features) else {
             self.refused += 1;
             return;
         };
-        let experience = Experience {
+        let mut experience = Experience {
             features: decision.features.as_deref().unwrap_or_default(),
             source: decision.source.as_deref(),
             arm,
@@ -171,9 +212,41 @@ impl Lessons {
             weight: f64::from(feedback.weight),
             time: self.clock.at(decision.timestamp_ms),
         };
+        let share = self.weigh(feedback, &experience);
+        experience.weight *= share;
+        // A default from before its time was never learned.
+        if let Some(default) = feedback.replaces.filter(|default| unlearns && default.seq > self.born) {
+            // What a report is not believed of, the default stays.
+            let default =
+                Experience { reward: scaled(&self.metric, default.value), weight: share, ..experience };
+            // What could not be learned cannot be taken back either, and was counted then.
+            let _refused_before = self.learner.unlearn(&default);
+        }
         if self.learner.learn(&experience).is_err() {
             self.refused += 1;
         }
+    }
+
+    /// The share of a report that is believed; what is watched sees it.
+    fn weigh(&mut self, feedback: &FeedbackRecord, experience: &Experience<'_>) -> f64 {
+        let Experience { arm, reward, weight, features, source, .. } = *experience;
+        let unwatched = self.trust.is_none() && self.drift.is_none();
+        // The learner refuses what does not fit, and says so.
+        let fits = self.learner.dim().is_none_or(|dim| dim == features.len());
+        if unwatched || feedback.is_default || weight <= 0.0 || !fits {
+            return 1.0;
+        }
+        let n_arms = self.roster.arms.len();
+        let (mut score, mut score_se) = (vec![f32::NAN; n_arms], vec![0.0; n_arms]);
+        self.learner.predict_into(features, source, &mut score, &mut score_se);
+        let (expected, now) = (f64::from(score[arm]), self.clock.count());
+        let reporter = reporter(&self.metric, feedback);
+        let report = Report { reporter: &reporter, arm, reward, expected, weight, now };
+        let share = self.trust.as_mut().map_or(1.0, |trust| trust.weigh(&report) / weight);
+        if let Some(drift) = self.drift.as_mut().filter(|_| share > LEAST_SHARE) {
+            drift.reward(arm, reward, expected, now);
+        }
+        share
     }
 }
 
@@ -199,9 +272,13 @@ impl Consumer for Lessons {
             config,
             roster: Some(self.roster.clone()),
             models: Vec::new(),
-            pacer: self.pacer.clone(),
+            accounts: Some(self.accounts.clone()),
+            pacer: None,
+            trust: self.trust.clone(),
+            drift: self.drift.clone(),
             clock: self.clock.clone(),
             refused: self.refused,
+            born: self.born,
         };
         // Plain structs and tensors of valid shape: writing them cannot fail.
         let head = serde_json::to_vec(&head).unwrap_or_default();
@@ -232,16 +309,20 @@ impl Consumer for Lessons {
         let restored = restored.map_err(|error| error.to_string())?;
         self.learner = restored.learner().ok_or_else(|| format!("form `{}` learns nothing", head.form))?;
         let kept = kept.clone();
-        // A target that was changed starts a new account.
-        if let (Some(own), Some(stored)) = (&mut self.pacer, head.pacer)
+        let older = || Accounts { all: Account { mean: head.pacer, day: None }, ..Accounts::default() };
+        self.accounts.resume(head.accounts.unwrap_or_else(older), kept.arms.len() - self.n_base);
+        if let Some((own, stored)) = self.trust.as_mut().zip(head.trust)
             && own.settings() == stored.settings()
         {
             *own = stored;
-        } else if let Some(own) = &mut self.pacer {
-            (self.n_base..kept.arms.len()).for_each(|_| own.add_arm());
+        }
+        if let Some((own, stored)) = self.drift.as_mut().zip(head.drift)
+            && own.settings() == stored.settings()
+        {
+            *own = stored;
         }
         self.roster = kept;
-        (self.clock, self.refused) = (head.clock, head.refused);
+        (self.clock, self.refused, self.born) = (head.clock, head.refused, head.born);
         Ok(())
     }
 }
@@ -251,6 +332,17 @@ fn scaled(metric: &MetricConfig, value: f64) -> f64 {
     let [lo, hi] = metric.range;
     let score = (value - lo) / (hi - lo);
     if metric.direction == Direction::Lower { 1.0 - score } else { score }
+}
+
+/// Who reports: the key, and where the metric says who may report, the source. A source that anybody may invent tells
+/// nobody apart.
+fn reporter(metric: &MetricConfig, feedback: &FeedbackRecord) -> String {
+    let source = Some(&feedback.source).filter(|_| !metric.sources.is_empty());
+    match (&feedback.tenant, source) {
+        (Some(key), Some(source)) => format!("{key}/{source}"),
+        (Some(name), None) | (None, Some(name)) => name.clone(),
+        (None, None) => ANYBODY.to_owned(),
+    }
 }
 
 /// Names of the first arms.

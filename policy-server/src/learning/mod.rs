@@ -6,24 +6,27 @@
 //! and the digest of its artifact: a new artifact starts from what it was trained to, and learns from the events
 //! after its first appearance. What was said of its arms before is said of the new artifact too, by name.
 
+mod accounts;
 mod arms_file;
 mod clock;
 mod config;
 mod lessons;
+mod report;
 mod roster;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use arms_file::change_id;
-pub use config::LearningConfig;
+pub use config::{Budget, LearningConfig};
 pub(crate) use lessons::Lessons;
+pub(crate) use report::{DriftFigure, Report, Spend};
 pub(crate) use roster::Roster;
 
 use arms_file::ArmsFile;
 
 use crate::log::{Level, chain};
-use crate::metrics::Learned;
 use crate::state::{App, Live, Served};
+use crate::store::ledger::EXPIRE_EVERY;
 use crate::store::{self, Fold, Store, StoreError};
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Arm, Policy, Predictor, Selector, SelectorSpec};
@@ -38,11 +41,21 @@ const TURN: Duration = Duration::from_millis(100);
 /// Time between two saves of the state; what is not saved is learned again from the log.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
+/// Begins the names of the checkpoints of what was learned.
+const LEARNING: &str = "learning/";
+
+/// Name of the checkpoint of what a policy learned from an artifact on.
+fn checkpoint(policy: &str, digest: &str) -> String {
+    format!("{LEARNING}{policy}/{digest}")
+}
+
 /// Learns until the server stops.
 pub(crate) struct School {
     store: Box<dyn Store>,
     classes: BTreeMap<String, Class>,
     saved: Instant,
+    /// When it was last looked for what others learned and nobody needs any more.
+    swept: Option<Instant>,
 }
 
 /// One policy that learns.
@@ -64,7 +77,7 @@ impl School {
             return Ok(None);
         }
         let store = store::open(ledger.config())?;
-        let mut school = Self { store, classes: BTreeMap::new(), saved: Instant::now() };
+        let mut school = Self { store, classes: BTreeMap::new(), saved: Instant::now(), swept: None };
         school.turn(app, true)?;
         Ok(Some(school))
     }
@@ -115,6 +128,20 @@ impl School {
         if save {
             self.saved = Instant::now();
         }
+        self.sweep(app, &live)
+    }
+
+    /// Now and then forgets what was learned by artifacts that were replaced, once that holds up what is to expire.
+    fn sweep(&mut self, app: &App, live: &Live) -> Result<(), StoreError> {
+        let due = self.swept.is_none_or(|last| last.elapsed() >= EXPIRE_EVERY);
+        let Some(ledger) = app.ledger.as_ref().filter(|_| due) else { return Ok(()) };
+        self.swept = Some(Instant::now());
+        let names =
+            live.policies.values().map(|served| checkpoint(&served.name, &served.base.digest)).collect();
+        let gone = ledger.forget(LEARNING, names)?;
+        if gone > 0 {
+            app.log.event(Level::Info, "learning_forgotten", json!({ "replaced_artifacts": gone }));
+        }
         Ok(())
     }
 
@@ -125,10 +152,11 @@ impl School {
         let Some(mut lessons) = Lessons::new(&served.name, &served.base, config, &metric) else {
             return Ok(None);
         };
-        let name = format!("learning/{}/{}", served.name, served.policy.digest);
+        let name = checkpoint(&served.name, &served.policy.digest);
         let known = self.store.checkpoint(&name)?.is_some();
         let last = self.store.last()?;
         if !known {
+            lessons.begin_after(last);
             let said = self.store.changes(&served.name)?;
             said.iter().filter(|(seq, _)| *seq <= last).for_each(|(_, change)| lessons.changed(change));
         }
@@ -168,7 +196,8 @@ fn follow(app: &App, served: &Served, class: &mut Class) -> Result<bool, StoreEr
     Ok(true)
 }
 
-/// The selector of a learning policy: the section's or the artifact's, at the price of money given.
+/// The selector of a learning policy: the section's or the artifact's, at the price of money given, with a share of
+/// the calls made at random.
 ///
 /// # Errors
 /// If the section's selector cannot be built for the arms.
@@ -176,8 +205,13 @@ pub(crate) fn selector(
     policy: &Policy,
     config: &LearningConfig,
     lambda: f64,
+    epsilon: f64,
 ) -> Result<Box<dyn Selector>, SelectorError> {
-    let spec = config.selector.clone().unwrap_or_else(|| policy.manifest.selector.clone());
+    let mut spec = config.selector.clone().unwrap_or_else(|| policy.manifest.selector.clone());
+    if epsilon > 0.0 {
+        let settings = json!({ "epsilon": epsilon, "selector": spec });
+        spec = SelectorSpec { name: "epsilon-greedy".to_owned(), settings };
+    }
     if lambda == 0.0 {
         return selectors::build(&spec, &policy.arms);
     }
@@ -188,18 +222,13 @@ pub(crate) fn selector(
 /// Puts what was learned into service, unless another artifact has been put there meanwhile.
 fn publish(app: &App, served: &Served, lessons: &Lessons) {
     let Some(config) = &served.learning else { return };
-    let paced = lessons.pacer().map_or(0.0, |pacer| pacer.lambda());
-    served.metrics.learned(Learned {
-        updates: lessons.learner().n_updates(),
-        refused: lessons.refused(),
-        decisions: lessons.n_decisions(),
-        lambda: paced,
-        mean_usd: lessons.pacer().map(|pacer| pacer.mean_usd()),
-    });
+    let report = lessons.report();
+    let (lambda, epsilon) = (config.lambda + report.spend.lambda, report.epsilon);
+    served.metrics.learned(report);
     let base = &served.base;
     let roster = Arc::new(lessons.roster().clone());
     let predictor = lessons.learner().snapshot();
-    let Some(policy) = assembled(base, config, config.lambda + paced, roster.arms.clone(), predictor) else {
+    let Some(policy) = assembled(base, config, [lambda, epsilon], roster.arms.clone(), predictor) else {
         return;
     };
     let _one_swap_at_a_time = app.memory.blocking_lock();
@@ -207,7 +236,7 @@ fn publish(app: &App, served: &Served, lessons: &Lessons) {
     let Some(current) = live.policies.get(&served.name).filter(|c| c.policy.digest == base.digest) else {
         return;
     };
-    let learned = current.learned(policy, lessons.learner().n_updates(), roster);
+    let learned = current.learned(policy, lessons.learner().n_updates(), roster, lessons.accounts().prices());
     live.policies.insert(served.name.clone(), Arc::new(learned));
     app.live.store(Arc::new(live));
 }
@@ -216,12 +245,12 @@ fn publish(app: &App, served: &Served, lessons: &Lessons) {
 fn assembled(
     base: &Policy,
     config: &LearningConfig,
-    lambda: f64,
+    [lambda, epsilon]: [f64; 2],
     arms: Vec<Arm>,
     predictor: Box<dyn Predictor>,
 ) -> Option<Policy> {
     // The spec was built once already, when the policy was loaded.
-    let selector = selector(base, config, lambda).ok()?;
+    let selector = selector(base, config, lambda, epsilon).ok()?;
     let (manifest, digest) = (base.manifest.clone(), base.digest.clone());
     Some(Policy { manifest, digest, arms, featurizer: Arc::clone(&base.featurizer), predictor, selector })
 }
@@ -238,7 +267,7 @@ pub(crate) fn heeding(new: Served, old: &Served) -> Served {
         return new;
     }
     let Some(learner) = new.base.predictor.learner() else { return new };
-    match assembled(&new.base, config, config.lambda, arms, learner.snapshot()) {
+    match assembled(&new.base, config, [config.lambda, 0.0], arms, learner.snapshot()) {
         Some(policy) => new.with_arms_of(policy),
         None => new,
     }

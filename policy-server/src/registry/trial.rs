@@ -59,7 +59,7 @@ impl Trials {
     fn reported(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         let (Some(record), Some(metric)) = (&decision.trial, &feedback.metric) else { return };
         let value = feedback.measure.as_ref().and_then(|measure| measure.value_of(&decision.model));
-        let Some(value) = value.filter(|_| feedback.weight > 0.0) else { return };
+        let Some(value) = value.filter(|_| feedback.weight > 0.0 && !feedback.is_default) else { return };
         let value = self.scaled(metric, value);
         let trial = self.policies.entry(decision.policy.clone()).or_default();
         if trial.record != *record {
@@ -141,7 +141,7 @@ mod tests {
             late: false,
             activates: false,
             spend_change_nano: 0,
-            first_bill: false,
+            ..FeedbackRecord::default()
         };
         Event { seq, body: EventBody::Feedback(Box::new(feedback), Box::new(decision)) }
     }

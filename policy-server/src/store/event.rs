@@ -1,5 +1,6 @@
 //! What the log holds. These are the only types that are written to a store, as JSON.
 
+use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -73,6 +74,12 @@ pub struct DecisionRecord {
     /// Features the policy saw, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<f32>>,
+    /// What the request valued, where it said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
+    /// What the request asked of the model, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constraints: Option<Constraints>,
     /// Whether it counts only once feedback says that it was acted upon.
     #[serde(default)]
     pub deferred: bool,
@@ -128,7 +135,7 @@ impl Measure {
 }
 
 /// One outcome of one decision.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeedbackRecord {
     /// Idempotency key, unique within a tenant.
     pub key: String,
@@ -173,9 +180,52 @@ pub struct FeedbackRecord {
     /// Whether it carries the first bill of its decision. Set by the writer.
     #[serde(default)]
     pub first_bill: bool,
+    /// Whether nobody reported it: the value a metric has by default once the reward window is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_default: bool,
+    /// The default value that this report takes the place of; only the first report of a metric does. Set by the
+    /// writer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaced>,
 }
 
+/// A default value that a report took the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The value.
+    pub value: f64,
+    /// Its place in the log: who began behind it has not seen it.
+    pub seq: u64,
+}
+
+/// Begins the key of a default value; no caller can give a key with a control character.
+const SILENCE: &str = "\u{1}default";
+
 impl FeedbackRecord {
+    /// The default value of a metric that nobody reported of a decision.
+    pub(crate) fn silence(decision: Silent, metric: &str, value: f64, now_ms: i64) -> Self {
+        let Silent { decision_id, tenant, .. } = decision;
+        Self {
+            key: format!("{SILENCE}/{metric}/{decision_id}"),
+            decision_id,
+            metric: Some(metric.to_owned()),
+            measure: Some(Measure::Value(value)),
+            source: "default".to_owned(),
+            weight: 1.0,
+            received_at_ms: now_ms,
+            tenant,
+            is_default: true,
+            ..Self::default()
+        }
+    }
+
+    /// Where the default value of the same metric and decision would be.
+    pub(crate) fn silence_id(&self) -> Option<String> {
+        let metric = self.metric.as_ref().filter(|_| self.measure.is_some())?;
+        let key = format!("{SILENCE}/{metric}/{}", self.decision_id);
+        Some(Self { key, tenant: self.tenant.clone(), ..Self::default() }.outcome_id())
+    }
+
     /// When it happened: what the caller says, else when it was received.
     pub fn at_ms(&self) -> i64 {
         self.occurred_at_ms.unwrap_or(self.received_at_ms)
@@ -205,7 +255,7 @@ impl FeedbackRecord {
         let first_bill = self.cost_usd.is_some() && counted.is_none();
         let bill = self.cost_usd.map(nano).filter(|_| counted.is_none_or(|counted| counted < own));
         let record = Self {
-            late: self.received_at_ms.saturating_sub(decided_at_ms) > window_ms,
+            late: !self.is_default && self.received_at_ms.saturating_sub(decided_at_ms) > window_ms,
             // A bill says that the call was made, so it activates too.
             activates: !active && (self.activation || self.cost_usd.is_some()),
             spend_change_nano: bill.map_or(0, |bill| bill - bill_nano),
@@ -223,6 +273,7 @@ impl FeedbackRecord {
             activates: false,
             spend_change_nano: 0,
             first_bill: false,
+            replaces: None,
             weight: 0.0,
             ..self.clone()
         };
@@ -230,6 +281,17 @@ impl FeedbackRecord {
         let text = serde_json::to_vec(&said).unwrap_or_default();
         blake3::hash(&text).as_bytes()[..16].to_vec()
     }
+}
+
+/// A decision of which a metric was not reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silent {
+    /// Its id.
+    pub decision_id: String,
+    /// When it was made, ms since 1970-01-01 UTC.
+    pub at_ms: i64,
+    /// Whose key asked.
+    pub tenant: Option<String>,
 }
 
 /// Feedback as it is stored, and its bill if that is the one that counts now.

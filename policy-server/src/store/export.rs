@@ -14,6 +14,7 @@ use routewright_data::files::{self, FileError};
 use routewright_data::log::{
     DecisionRow, FeedbackRow, LogError, LogRow, PairRow, ReportRow, RowWriter, WriteOptions,
 };
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Decisions read at a time.
@@ -93,8 +94,8 @@ pub fn export(
                 }
                 let defaults = defaults(&found, options);
                 summary.defaults += defaults.len() as u64;
-                feedback
-                    .push_all(found.feedback.iter().map(|f| report(f, &found.decision)).chain(defaults))?;
+                let reported = found.feedback.iter().filter(|f| !f.is_default);
+                feedback.push_all(reported.map(|f| report(f, &found.decision)).chain(defaults))?;
                 pairs.push_all(found.feedback.iter().flat_map(|f| comparisons(f, &found.decision)))?;
                 decisions.push_all([decision(found.decision)])?;
             }
@@ -170,7 +171,11 @@ impl<R: LogRow> Day<R> {
 
 fn decision(record: DecisionRecord) -> DecisionRow {
     let scores = record.predicted_score.iter().copied().collect::<Option<Vec<f32>>>();
+    // Plain structs of numbers and texts: writing them cannot fail.
+    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
     DecisionRow {
+        objective: record.objective.map(|objective| text(serde_json::to_string(&objective))),
+        constraints: record.constraints.map(|constraints| text(serde_json::to_string(&constraints))),
         decision_id: record.decision_id,
         timestamp_ms: record.timestamp_ms,
         policy: record.policy,
@@ -210,29 +215,39 @@ fn report(record: &FeedbackRecord, decision: &DecisionRecord) -> ReportRow {
     }
 }
 
-/// The default values of the metrics that nobody reported, once the window is over.
+/// The default values of the metrics that nobody reported: those in the log, and those due where the window is over.
 fn defaults(found: &Found, options: &ExportOptions) -> Vec<ReportRow> {
-    let Some(config) = &options.config else { return Vec::new() };
-    let over_ms = found.decision.timestamp_ms.saturating_add(config.window_ms());
-    if over_ms >= options.now_ms {
-        return Vec::new();
+    let decision = &found.decision;
+    let is_reported = |name: &str| {
+        found
+            .feedback
+            .iter()
+            .any(|f| !f.is_default && f.measure.is_some() && f.metric.as_deref() == Some(name))
+    };
+    let logged = found.feedback.iter().filter(|f| f.is_default);
+    let logged = logged.filter_map(|f| Some((f.metric.clone()?, f.measure.as_ref()?.value_of("")?)));
+    let mut due: BTreeMap<String, f64> = logged.collect();
+    let window_ms = options.config.as_ref().map_or(0, |config| config.window_ms());
+    let over_ms = decision.timestamp_ms.saturating_add(window_ms);
+    if let Some(config) = options.config.as_ref().filter(|_| over_ms < options.now_ms) {
+        for (name, value) in config.metrics.iter().filter_map(|(name, metric)| Some((name, metric.default?)))
+        {
+            due.entry(name.clone()).or_insert(value);
+        }
     }
-    let metrics = config.metrics.iter().filter_map(|(name, metric)| Some((name, metric.default?)));
-    let unreported =
-        metrics.filter(|(name, _)| !found.feedback.iter().any(|f| f.metric.as_ref() == Some(*name)));
-    let row = |(name, value): (&String, f64)| ReportRow {
+    let row = |(name, value): (String, f64)| ReportRow {
         outcome: FeedbackRow {
-            outcome_id: format!("{DEFAULT}/{name}/{}", found.decision.decision_id),
-            decision_id: found.decision.decision_id.clone(),
+            outcome_id: format!("{DEFAULT}/{name}/{}", decision.decision_id),
+            decision_id: decision.decision_id.clone(),
             timestamp_ms: over_ms,
-            kind: name.clone(),
+            kind: name,
             value: Some(value),
             ..FeedbackRow::default()
         },
         source: Some(DEFAULT.to_owned()),
         ..ReportRow::default()
     };
-    unreported.map(row).collect()
+    due.into_iter().filter(|(name, _)| !is_reported(name)).map(row).collect()
 }
 
 /// What feedback says of two models at a time; a pair log needs the prompt.

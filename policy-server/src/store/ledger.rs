@@ -2,6 +2,7 @@
 
 use super::event::DAY_MS;
 use super::meter::{FeedbackStatus, StoreMeter};
+use super::silence;
 use super::writer::{Answer, Writer};
 use super::{
     ChangeRecord, Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics,
@@ -22,7 +23,7 @@ const STATISTICS: &str = "statistics";
 /// How often the statistics catch up by themselves.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often old decisions are looked for.
-const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> i64 {
@@ -188,6 +189,16 @@ impl Ledger {
         saved.blocking_recv().unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Deletes what was learned by others than `live` and holds up what is due to expire. Blocks.
+    ///
+    /// # Errors
+    /// If it is not on disk.
+    pub(crate) fn forget(&self, prefix: &'static str, live: Vec<String>) -> Result<u64, StoreError> {
+        let Some(before) = self.shared.expire_before(now_ms()) else { return Ok(0) };
+        let gone = self.shared.writer.run(move |store| store.forget(prefix, &live, before))?;
+        gone.blocking_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Waits until all that is queued now is on disk or refused. Blocks.
     pub(crate) fn flush(&self) {
         if let Ok(done) = self.shared.writer.run(|_| ()) {
@@ -234,6 +245,13 @@ impl Shared {
         }
     }
 
+    fn close_windows(&self) -> Result<(), StoreError> {
+        let mut reading = self.reading();
+        let closed = silence::close(&mut *reading.store, &self.writer, &self.config, now_ms())?;
+        self.meter.defaults.fetch_add(closed, Relaxed);
+        Ok(())
+    }
+
     fn try_keep(&self, expired: &mut Option<Instant>) -> Result<(), StoreError> {
         let checkpoint = {
             let mut reading = self.reading();
@@ -245,6 +263,7 @@ impl Shared {
             let save = self.writer.run(move |store| store.save_checkpoint(&name, &checkpoint))?;
             save.blocking_recv().unwrap_or(Err(StoreError::Closed))?;
         }
+        self.close_windows()?;
         let due = expired.is_none_or(|last| last.elapsed() >= EXPIRE_EVERY);
         if let Some(before) = self.expire_before(now_ms()).filter(|_| due) {
             *expired = Some(Instant::now());

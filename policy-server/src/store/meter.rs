@@ -34,6 +34,7 @@ pub(crate) struct StoreMeter {
     pub(crate) waiting: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) expired: AtomicU64,
+    pub(crate) defaults: AtomicU64,
     pub(crate) commit: Histogram,
 }
 
@@ -72,6 +73,7 @@ impl StoreMeter {
             ),
             ("store_failures_total", "counter", "Transactions the store refused.", &self.failures),
             ("store_expired_total", "counter", "Decisions deleted by age.", &self.expired),
+            ("defaults_total", "counter", "Default values given to silent decisions.", &self.defaults),
             ("store_queue_depth", "gauge", "Entries waiting for the writer.", &self.waiting),
         ] {
             family(&mut out, name, kind, help);

@@ -21,6 +21,7 @@ pub(crate) mod ledger;
 pub(crate) mod meter;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod silence;
 mod sqlite;
 mod statistics;
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod writer;
 pub use config::{Direction, Durability, MetricConfig, StoreConfig};
 pub use event::{
     ArmChange, ChangeRecord, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt,
-    TrialRecord,
+    Replaced, Silent, TrialRecord,
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
@@ -155,6 +156,19 @@ pub trait Store: Send + std::fmt::Debug {
     /// If the store cannot be read.
     fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError>;
 
+    /// At most `max` active decisions of that time (`from_ms` included, `before_ms` not) of which the metric was
+    /// not reported, the oldest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn silent(
+        &mut self,
+        metric: &str,
+        from_ms: i64,
+        before_ms: i64,
+        max: usize,
+    ) -> Result<Vec<Silent>, StoreError>;
+
     /// Sequence number of the last event; 0 for an empty log.
     ///
     /// # Errors
@@ -172,6 +186,14 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the transaction is not on disk; then the older checkpoint stays.
     fn save_checkpoint(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<(), StoreError>;
+
+    /// Deletes what was learned by others than `live` (names of checkpoints, all of which begin with `prefix`) once a
+    /// decision that they have not seen was made before `before_ms`: they would hold it back from expiry for ever.
+    /// Returns how many went.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing was deleted.
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError>;
 
     /// Deletes decisions made before `before_ms`, with their feedback; events that some checkpoint has not
     /// seen stay. Returns how many decisions went.

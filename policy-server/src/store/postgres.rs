@@ -7,8 +7,8 @@
 
 use super::event::{DAY_MS, Judgement};
 use super::{
-    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store,
-    StoreError,
+    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Measure,
+    Receipt, Replaced, Silent, Store, StoreError,
 };
 use crate::config::Secret;
 use postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
@@ -205,9 +205,13 @@ impl Appending<'_> {
             let same = known.get::<_, &[u8]>(0) == content;
             return Ok(if same { Receipt::Duplicate } else { Receipt::Conflict });
         }
+        if feedback.is_default && self.n_reports(feedback)? > 0 {
+            return Ok(Receipt::Duplicate);
+        }
         let counted: Option<(i64, String)> = judged.get::<_, Option<i64>>(4).zip(judged.get(5));
         let judgement = feedback.judged(judged.get(0), judged.get(2), judged.get(3), counted, window_ms);
-        let Judgement { record, bill_nano: bill } = judgement;
+        let Judgement { mut record, bill_nano: bill } = judgement;
+        record.replaces = self.replaced(feedback)?;
         if record.activates || bill.is_some() {
             self.transaction.execute(
                 "UPDATE routewright_decisions SET active = active OR $2, bill_nano = coalesce($3, bill_nano),
@@ -223,6 +227,29 @@ impl Appending<'_> {
             &[&self.seq, &id, &feedback.decision_id, &content, &serde_json::to_string(&record)?],
         )?;
         Ok(Receipt::Accepted { late: record.late })
+    }
+}
+
+impl Appending<'_> {
+    /// Reports of the same metric on the same decision, a default value included.
+    fn n_reports(&mut self, feedback: &FeedbackRecord) -> Result<i64, Fault> {
+        let count = "SELECT count(*) FROM routewright_feedback
+                     WHERE decision_id = $1 AND body::json->>'metric' = $2";
+        Ok(self.transaction.query_one(count, &[&feedback.decision_id, &feedback.metric])?.get(0))
+    }
+
+    /// The default value that the report takes the place of, if it is the first to come after it.
+    fn replaced(&mut self, feedback: &FeedbackRecord) -> Result<Option<Replaced>, Fault> {
+        let Some(id) = feedback.silence_id().filter(|_| !feedback.is_default) else { return Ok(None) };
+        let select = "SELECT seq, body FROM routewright_feedback WHERE outcome_id = $1";
+        let Some(row) = self.transaction.query_opt(select, &[&id])? else { return Ok(None) };
+        let default: FeedbackRecord = record(&row, 1)?;
+        match default.measure {
+            Some(Measure::Value(value)) if self.n_reports(feedback)? == 1 => {
+                Ok(Some(Replaced { value, seq: sequence(&row) }))
+            }
+            _ => Ok(None),
+        }
     }
 }
 
@@ -307,6 +334,22 @@ fn of_day(client: &mut Client, day: i64, after: i64, max: i64) -> Result<Vec<(u6
     Ok(all)
 }
 
+fn silent(
+    client: &mut Client,
+    metric: &str,
+    [from_ms, before_ms]: [i64; 2],
+    max: i64,
+) -> Result<Vec<Silent>, Fault> {
+    let select = "SELECT decision_id, at_ms, tenant FROM routewright_decisions d
+                  WHERE at_ms >= $1 AND at_ms < $2 AND active AND NOT EXISTS
+                  (SELECT 1 FROM routewright_feedback f WHERE f.decision_id = d.decision_id
+                   AND f.body::json->>'metric' = $3)
+                  ORDER BY at_ms, seq LIMIT $4";
+    let rows = client.query(select, &[&from_ms, &before_ms, &metric, &max])?;
+    let read = |row: &Row| Silent { decision_id: row.get(0), at_ms: row.get(1), tenant: row.get(2) };
+    Ok(rows.iter().map(read).collect())
+}
+
 fn expire(client: &mut Client, before_ms: i64) -> Result<u64, Fault> {
     let mut transaction = client.transaction()?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
@@ -353,6 +396,17 @@ impl Store for PostgresStore {
         self.with("read", |client| of_day(client, day, bound(after), bound(max as u64)))
     }
 
+    fn silent(
+        &mut self,
+        metric: &str,
+        from_ms: i64,
+        before_ms: i64,
+        max: usize,
+    ) -> Result<Vec<Silent>, StoreError> {
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        self.with("read", |client| silent(client, metric, [from_ms, before_ms], max))
+    }
+
     fn last(&mut self) -> Result<u64, StoreError> {
         self.with("read", |client| Ok(last(&mut client.transaction()?)?.unsigned_abs()))
     }
@@ -372,6 +426,14 @@ impl Store for PostgresStore {
                       WHERE excluded.high_water >= c.high_water";
         let values: [&(dyn postgres::types::ToSql + Sync); 3] = [&name, &high_water, &checkpoint.state];
         self.with("write to", |client| Ok(client.execute(insert, &values)?)).map(|_| ())
+    }
+
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError> {
+        let delete =
+            "DELETE FROM routewright_checkpoints c WHERE starts_with(name, $1) AND NOT (name = ANY($2))
+                      AND EXISTS (SELECT 1 FROM routewright_decisions d
+                                  WHERE d.seq > c.high_water AND d.at_ms < $3)";
+        self.with("write to", |client| Ok(client.execute(delete, &[&prefix, &live, &before_ms])?))
     }
 
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {

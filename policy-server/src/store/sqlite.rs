@@ -6,8 +6,8 @@
 
 use super::event::{DAY_MS, Judgement};
 use super::{
-    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Receipt, Store,
-    StoreError,
+    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Measure,
+    Receipt, Replaced, Silent, Store, StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::de::DeserializeOwned;
@@ -220,9 +220,13 @@ impl Appending<'_> {
         if let Some(known) = known.query_row([&id], |row| row.get::<_, Vec<u8>>(0)).optional()? {
             return Ok(if known == content { Receipt::Duplicate } else { Receipt::Conflict });
         }
+        if feedback.is_default && self.n_reports(feedback)? > 0 {
+            return Ok(Receipt::Duplicate);
+        }
         let Judged { at_ms, active, bill_nano, bill, .. } = judged;
-        let Judgement { record, bill_nano: bill } =
+        let Judgement { mut record, bill_nano: bill } =
             feedback.judged(at_ms, active, bill_nano, bill, window_ms);
+        record.replaces = self.replaced(feedback)?;
         if record.activates || bill.is_some() {
             let mut update = self.transaction.prepare_cached(
                 "UPDATE decisions SET active = active OR ?2, bill_nano = coalesce(?3, bill_nano),
@@ -237,6 +241,28 @@ impl Appending<'_> {
         )?;
         insert.execute(params![self.seq, id, feedback.decision_id, content, text(&record)?])?;
         Ok(Receipt::Accepted { late: record.late })
+    }
+
+    /// Reports of the same metric on the same decision, a default value included.
+    fn n_reports(&self, feedback: &FeedbackRecord) -> rusqlite::Result<i64> {
+        let mut count = self.transaction.prepare_cached(
+            "SELECT count(*) FROM feedback WHERE decision_id = ?1 AND json_extract(body, '$.metric') = ?2",
+        )?;
+        count.query_row(params![feedback.decision_id, feedback.metric], |row| row.get(0))
+    }
+
+    /// The default value that the report takes the place of, if it is the first to come after it.
+    fn replaced(&self, feedback: &FeedbackRecord) -> rusqlite::Result<Option<Replaced>> {
+        let Some(id) = feedback.silence_id().filter(|_| !feedback.is_default) else { return Ok(None) };
+        let mut select =
+            self.transaction.prepare_cached("SELECT seq, body FROM feedback WHERE outcome_id = ?1")?;
+        let read = |row: &Row<'_>| Ok((sequence(row)?, record::<FeedbackRecord>(row, 1)?.measure));
+        match select.query_row([id], read).optional()? {
+            Some((seq, Some(Measure::Value(value)))) if self.n_reports(feedback)? == 1 => {
+                Ok(Some(Replaced { value, seq }))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn judged(&self, decision_id: &str) -> rusqlite::Result<Option<Judged>> {
@@ -363,6 +389,23 @@ fn days(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     connection.prepare(sql)?.query_map([DAY_MS], |row| row.get(0))?.collect()
 }
 
+fn silent(
+    connection: &Connection,
+    metric: &str,
+    [from_ms, before_ms]: [i64; 2],
+    max: usize,
+) -> rusqlite::Result<Vec<Silent>> {
+    let mut select = connection.prepare_cached(
+        "SELECT decision_id, at_ms, tenant FROM decisions d WHERE at_ms >= ?1 AND at_ms < ?2 AND active
+         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.decision_id = d.decision_id
+                         AND json_extract(f.body, '$.metric') = ?3)
+         ORDER BY at_ms, seq LIMIT ?4",
+    )?;
+    let read =
+        |row: &Row<'_>| Ok(Silent { decision_id: row.get(0)?, at_ms: row.get(1)?, tenant: row.get(2)? });
+    select.query_map(params![from_ms, before_ms, metric, max as i64], read)?.collect()
+}
+
 fn expire(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<u64> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // A consumer that has not seen an event needs it, and the decision that it belongs to.
@@ -379,6 +422,28 @@ fn expire(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<u64> 
         .execute("DELETE FROM feedback WHERE decision_id IN (SELECT decision_id FROM temp.expired)", [])?;
     let gone = transaction
         .execute("DELETE FROM decisions WHERE decision_id IN (SELECT decision_id FROM temp.expired)", [])?;
+    transaction.commit()?;
+    Ok(gone as u64)
+}
+
+fn forget(
+    connection: &mut Connection,
+    prefix: &str,
+    live: &[String],
+    before_ms: i64,
+) -> rusqlite::Result<u64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let names: Vec<String> = transaction
+        .prepare(
+            "SELECT name FROM checkpoints c WHERE substr(name, 1, length(?1)) = ?1
+             AND EXISTS (SELECT 1 FROM decisions d WHERE d.seq > c.high_water AND d.at_ms < ?2)",
+        )?
+        .query_map(params![prefix, before_ms], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut gone = 0;
+    for name in names.iter().filter(|name| !live.contains(name)) {
+        gone += transaction.execute("DELETE FROM checkpoints WHERE name = ?1", [name])?;
+    }
     transaction.commit()?;
     Ok(gone as u64)
 }
@@ -410,6 +475,16 @@ impl Store for SqliteStore {
         of_day(&mut self.connection, day, after, max).map_err(self.fail("read"))
     }
 
+    fn silent(
+        &mut self,
+        metric: &str,
+        from_ms: i64,
+        before_ms: i64,
+        max: usize,
+    ) -> Result<Vec<Silent>, StoreError> {
+        silent(&self.connection, metric, [from_ms, before_ms], max).map_err(self.fail("read"))
+    }
+
     fn last(&mut self) -> Result<u64, StoreError> {
         last(&self.connection).map(i64::unsigned_abs).map_err(self.fail("read"))
     }
@@ -426,6 +501,10 @@ impl Store for SqliteStore {
                       SET high_water = excluded.high_water, state = excluded.state";
         let saved = self.connection.execute(insert, params![name, high_water, checkpoint.state]);
         saved.map(|_| ()).map_err(self.fail("write to"))
+    }
+
+    fn forget(&mut self, prefix: &str, live: &[String], before_ms: i64) -> Result<u64, StoreError> {
+        forget(&mut self.connection, prefix, live, before_ms).map_err(self.fail("write to"))
     }
 
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {

@@ -24,6 +24,11 @@ impl MetricStatistics {
         self.sum_nano += i128::from(nano(value));
     }
 
+    fn remove(&mut self, value: f64) {
+        self.count = self.count.saturating_sub(1);
+        self.sum_nano -= i128::from(nano(value));
+    }
+
     /// The mean; `None` without a value.
     pub fn mean(&self) -> Option<f64> {
         (self.count > 0).then(|| from_nano(self.sum_nano) / self.count as f64)
@@ -75,7 +80,9 @@ impl ArmStatistics {
         }
         let value = feedback.measure.as_ref().and_then(|measure| measure.value_of(&decision.model));
         if let (Some(value), Some(metric)) = (value, &feedback.metric) {
-            self.metrics.entry(metric.clone()).or_default().add(value);
+            let metric = self.metrics.entry(metric.clone()).or_default();
+            feedback.replaces.into_iter().for_each(|default| metric.remove(default.value));
+            metric.add(value);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Fold, Measure, Receipt, SqliteStore, Statistics,
     Store,
 };
+use routewright_policy::{Constraints, Objective};
 use std::path::Path;
 
 pub(super) const WINDOW_MS: i64 = 1000;
@@ -42,6 +43,12 @@ pub(super) fn decision(id: usize, dice: &mut Dice) -> DecisionRecord {
         predicted_score: vec![None, Some(0.1)],
         predicted_cost_usd: vec![Some(0.001), if dice.roll(3) == 0 { None } else { Some(0.3) }],
         deferred: dice.roll(4) == 0,
+        objective: id.is_multiple_of(3).then_some(Objective { quality: 1.0, cost: 0.25, latency: 0.0 }),
+        constraints: id.is_multiple_of(4).then(|| Constraints {
+            max_cost_usd: Some(0.5),
+            tags: vec!["eu".to_owned()],
+            ..Constraints::default()
+        }),
         ..DecisionRecord::default()
     }
 }
@@ -63,7 +70,7 @@ fn feedback(key: &str, decision_id: &str, at_ms: i64) -> FeedbackRecord {
         late: false,
         activates: false,
         spend_change_nano: 0,
-        first_bill: false,
+        ..FeedbackRecord::default()
     }
 }
 
@@ -267,6 +274,30 @@ fn expiry_takes_whole_decisions_and_spares_what_a_consumer_has_not_seen() {
     assert_eq!(left(store), ["d3"]);
     one(store, Entry::Decision(Box::new(decision(9, &mut Dice(1)))));
     assert_eq!(events(store)[1].seq, 6, "a number is never used again");
+}
+
+/// On any store: what a replaced artifact learned goes once it holds something back, what is served stays.
+pub(super) fn replaced_are_forgotten(store: &mut dyn Store) {
+    let first: Vec<Entry> = (0..3).map(|id| Entry::Decision(Box::new(decision(id, &mut Dice(1))))).collect();
+    store.append(&first).unwrap();
+    for (name, high_water) in
+        [("learning/p/old", 1), ("learning/p/new", 1), ("learning/q/old", 3), ("other", 1)]
+    {
+        store.save_checkpoint(name, &super::Checkpoint { high_water, state: Vec::new() }).unwrap();
+    }
+    let live = ["learning/p/new".to_owned()];
+    assert_eq!(store.forget("learning/", &live, 10_001).unwrap(), 0, "all that is due was seen");
+    assert_eq!(store.expire(20_000).unwrap(), 1, "it holds back what it has not seen");
+    assert_eq!(store.forget("learning/", &live, 20_000).unwrap(), 1);
+    let kept = ["learning/p/old", "learning/p/new", "learning/q/old", "other"]
+        .map(|name| store.checkpoint(name).unwrap().is_some());
+    assert_eq!(kept, [false, true, true, true]);
+}
+
+#[test]
+fn what_a_replaced_artifact_learned_is_forgotten_once_it_holds_something_back() {
+    let dir = tempfile::tempdir().unwrap();
+    replaced_are_forgotten(&mut SqliteStore::open(&dir.path().join("log.db")).unwrap());
 }
 
 #[test]

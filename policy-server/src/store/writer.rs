@@ -166,7 +166,7 @@ fn commit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{ChangeRecord, Checkpoint, Event, Found, StoreConfig};
+    use crate::store::{ChangeRecord, Checkpoint, Event, Found, Silent, StoreConfig};
     use std::sync::Mutex;
 
     /// Keeps the sizes of the groups; fails while told to; waits for the gate before each.
@@ -197,6 +197,9 @@ mod tests {
         fn of_day(&mut self, _: i64, _: u64, _: usize) -> Result<Vec<(u64, Found)>, StoreError> {
             Ok(Vec::new())
         }
+        fn silent(&mut self, _: &str, _: i64, _: i64, _: usize) -> Result<Vec<Silent>, StoreError> {
+            Ok(Vec::new())
+        }
         fn last(&mut self) -> Result<u64, StoreError> {
             Ok(0)
         }
@@ -205,6 +208,9 @@ mod tests {
         }
         fn save_checkpoint(&mut self, _: &str, _: &Checkpoint) -> Result<(), StoreError> {
             Ok(())
+        }
+        fn forget(&mut self, _: &str, _: &[String], _: i64) -> Result<u64, StoreError> {
+            Ok(0)
         }
         fn expire(&mut self, _: i64) -> Result<u64, StoreError> {
             Ok(0)

@@ -231,7 +231,11 @@ fn an_export_is_read_back_with_defaults_late_feedback_and_no_inactive_decision()
         store.metrics.get_mut("score").unwrap().default = Some(0.25);
     });
     let ask = |deferred| {
-        let body = json!({ "vector": [1, 0], "input": "hi", "deferred": deferred });
+        let mut body = json!({ "vector": [1, 0], "input": "hi", "deferred": deferred });
+        if deferred {
+            body["objective"] = json!({ "cost": 0.5 });
+            body["constraints"] = json!({ "max_cost_usd": 1000 });
+        }
         route(&server, &body)["id"].as_str().unwrap().to_owned()
     };
     let (judged, silent, _inactive, active) = (ask(false), ask(false), ask(true), ask(true));
@@ -251,6 +255,11 @@ fn an_export_is_read_back_with_defaults_late_feedback_and_no_inactive_decision()
         DecisionReader::open(&out.path().join("decisions")).unwrap().flat_map(Result::unwrap).collect();
     let ids: Vec<&str> = rows.iter().map(|row| row.decision_id.as_str()).collect();
     assert_eq!(ids, [&judged, &silent, &active]);
+    let asked =
+        |text: &Option<String>| text.as_ref().map(|text| serde_json::from_str::<Value>(text).unwrap());
+    assert_eq!((&rows[0].objective, &rows[0].constraints), (&None, &None));
+    assert_eq!(asked(&rows[2].objective), Some(json!({ "quality": 1.0, "cost": 0.5, "latency": 0.0 })));
+    assert_eq!(asked(&rows[2].constraints).unwrap()["max_cost_usd"], 1000.0);
     let feedback: Vec<_> =
         FeedbackReader::open(&out.path().join("feedback")).unwrap().flat_map(Result::unwrap).collect();
     let of = |id: &str, kind: &str| {

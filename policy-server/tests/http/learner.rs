@@ -1,6 +1,6 @@
 //! A policy that learns, on disk, and a server of it that can be started again on the same log.
 
-use crate::client::{Reply, get, post, until};
+use crate::client::{Reply, get, post, send, until};
 use crate::server::Running;
 use routewright_data::features::Column;
 use routewright_policy::artifact::{self, DataRecord, Draft};
@@ -76,6 +76,18 @@ impl Learner {
         let mut body = json!({ "vector": [1, 0] });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         post(self.running.address, "/v1/route", &body)
+    }
+
+    /// As the bearer of a key.
+    pub(crate) fn ask_as(&self, key: &str, more: Value) -> Reply {
+        let mut body = json!({ "vector": [1, 0] });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        send(self.running.address, "POST", "/v1/route", &[("x-api-key", key)], &body.to_string())
+    }
+
+    /// What the admin listener says of what was learned.
+    pub(crate) fn learning(&self) -> Value {
+        get(self.running.admin, "/admin/v1/learning").json()["data"][0].take()
     }
 
     pub(crate) fn decide(&self) -> Value {

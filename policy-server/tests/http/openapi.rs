@@ -2,6 +2,7 @@
 
 use crate::client::{Reply, get, post, send};
 use crate::server::{default_server, obedient_server};
+use routewright_policy::{drift::DriftSettings, trust::TrustSettings};
 use routewright_policy_server::store::StoreConfig;
 use routewright_policy_server::{Execution, openapi_document};
 use serde_json::{Value, json};
@@ -130,6 +131,14 @@ fn replies_are_as_described() {
     fits(slot.promote(json!({ "version": slot.worse, "to": "active" })), "Error");
     fits(slot.decide_and_report(), "Decision");
     fits(get(slot.running.admin, "/admin/v1/registry"), "RegistryReply");
+    let learner = crate::learner::Learner::start(|_, learning, _| {
+        (learning.trust, learning.drift) = (Some(TrustSettings::default()), Some(DriftSettings::default()));
+    });
+    let id = learner.decide()["id"].clone();
+    assert_eq!(learner.report(json!({ "decision_id": id, "value": 1 })).status, 202);
+    learner.wait_lessons(1);
+    fits(get(learner.running.admin, "/admin/v1/learning"), "LearningReply");
+    fits(get(learner.running.admin, "/admin/v1/arms"), "ArmsReply");
     fits(get(server.address, "/v1/models"), "ModelList");
     fits(get(server.address, "/health"), "Status");
     fits(get(server.address, "/ready"), "Status");

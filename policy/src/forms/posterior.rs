@@ -196,6 +196,24 @@ impl BayesianRidge {
         if forgot { self.share() } else { Ok(()) }
     }
 
+    /// Adds one reward to its arm, or takes it off where its weight is negative.
+    fn tell(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
+        let mut room = std::mem::take(&mut self.room);
+        room.fill(experience.features, self.shape.intercept);
+        let arm = Arc::make_mut(&mut self.arms[experience.arm]);
+        let told = arm.learn(experience, &room.features, self.shape.forgetting, &mut room.scratch);
+        let told = told.and_then(|change| match (change, &mut self.shared) {
+            (Some(change), Some(shared)) => {
+                Arc::make_mut(shared).learn(change, &room.scratch);
+                Ok(())
+            }
+            (None, Some(_)) => self.share(),
+            (_, None) => Ok(()),
+        });
+        self.room = room;
+        told.map_err(Self::failed)
+    }
+
     fn predict_row(&self, room: &mut Room, score: &mut [f32], score_se: &mut [f32]) {
         let noise = self.shape.noise as f32;
         pulp::Arch::new().dispatch(
@@ -267,23 +285,22 @@ impl Predictor for BayesianRidge {
 impl Learner for BayesianRidge {
     fn learn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
         check(experience, self.arms.len(), self.shape.dim)?;
-        let mut room = std::mem::take(&mut self.room);
-        room.fill(experience.features, self.shape.intercept);
-        let forgetting = self.shape.forgetting;
-        let arm = Arc::make_mut(&mut self.arms[experience.arm]);
-        let learned = arm.learn(experience, &room.features, forgetting, &mut room.scratch);
-        let learned = learned.and_then(|change| match (change, &mut self.shared) {
-            (Some(change), Some(shared)) => {
-                Arc::make_mut(shared).learn(change, &room.scratch);
-                Ok(())
-            }
-            (None, Some(_)) => self.share(),
-            (_, None) => Ok(()),
-        });
-        self.room = room;
-        learned.map_err(Self::failed)?;
+        self.tell(experience)?;
         self.n_updates += 1;
         self.forget(experience.time).map_err(Self::failed)
+    }
+
+    fn can_unlearn(&self) -> bool {
+        true
+    }
+
+    fn unlearn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
+        check(experience, self.arms.len(), self.shape.dim)?;
+        self.tell(&Experience { weight: -experience.weight, ..*experience })?;
+        let forgetting = self.shape.forgetting;
+        Arc::make_mut(&mut self.arms[experience.arm]).uncount(experience, forgetting);
+        self.n_updates = self.n_updates.saturating_sub(1);
+        Ok(())
     }
 
     fn predict_into(&mut self, features: &[f32], _: Option<&str>, score: &mut [f32], score_se: &mut [f32]) {

@@ -371,3 +371,39 @@ fn an_added_arm_is_the_average_or_what_is_declared_and_survives_the_disk() {
     assert!(error.to_string().contains("without `intercept`"), "{error}");
     assert!(plain.reprice(N_ARMS, 0.1).is_err());
 }
+
+#[test]
+fn what_is_unlearned_was_never_learned() {
+    use Forgetting::{Discount, Window};
+    for forgetting in [Discount(1.0), Discount(0.995), Window(80)] {
+        let told = told(120);
+        let (mut form, mut plain) = (forgetful(forgetting), forgetful(forgetting));
+        for (at, one) in told.iter().enumerate() {
+            let silent = Experience { reward: 0.0, weight: 1.0, ..one.experience() };
+            form.learn(&silent).unwrap();
+            if at >= 30 {
+                // The report of a decision thirty before comes now.
+                let then = told[at - 30].experience();
+                form.unlearn(&Experience { reward: 0.0, weight: 1.0, ..then }).unwrap();
+                form.learn(&then).unwrap();
+            }
+        }
+        for one in &told[90..] {
+            form.unlearn(&Experience { reward: 0.0, weight: 1.0, ..one.experience() }).unwrap();
+        }
+        learn(&mut plain, &told[..90]);
+        // Far enough ahead that both bring their sums to the same decision, and that a window has forgotten some.
+        form.forget(140).unwrap();
+        plain.forget(140).unwrap();
+        assert_eq!(form.n_updates(), 90);
+        if forgetting == Discount(1.0) {
+            assert_eq!(form.state(), plain.state(), "the sums keep no trace");
+        }
+        let (mut a, mut b) = ([0.0; N_ARMS], [0.0; N_ARMS]);
+        let (mut se_a, mut se_b) = (a, b);
+        form.predict_into(&[0.1; DIM], None, &mut a, &mut se_a);
+        plain.predict_into(&[0.1; DIM], None, &mut b, &mut se_b);
+        let far = |a: &[f32], b: &[f32]| a.iter().zip(b).any(|(a, b)| (a - b).abs() > 2e-3);
+        assert!(!far(&a, &b) && !far(&se_a, &se_b), "{forgetting:?}: {a:?} {b:?} {se_a:?} {se_b:?}");
+    }
+}

@@ -205,6 +205,17 @@ impl ValueTable {
         }
     }
 
+    fn tell(&mut self, experience: &Experience<'_>) {
+        let Experience { features, source, arm, reward, weight, .. } = *experience;
+        let cell = self.cell.of(features, source);
+        self.reward(cell, arm, reward, weight);
+        if let Cell::Sources(names) = &self.cell
+            && cell < names.len()
+        {
+            self.reward(names.len(), arm, reward, weight);
+        }
+    }
+
     /// Value and count of an arm that nobody has called.
     fn newcomer(&self, quality: Option<(f64, f64)>) -> Result<(f64, f64), LearnError> {
         let n_arms = self.n_arms() as f64;
@@ -318,15 +329,22 @@ impl Predictor for ValueTable {
 impl Learner for ValueTable {
     fn learn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
         check(experience, self.n_arms(), self.dim().unwrap_or(0))?;
-        let Experience { features, source, arm, reward, weight, .. } = *experience;
-        let cell = self.cell.of(features, source);
-        self.reward(cell, arm, reward, weight);
-        if let Cell::Sources(names) = &self.cell
-            && cell < names.len()
-        {
-            self.reward(names.len(), arm, reward, weight);
-        }
+        self.tell(experience);
         self.n_updates += 1;
+        Ok(())
+    }
+
+    fn can_unlearn(&self) -> bool {
+        self.commutes()
+    }
+
+    fn unlearn(&mut self, experience: &Experience<'_>) -> Result<(), LearnError> {
+        check(experience, self.n_arms(), self.dim().unwrap_or(0))?;
+        if !self.commutes() {
+            return Err(LearnError::Order { form: ROW.name });
+        }
+        self.tell(&Experience { weight: -experience.weight, ..*experience });
+        self.n_updates = self.n_updates.saturating_sub(1);
         Ok(())
     }
 
@@ -505,6 +523,14 @@ mod tests {
         one.merge(other.state(), base.state()).unwrap();
         assert_eq!(one.state(), all.state());
         let mut step = table(Rule::Step { alpha: 0.1, start: 0.0 }, Cell::One);
+        assert!(one.can_unlearn() && !step.can_unlearn());
+        let experience =
+            |arm, reward| Experience { features: &[], source: None, arm, reward, weight: 1.0, time: 0 };
+        for (at, reward) in [0.3, 0.7, 0.1, 0.9].into_iter().enumerate() {
+            one.unlearn(&experience(at / 2, reward)).unwrap();
+        }
+        assert_eq!(one.state(), base.state(), "what is unlearned was never learned");
+        assert!(step.unlearn(&experience(0, 0.5)).unwrap_err().to_string().contains("order"));
         let error = step.merge(step.state(), step.state()).unwrap_err().to_string();
         assert!(error.contains("order"), "{error}");
     }

@@ -73,10 +73,20 @@ impl History {
         forgetting: Forgetting,
     ) {
         self.sums.add(features, reward, weight);
-        if weight > 0.0
+        if weight != 0.0
             && let Some(part) = self.part(time, forgetting)
         {
             self.parts[part].add(features, reward, weight);
+        }
+    }
+
+    /// Sets the counts right after a reward was taken off, which counted as one more.
+    pub(super) fn uncount(&mut self, experience: &Experience<'_>, forgetting: Forgetting) {
+        self.sums.uncount();
+        if self.weigh(experience, forgetting) != 0.0
+            && let Some(part) = self.part(experience.time, forgetting)
+        {
+            self.parts[part].uncount();
         }
     }
 

@@ -75,7 +75,9 @@ pub enum LearnError {
         n_arms: usize,
     },
     /// What the form learned depends on the order of the rewards.
-    #[error("cannot merge: what form `{form}` learns by this rule depends on the order of the rewards")]
+    #[error(
+        "cannot merge or unlearn: what form `{form}` learns by this rule depends on the order of the rewards"
+    )]
     Order {
         /// Name of the form.
         form: &'static str,
@@ -127,6 +129,19 @@ pub trait Learner: Predictor {
 
     /// Rewards learned from.
     fn n_updates(&self) -> u64;
+
+    /// Whether [`Learner::unlearn`] takes rewards back.
+    fn can_unlearn(&self) -> bool {
+        false
+    }
+
+    /// Takes back a reward that was learned: what remains is as if it had never been.
+    ///
+    /// # Errors
+    /// If the experience does not fit, or what was learned depends on the order of the rewards.
+    fn unlearn(&mut self, _experience: &Experience<'_>) -> Result<(), LearnError> {
+        Err(LearnError::Order { form: self.form() })
+    }
 
     /// Adds an arm behind the others.
     ///

@@ -24,6 +24,8 @@ use routewright_data::{TensorError, Tensors};
 
 /// Updates after which the posterior is made anew from the sums.
 const REFRESH: u32 = 4096;
+/// Where taking a reward off leaves less than this of the precision along its features, the posterior is made anew.
+const LEAST_SHARE: f32 = 0.05;
 /// Adding and taking away this number rounds to a multiple of 2^-30.
 const ROUNDER: f64 = 1.5 * (1_u64 << 22) as f64;
 
@@ -150,6 +152,11 @@ impl ArmStatistics {
         self.square += rounded(weight * reward * reward);
         self.weight += rounded(weight);
         self.n_updates += 1;
+    }
+
+    /// One reward was taken off and counted as one more: two fewer.
+    pub(super) fn uncount(&mut self) {
+        self.n_updates = self.n_updates.saturating_sub(2);
     }
 
     /// Makes the sums relative to decision `now`.
@@ -333,7 +340,13 @@ impl Posterior {
         Ok(())
     }
 
-    /// Learns one reward; the features are those in `scratch`. `None` if the belief was made anew.
+    /// Sets the counts right after a reward was taken off, which counted as one more.
+    pub(crate) fn uncount(&mut self, experience: &Experience<'_>, forgetting: Forgetting) {
+        self.history.uncount(experience, forgetting);
+    }
+
+    /// Learns one reward, or takes it off where its weight is negative; the features are those in `scratch`. `None`
+    /// if the belief was made anew.
     pub(crate) fn learn(
         &mut self,
         experience: &Experience<'_>,
@@ -348,21 +361,29 @@ impl Posterior {
             self.history.add(features, reward, weight, time, forgetting);
             return self.refresh().map(|()| None);
         }
-        Ok(Some(pulp::Arch::new().dispatch(
+        let change = pulp::Arch::new().dispatch(
             #[inline(always)]
             || {
                 self.history.add(features, reward, weight, time, forgetting);
                 let Scratch { x, product } = scratch;
                 self.covariance.product(x, product);
                 let spread = dot(x.values(), product.values());
-                let gain = weight as f32 / (1.0 + weight as f32 * spread);
+                let share = 1.0 + weight as f32 * spread;
+                if share < LEAST_SHARE {
+                    return None;
+                }
+                let gain = weight as f32 / share;
                 let error = reward as f32 - dot(&self.mean, features);
                 let step = gain * error;
                 self.mean.iter_mut().zip(product.values()).for_each(|(mean, p)| *mean += step * p);
                 self.covariance.add_outer(-gain, product);
-                Change { gain, step }
+                Some(Change { gain, step })
             },
-        )))
+        );
+        if change.is_none() {
+            self.refresh()?;
+        }
+        Ok(change)
     }
 
     /// Forgets what is past at decision `now`.

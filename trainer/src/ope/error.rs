@@ -36,6 +36,16 @@ pub enum OpeError {
         /// The decision.
         decision_id: String,
     },
+    /// What a request valued is not what a policy reads.
+    #[error("decision `{decision_id}` has the `objective` `{objective}`, which cannot be read: {reason}")]
+    Objective {
+        /// The decision.
+        decision_id: String,
+        /// What stands there.
+        objective: String,
+        /// Why.
+        reason: String,
+    },
     /// Nothing to estimate from.
     #[error("no round can be evaluated: of {decisions} decisions {reasons}")]
     NoRounds {

@@ -11,7 +11,7 @@ use routewright_data::decisions::{DecisionReader, Outcomes, Rewarded};
 use routewright_data::features::FeatureInput;
 use routewright_data::log::DecisionRow;
 use routewright_data::{FeatureMatrix, rng};
-use routewright_policy::{Policy, Request};
+use routewright_policy::{Objective, Policy, Request};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -245,13 +245,16 @@ fn distributions(
     let requests: Vec<Request<'_>> = rows
         .iter()
         .zip(&known)
-        .map(|((row, _), known)| Request {
-            source: row.source.as_deref(),
-            candidates: Some(known),
-            seed: row.seed,
-            ..Request::default()
+        .map(|((row, _), known)| {
+            Ok(Request {
+                source: row.source.as_deref(),
+                candidates: Some(known),
+                objective: objective(row)?,
+                seed: row.seed,
+                ..Request::default()
+            })
         })
-        .collect();
+        .collect::<Result<_, OpeError>>()?;
     let prediction = policy.predict_on(features, &requests)?;
     let mut out = Vec::with_capacity(rows.len());
     for ((decision, (row, _)), known) in
@@ -271,6 +274,17 @@ fn distributions(
     Ok(out)
 }
 
+/// What the logged request valued. Its constraints are in the candidates already.
+fn objective(row: &DecisionRow) -> Result<Option<Objective>, OpeError> {
+    let Some(text) = &row.objective else { return Ok(None) };
+    let refuse = |error: serde_json::Error| OpeError::Objective {
+        decision_id: row.decision_id.clone(),
+        objective: text.clone(),
+        reason: error.to_string(),
+    };
+    serde_json::from_str(text).map(Some).map_err(refuse)
+}
+
 /// What to say when nothing is left.
 pub(super) fn no_rounds(counts: &Counts) -> OpeError {
     let reasons = [
@@ -281,4 +295,23 @@ pub(super) fn no_rounds(counts: &Counts) -> OpeError {
     let reasons: Vec<String> =
         reasons.iter().filter(|(n, _)| *n > 0).map(|(n, reason)| format!("{n} {reason}")).collect();
     OpeError::NoRounds { decisions: counts.decisions, reasons: reasons.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logged_objective_is_read_or_refused_by_its_decision() {
+        let row = |text: Option<&str>| DecisionRow {
+            decision_id: "d".to_owned(),
+            objective: text.map(str::to_owned),
+            ..DecisionRow::default()
+        };
+        assert_eq!(objective(&row(None)).unwrap(), None);
+        let read = objective(&row(Some("{\"cost\":2.5}"))).unwrap().unwrap();
+        assert_eq!((read.quality, read.cost, read.latency), (1.0, 2.5, 0.0));
+        let error = objective(&row(Some("{\"speed\":1}"))).unwrap_err().to_string();
+        assert!(error.contains("decision `d`") && error.contains("`speed`"), "{error}");
+    }
 }

@@ -46,6 +46,8 @@ pub struct SimulateOptions {
     pub pacing: Option<PacerSettings>,
     /// Weight of rewards from sources that are not trusted, `[0, 1]`.
     pub trust: f64,
+    /// Whether trust in each source is learned besides, from how far it agrees with what is expected.
+    pub learn_trust: bool,
 }
 
 /// A mean over seeds with its standard error.
@@ -194,8 +196,8 @@ pub fn simulate(
     let one = |&seed: &u64| -> Result<Vec<Trace>, FitError> {
         let rows = shuffled(table.n_queries(), options.n_rounds, seed);
         let stream = (scenario.build)(&about.setting(&rows, seed));
-        let &SimulateOptions { utility, pacing, trust, .. } = options;
-        let settings = RunSettings { utility, pacing, trust, seed };
+        let &SimulateOptions { utility, pacing, trust, learn_trust, .. } = options;
+        let settings = RunSettings { utility, pacing, trust, learn_trust, seed };
         let play = |player: &Player<'_>| {
             let mut bandit = player.bandit(&FitContext { seed, ..warm })?;
             run(&mut bandit, ground, &stream, settings)

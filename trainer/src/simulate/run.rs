@@ -14,6 +14,7 @@ use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
 use routewright_policy::online::{Experience, LearnError, Reward};
 use routewright_policy::pacing::{Pacer, PacerSettings};
 use routewright_policy::selectors::{self, net_scores};
+use routewright_policy::trust::{Report, Trust, TrustSettings};
 use routewright_policy::{Arm, PredictionRow, Selector};
 
 /// The log behind a stream.
@@ -38,9 +39,15 @@ pub struct RunSettings {
     pub pacing: Option<PacerSettings>,
     /// Weight of rewards from sources that are not trusted, `[0, 1]`.
     pub trust: f64,
+    /// Whether trust in each source is learned besides.
+    pub learn_trust: bool,
     /// Seed of the draws.
     pub seed: u64,
 }
+
+/// Who says what happened, and who says the opposite.
+const USER: &str = "user";
+const STRANGER: &str = "stranger";
 
 /// What the bandit called, kept until its reward has arrived.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +67,7 @@ struct Run<'a> {
     sources: Vec<Option<&'a str>>,
     costs: Vec<f32>,
     pacer: Option<Pacer>,
+    trust: Option<Trust>,
     calls: Vec<Call>,
     row: Row,
 }
@@ -101,6 +109,9 @@ pub fn run(
         sources: ground.table.sources(),
         costs,
         pacer: settings.pacing.map(|pacing| Pacer::new(pacing, n_arms)),
+        trust: settings
+            .learn_trust
+            .then(|| Trust::new(TrustSettings { learned: true, ..TrustSettings::default() })),
         calls: Vec::with_capacity(stream.rounds.len()),
         row,
     };
@@ -195,7 +206,7 @@ impl Run<'_> {
         let Some(score) = score else { return Ok(()) };
         let score = if delivery.poisoned { 1.0 - score } else { score };
         let row = self.stream.rounds[delivery.of].row;
-        let experience = Experience {
+        let mut experience = Experience {
             features: self.ground.features.row(row),
             source: self.sources[row],
             arm,
@@ -203,7 +214,23 @@ impl Run<'_> {
             weight: if delivery.poisoned { self.settings.trust } else { 1.0 },
             time: delivery.of as u64,
         };
+        self.weigh(&mut experience, if delivery.poisoned { STRANGER } else { USER });
         self.bandit.learner.learn(&experience)
+    }
+
+    /// Where trust is learned, weighs a report by that in who says so.
+    fn weigh(&mut self, experience: &mut Experience<'_>, reporter: &str) {
+        let Some(trust) = &mut self.trust else { return };
+        let Row { score, score_se, .. } = &mut self.row;
+        self.bandit.learner.predict_into(experience.features, experience.source, score, score_se);
+        experience.weight = trust.weigh(&Report {
+            reporter,
+            arm: experience.arm,
+            reward: experience.reward,
+            expected: f64::from(score[experience.arm]),
+            weight: experience.weight,
+            now: self.calls.len() as u64,
+        });
     }
 
     /// What the round was worth, beside what it could have been.

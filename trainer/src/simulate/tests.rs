@@ -29,6 +29,7 @@ fn options(n_seeds: u64) -> SimulateOptions {
         utility: Reward::default(),
         pacing: None,
         trust: 1.0,
+        learn_trust: false,
     }
 }
 
@@ -107,6 +108,15 @@ fn a_stranger_who_says_the_opposite_is_weighed_by_the_trust_in_him() {
         stage.play(&[("linucb", json!({}))], "poisoned", &options).unwrap().methods[0].regret.mean
     };
     assert!(regret(0.0) + 0.005 < regret(1.0), "{} {}", regret(0.0), regret(1.0));
+    // Trust that is learned finds him out, and leaves those who say what happened as they were.
+    let learned = |scenario: &str| {
+        let options = SimulateOptions { learn_trust: true, ..options(3) };
+        stage.play(&[("linucb", json!({}))], scenario, &options).unwrap().methods[0].regret.mean
+    };
+    let (found, calm) = (learned("poisoned"), learned("stationary"));
+    let plain = stage.one("linucb", json!({}), "stationary").regret.mean;
+    assert!(found + 0.005 < regret(1.0), "{found}");
+    assert!(calm < plain + 0.02, "{calm} {plain}");
 }
 
 #[test]

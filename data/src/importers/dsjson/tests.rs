@@ -75,6 +75,8 @@ fn out_and_in_again_is_the_same_log() {
         source: Some("s".to_owned()),
         prompt: Some("say \"hi\"\n".to_owned()),
         features: Some(vec![0.1, -2.5]),
+        objective: Some("{\"cost\":2.0}".to_owned()),
+        constraints: Some("{\"max_cost_usd\":0.5}".to_owned()),
         ..DecisionRow::default()
     };
     let rows = [row("one", "a", f64::from(0.1_f32)), row("two", "c", f64::from(0.7_f32))];

@@ -16,8 +16,8 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 #[derive(Debug)]
 pub(crate) struct Database {
     url: String,
-    /// Held for its end only.
-    _made: Option<Cluster>,
+    /// Ended with this value.
+    made: Option<Cluster>,
 }
 
 /// A cluster in a folder.
@@ -34,7 +34,7 @@ impl Database {
     /// If there is none to be had, in words.
     pub(crate) fn start(name: &str) -> Result<Self, String> {
         if let Ok(url) = std::env::var("ROUTEWRIGHT_POSTGRES_URL") {
-            return Ok(Self { url, _made: None });
+            return Ok(Self { url, made: None });
         }
         let versions = std::fs::read_dir(VERSIONS).into_iter().flatten();
         let bins = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
@@ -46,9 +46,15 @@ impl Database {
         let at = dir.to_str().ok_or("the temporary folder has no name in UTF-8")?.to_owned();
         let cluster = Cluster { bin, dir };
         cluster.run("initdb", &["-D", &at, "-U", "tester", "--auth=trust", "-N", "-E", "UTF8"])?;
-        let options = format!("-c listen_addresses='' -k {at} -c fsync=off");
-        cluster.run("pg_ctl", &["-D", &at, "-o", &options, "-w", "start"])?;
-        Ok(Self { url: format!("host={at} user=tester dbname=postgres"), _made: Some(cluster) })
+        cluster.up()?;
+        Ok(Self { url: format!("host={at} user=tester dbname=postgres"), made: Some(cluster) })
+    }
+
+    /// Stops the cluster at once, and starts it again when what is returned is called; `None` where another made it.
+    pub(crate) fn interrupt(&self) -> Option<impl FnOnce() -> Result<(), String> + '_> {
+        let cluster = self.made.as_ref()?;
+        cluster.down().ok()?;
+        Some(|| cluster.up())
     }
 
     /// Its address.
@@ -58,6 +64,16 @@ impl Database {
 }
 
 impl Cluster {
+    fn up(&self) -> Result<(), String> {
+        let at = self.dir.display().to_string();
+        let options = format!("-c listen_addresses='' -k {at} -c fsync=off");
+        self.run("pg_ctl", &["-D", &at, "-o", &options, "-w", "start"])
+    }
+
+    fn down(&self) -> Result<(), String> {
+        self.run("pg_ctl", &["-D", &self.dir.display().to_string(), "-m", "immediate", "-w", "stop"])
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Result<(), String> {
         let mut command = command(&self.bin.join(program));
         // A file: the server writes where `pg_ctl` does, so a pipe would never end.
@@ -74,9 +90,8 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let at = self.dir.display().to_string();
         // It may never have started.
-        let _stopped = self.run("pg_ctl", &["-D", &at, "-m", "immediate", "-w", "stop"]);
+        let _stopped = self.down();
         let _removed = std::fs::remove_dir_all(&self.dir);
     }
 }

@@ -1,6 +1,6 @@
 //! Two servers on one log: nothing is skipped, nothing counts twice, both end where one alone would.
 
-use super::super::tests::{Dice, WINDOW_MS, clean, decision, random_feedback};
+use super::super::tests::{Dice, WINDOW_MS, clean, decision, random_feedback, replaced_are_forgotten};
 use super::database::{Database, skipped};
 use super::{PostgresStore, Secret};
 use crate::store::{Checkpoint, Entry, Fold, Statistics, Store};
@@ -61,4 +61,44 @@ fn two_servers_on_one_log_end_with_the_statistics_of_one() {
     assert_eq!(first.checkpoint("x").unwrap(), Some(checkpoint));
     assert_eq!(first.expire(i64::MAX).unwrap(), n as u64);
     assert_eq!(first.last().unwrap(), last);
+}
+
+#[test]
+fn silence_is_given_once_in_a_database() {
+    let database = match Database::start("silence") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    let open = || Box::new(PostgresStore::open(Secret::new(database.url())).unwrap()) as Box<dyn Store>;
+    crate::store::silence::tests::silence_is_given_once(&open);
+}
+
+#[test]
+fn what_a_replaced_artifact_learned_is_forgotten_in_a_database() {
+    let database = match Database::start("forget") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    replaced_are_forgotten(&mut PostgresStore::open(Secret::new(database.url())).unwrap());
+}
+
+#[test]
+fn a_connection_that_was_lost_is_made_anew() {
+    let database = match Database::start("lost") {
+        Ok(database) => database,
+        Err(why) => return skipped(&why),
+    };
+    let mut store = PostgresStore::open(Secret::new(database.url())).unwrap();
+    let entry = |id| Entry::Decision(Box::new(decision(id, &mut Dice(1))));
+    store.append(&[entry(1)]).unwrap();
+    let Some(again) = database.interrupt() else { return skipped("the database is another one's") };
+    let error = store.append(&[entry(2)]).unwrap_err().to_string();
+    assert!(error.contains("cannot write to store `postgres`"), "{error}");
+    assert!(
+        store.append(&[entry(2)]).unwrap_err().to_string().contains("cannot open store"),
+        "nobody is there"
+    );
+    again().unwrap();
+    store.append(&[entry(1), entry(2)]).unwrap();
+    assert_eq!(store.last().unwrap(), 2, "each once");
 }

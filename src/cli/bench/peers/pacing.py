@@ -1,16 +1,17 @@
 """Spend of ParetoBandit's paced router against its target, under feedback as production sends it.
 
-pacing.py FOLDER: the folder holds pacing_x.npy (rounds, d), pacing_u.npy (rounds, arms: scores), pacing_n.npy
-(rounds, arms: bill over expected price) and pacing_p.npy (1, arms: expected prices).
+pacing.py FOLDER: the folder holds for each stream 0, 1, .. pacing_x0.npy (rounds, d), pacing_u0.npy (rounds, arms:
+scores), pacing_n0.npy (rounds, arms: bill over expected price) and pacing_p0.npy (1, arms: expected prices).
 
 The first line printed says that all is loaded. Then every line of standard input is a request
-"SCENARIO TARGET" (target in units of the prices), and one line of JSON answers it: {"spend_over_target": ...}.
+"SCENARIO TARGET STREAM" (target in units of the prices), and one line of JSON answers it: {"spend_over_target": ...}.
 
   clean       feedback after every decision
   missing     feedback for three decisions of ten
   late        feedback 200 decisions later, the router's own memory of the request evicted
   duplicated  every feedback twice
   restart     clean, saved and loaded half way
+  all         missing, late, duplicated and restart at once
 """
 
 import json
@@ -29,8 +30,15 @@ from pareto_bandit.router import BanditRouter
 from pareto_bandit.storage import CheckpointManager, SqliteContextStore
 
 folder = sys.argv[1]
-x, scores, noise, prices = (np.load(os.path.join(folder, f"pacing_{name}.npy")) for name in "xunp")
-prices = prices[0]
+
+
+def load(stream):
+    x, scores, noise, prices = (np.load(os.path.join(folder, f"pacing_{name}{stream}.npy")) for name in "xunp")
+    return x, scores, noise, prices[0]
+
+
+# Prices and width are those of every stream.
+x, scores, noise, prices = load(0)
 names = [f"arm{arm}" for arm in range(len(prices))]
 registry = {n: {"input_cost_per_m": float(p), "output_cost_per_m": float(p)} for n, p in zip(names, prices)}
 
@@ -65,7 +73,8 @@ def unit():
 UNIT = unit()
 
 
-def run(scenario, target):
+def run(scenario, target, stream):
+    x, scores, noise, _ = load(stream)
     spent, waiting = 0.0, []
     rng = np.random.default_rng(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -75,15 +84,15 @@ def run(scenario, target):
             arm = names.index(name)
             spent += prices[arm] * noise[at, arm]
             waiting.append((log.request_id, float(scores[at, arm])))
-            if scenario == "late":
+            late, lost = scenario in ("late", "all"), scenario in ("missing", "all") and rng.random() >= 0.3
+            if late:
                 bandit.logs.clear()
                 bandit.log_index.clear()
-                if at >= 200:
-                    bandit.process_feedback(*waiting[at - 200])
-            elif scenario != "missing" or rng.random() < 0.3:
-                for _ in range(2 if scenario == "duplicated" else 1):
-                    bandit.process_feedback(*waiting[at])
-            if scenario == "restart" and at == len(x) // 2:
+            of = at - 200 if late else at
+            if of >= 0 and not lost:
+                for _ in range(2 if scenario in ("duplicated", "all") else 1):
+                    bandit.process_feedback(*waiting[of])
+            if scenario in ("restart", "all") and at == len(x) // 2:
                 manager = CheckpointManager(folder)
                 manager.save(bandit)
                 bandit = router(folder, target * UNIT)
@@ -93,5 +102,5 @@ def run(scenario, target):
 
 print(json.dumps({"ready": f"paretobandit {version('paretobandit')}"}), flush=True)
 for request in sys.stdin:
-    scenario, target = request.split()
-    print(json.dumps({"spend_over_target": float(run(scenario, float(target)))}), flush=True)
+    scenario, target, stream = request.split()
+    print(json.dumps({"spend_over_target": float(run(scenario, float(target), stream))}), flush=True)

@@ -38,8 +38,13 @@ pub(super) fn fit(
             let arms = crate::train::arms(table);
             let ground = Ground { table, features: context.features, expected: None, arms: &arms };
             let stream = Stream::prompt(rows, table.n_arms());
-            let settings =
-                RunSettings { utility: bandit.reward, pacing: None, trust: 1.0, seed: context.seed };
+            let settings = RunSettings {
+                utility: bandit.reward,
+                pacing: None,
+                trust: 1.0,
+                learn_trust: false,
+                seed: context.seed,
+            };
             let trace = run(&mut bandit, ground, &stream, settings)?;
             metrics = vec![("replay_regret", trace.regret), ("replay_score", trace.score)];
         }

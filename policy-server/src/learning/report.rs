@@ -1,0 +1,81 @@
+//! What a policy has learned, in figures: for `/metrics` and for `GET /admin/v1/learning`.
+
+use super::Lessons;
+use super::accounts::Account;
+use routewright_policy::drift::DriftKind;
+use routewright_policy::trust::Reputation;
+
+/// The figures of one policy.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    /// Rewards learned from.
+    pub(crate) updates: u64,
+    /// Outcomes that could not be learned from.
+    pub(crate) refused: u64,
+    /// Decisions seen.
+    pub(crate) decisions: u64,
+    /// What all requests spend.
+    pub(crate) spend: Spend,
+    /// What those of each key with a budget spend, by its name.
+    pub(crate) keys: Vec<(String, Spend)>,
+    /// Who reports.
+    pub(crate) reporters: Vec<Reputation>,
+    /// What is watched; empty where nothing is.
+    pub(crate) drift: Vec<DriftFigure>,
+    /// Decision of the last alarm.
+    pub(crate) last_alarm: Option<u64>,
+    /// Share of calls made at random since.
+    pub(crate) epsilon: f64,
+}
+
+/// The figures of one account.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Spend {
+    /// Score given up for a US dollar; 0 where spend is not paced.
+    pub(crate) lambda: f64,
+    /// Mean price of a call, US dollars, where that is paced.
+    pub(crate) mean_usd: Option<f64>,
+    /// Spent today, US dollars, where a day has a budget.
+    pub(crate) day_usd: Option<f64>,
+}
+
+/// The figures of one monitor.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct DriftFigure {
+    pub(crate) kind: DriftKind,
+    pub(crate) alarms: u64,
+    /// Distance of the last block, standard errors.
+    pub(crate) z: f64,
+}
+
+impl Spend {
+    fn of(account: &Account) -> Self {
+        Self {
+            lambda: account.lambda(),
+            mean_usd: account.mean.as_ref().map(|pacer| pacer.mean_usd()),
+            day_usd: account.day.as_ref().map(|day| day.spent_usd()),
+        }
+    }
+}
+
+impl Lessons {
+    /// The figures as they are now.
+    pub(super) fn report(&self) -> Report {
+        let figure = |kind| {
+            let drift = self.drift()?;
+            Some(DriftFigure { kind, alarms: drift.alarms(kind), z: drift.z(kind) })
+        };
+        let keys = self.accounts().keys.iter();
+        Report {
+            updates: self.learner().n_updates(),
+            refused: self.refused(),
+            decisions: self.n_decisions(),
+            spend: Spend::of(&self.accounts().all),
+            keys: keys.map(|(key, account)| (key.clone(), Spend::of(account))).collect(),
+            reporters: self.trust().map(|trust| trust.reputations()).unwrap_or_default(),
+            drift: DriftKind::ALL.into_iter().filter_map(figure).collect(),
+            last_alarm: self.drift().and_then(|drift| drift.last_alarm()),
+            epsilon: self.drift().map_or(0.0, |drift| drift.epsilon(self.n_decisions())),
+        }
+    }
+}
