@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use routewright_data::files;
 use routewright_data::rng::{self, Rng};
 use routewright_decoder::backends::llama2c::{Block, Shape, Weights};
-use routewright_decoder::vocabulary::Tokenizer;
+use routewright_decoder::vocabulary::{Tokenizer, llama2c};
 use routewright_trainer::neural::{LmRecipe, LmShape, LmTrainer, LmWeights, Text};
 use routewright_trainer::progress::Progress;
 use std::collections::HashMap;
@@ -21,8 +21,6 @@ pub const FOLDERS: [&str; 2] = ["expert_a", "expert_b"];
 const CONTEXT: usize = 256;
 /// Ids of `tokenizer.bin` before its bytes.
 const SPECIAL: u32 = 3;
-/// Ids before its pieces.
-const BASE: usize = 259;
 /// Pieces of the first expert; the second has none.
 const PIECES: [usize; 2] = [48, 0];
 const BEGIN: u32 = 1;
@@ -59,7 +57,9 @@ pub fn train(
 ) -> anyhow::Result<LmTrainer> {
     std::fs::create_dir_all(folder).with_context(|| format!("cannot make folder `{}`", folder.display()))?;
     let path = folder.join("tokenizer.bin");
-    files::write_file(&path, &tokenizer_file(&pieces(expert, recipe.seed)))?;
+    let pieces = pieces(expert, recipe.seed);
+    let pieces: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+    files::write_file(&path, &llama2c::write(&pieces))?;
     let tokenizer = Tokenizer::open(&path)?;
     let shape = LmShape {
         dim: 64,
@@ -174,21 +174,6 @@ fn merged(word: &[String], a: &str, b: &str) -> Vec<String> {
         at += if pair { 2 } else { 1 };
     }
     out
-}
-
-/// `tokenizer.bin`: the longest piece, then score, length and bytes of every id.
-fn tokenizer_file(pieces: &[String]) -> Vec<u8> {
-    let longest = pieces.iter().map(String::len).max().unwrap_or(1).max(1);
-    let mut bytes = i32::try_from(longest).unwrap_or(i32::MAX).to_le_bytes().to_vec();
-    let special = ["<unk>", "<s>", "</s>"].map(str::to_owned);
-    let byte = (0..BASE - special.len()).map(|byte| format!("<0x{byte:02X}>"));
-    for (id, piece) in special.into_iter().chain(byte).chain(pieces.iter().cloned()).enumerate() {
-        let score = if id < BASE { 0.0 } else { -((id - BASE) as f32) };
-        bytes.extend(score.to_le_bytes());
-        bytes.extend(i32::try_from(piece.len()).unwrap_or(i32::MAX).to_le_bytes());
-        bytes.extend(piece.as_bytes());
-    }
-    bytes
 }
 
 #[cfg(test)]

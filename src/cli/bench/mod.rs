@@ -1,4 +1,4 @@
-//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|all]`: our processor time beside a named peer's,
+//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|fusion|all]`: our processor time beside a named peer's,
 //! measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
@@ -10,6 +10,7 @@
 
 mod bandit;
 mod feedback;
+mod fusion;
 mod knn;
 mod load;
 mod measure;
@@ -38,15 +39,19 @@ pub(crate) struct BenchCommand {
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser,
-    /// vowpalwabbit; obp); may be given several times, the first that can run a peer is taken
+    /// vowpalwabbit; obp; torch or scipy for `fusion`); may be given several times, the first that can run a
+    /// peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `knn.py`, `step.py`, `bandit.py` or `ope.py` is run in place of the script shipped
+    /// Folder whose `knn.py`, `step.py`, `bandit.py`, `ope.py` or `fusion.py` is run in place of the script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
     /// Folder with `ref.npy` and `ann_queries.npy`, f32 rows of unit norm [default: generated]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Folder with `llama-spm.gguf` and `gpt-2.gguf`, whose vocabularies `fusion` unites [default: generated]
+    #[arg(long, value_name = "DIR")]
+    vocabularies: Option<PathBuf>,
     /// Rounds of each side
     #[arg(long, value_name = "N", default_value = "5")]
     rounds: NonZeroUsize,
@@ -78,6 +83,8 @@ enum What {
     Feedback,
     /// Off-policy estimators, beside the Open Bandit Pipeline.
     Ope,
+    /// A step of fusion, beside sparse products as in GaC.
+    Fusion,
     /// All of them.
     All,
 }
@@ -87,6 +94,7 @@ enum What {
 struct Settings {
     interpreters: Interpreters,
     data: Option<PathBuf>,
+    vocabularies: Option<PathBuf>,
     rounds: usize,
     rows: usize,
     decisions: usize,
@@ -105,6 +113,7 @@ impl BenchCommand {
         let settings = Settings {
             interpreters: Interpreters::new(self.python, self.peers, work.path().to_owned()),
             data: self.data,
+            vocabularies: self.vocabularies,
             rounds: self.rounds.get(),
             rows: self.rows.get(),
             decisions: self.decisions.get(),
@@ -131,6 +140,9 @@ impl BenchCommand {
         }
         if wanted(What::Ope) {
             ope::run(&settings, &mut report)?;
+        }
+        if wanted(What::Fusion) {
+            fusion::run(&settings, &mut report)?;
         }
         report.finish();
         if json {
