@@ -1,5 +1,5 @@
-//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|fusion|all]`: our processor time beside a named peer's,
-//! measured in one run.
+//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|fusion|all]`: our processor time beside a
+//! named peer's, measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
 //! rounds' ratios. Time is that of the processor, not of the clock on the wall, so that a busy machine

@@ -3,11 +3,13 @@
 The first line printed says that all is loaded. Then every line of standard input is a request
 "KIND STEPS UNION VOCABULARY...", and one line of JSON answers it: {"ms": processor time of a step, milliseconds}.
 
-  torch   every model's probabilities times its 0/1 matrix in coordinate form, torch.sparse.mm
+  gac     a row of probabilities times its 0/1 matrix, tokens by units, in coordinate form and in the order of the
+          ids, by torch.sparse.mm: the product the released code asks for
+  torch   the same product with the matrix transposed and sorted beforehand
   scipy   the same with matrices in compressed rows
 
-A step starts at log-probabilities over each vocabulary and ends with the most probable unit of the union.
-Not the released code: matrices are transposed and sorted beforehand.
+A step starts at log-probabilities over each vocabulary and ends with the most probable unit of the union. On a
+processor, one thread; the released code has its matrices on a GPU.
 """
 
 import json
@@ -41,13 +43,23 @@ class Steps:
             told = logits - np.log(np.exp(logits).sum())
             ones = np.ones(len(units), dtype=np.float32)
             at = (units, np.arange(len(units)))
-            if kind == "torch":
+            if kind == "gac":
+                matrix = torch.sparse_coo_tensor(np.stack(at[::-1]), ones, (len(units), union))
+                self.members.append((matrix, torch.from_numpy(told)[None, :]))
+            elif kind == "torch":
                 matrix = torch.sparse_coo_tensor(np.stack(at), ones, (union, len(units))).coalesce()
                 self.members.append((matrix, torch.from_numpy(told)[:, None]))
             else:
                 self.members.append((sparse.csr_matrix((ones, at), (union, len(units))), told))
         self.share = 1.0 / len(sizes)
-        self.step = self.torch if kind == "torch" else self.scipy
+        self.union = union
+        self.step = {"gac": self.gac, "torch": self.torch, "scipy": self.scipy}[kind]
+
+    def gac(self):
+        merged = torch.zeros((1, self.union))
+        for matrix, told in self.members:
+            merged += torch.sparse.mm(self.share * told.exp(), matrix)
+        return int(torch.argmax(merged, dim=1)[0])
 
     def torch(self):
         return int(sum(self.share * torch.sparse.mm(m, told.exp()) for m, told in self.members).argmax())
@@ -61,7 +73,7 @@ known = {}
 for line in sys.stdin:
     kind, steps, *sizes = line.split()
     key = (kind, *sizes)
-    if kind == "torch" and torch is None:
+    if kind != "scipy" and torch is None:
         print(json.dumps({"error": "no torch"}), flush=True)
         continue
     if key not in known:
