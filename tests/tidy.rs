@@ -193,3 +193,16 @@ fn every_method_has_a_page() {
     }
     assert!(systems > 10, "{systems} systems only");
 }
+
+/// Several members have programs; the README's first command names none.
+#[test]
+fn the_first_command_of_the_readme_knows_its_program() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains("\ncargo run --release -- quickstart\n"), "README.md has another first command");
+    let args = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+    let output = Command::new(env!("CARGO")).args(args).current_dir(root()).output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let defaults: Vec<&str> = packages.iter().filter_map(|p| p["default_run"].as_str()).collect();
+    assert_eq!(defaults, ["routewright"]);
+}
