@@ -20,6 +20,7 @@ use crate::backends;
 use crate::fuse::{Fuser, SystemRow, answer, find};
 use crate::generation::{Answer, Ask, FuseError, Limits, Listener, OnFailure};
 use crate::pick::Pick;
+use crate::token::rlae::is_url;
 use routewright_data::files;
 use serde::Deserialize;
 use std::path::Path;
@@ -155,7 +156,9 @@ impl Ensemble {
     pub fn load(mut file: EnsembleFile, folder: &Path) -> Result<Self, EnsembleError> {
         let row = find(&file.system)?;
         for name in ["policy", "rows"] {
-            if let Some(serde_json::Value::String(path)) = file.params.get_mut(name) {
+            if let Some(serde_json::Value::String(path)) = file.params.get_mut(name)
+                && !is_url(path)
+            {
                 *path = folder.join(&*path).display().to_string();
             }
         }

@@ -266,6 +266,11 @@ impl<'a> Generation<'a> {
         &self.ask.limits
     }
 
+    /// When to give up.
+    pub fn stop(&self) -> &Stop {
+        &self.ask.stop
+    }
+
     /// The source of every random choice.
     pub fn rng(&mut self) -> &mut rng::Rng {
         &mut self.rng

@@ -13,6 +13,7 @@
 pub mod align;
 pub mod backend;
 pub mod backends;
+pub mod client;
 pub mod distribution;
 pub mod draw;
 mod emit;

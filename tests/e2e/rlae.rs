@@ -103,6 +103,14 @@ fn traces_of_fuse_train_a_policy_that_changes_what_fuse_writes() {
         assert_eq!(reply["span"]["units"], 8);
         reply["weights"].as_array().unwrap().iter().map(|w| w.as_f64().unwrap()).collect::<Vec<f64>>()
     };
+    // The decoder asks the server span by span and writes the same.
+    let url = format!("policy=http://{}", server.data);
+    assert_eq!(accuracy(dir, &["--set", "explore=false", "--set", &url]), learned);
+    let named = ["--set", "explore=false", "--set", &url, "--set", "served=\"other\""];
+    let fuse = ["fuse", "--ensemble", "ensemble.toml", "--prompt", "red 7"];
+    let refused = run(dir, &[&fuse[..], &named].concat());
+    assert!(refused.code != 0 && refused.stderr.contains("other"), "{}", refused.stderr);
+
     let (red, blue) = (weights("red 7"), weights("blue 7"));
     assert!(red[0] > red[1] && blue[0] < blue[1], "{red:?} {blue:?}");
     let (status, reply) =

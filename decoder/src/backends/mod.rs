@@ -1,6 +1,8 @@
 //! Models that can take part. One file or folder a kind, one row in [`ALL`].
 
+pub mod http;
 pub mod llama2c;
+pub mod scripted;
 pub mod writing;
 
 use crate::backend::{Backend, BackendError};
@@ -25,7 +27,7 @@ pub struct BackendRow {
 }
 
 /// Every kind of backend of this build.
-pub static ALL: &[BackendRow] = &[llama2c::ROW];
+pub static ALL: &[BackendRow] = &[llama2c::ROW, http::ROW, scripted::ROW];
 
 /// Opens the model of a member.
 ///

@@ -5,6 +5,8 @@
 //! byte. The policy is an ordinary artifact whose arms are the members: weights are the distribution of its selector,
 //! so that any policy can be used; `train rlae` makes one that was learned on whole answers.
 //!
+//! The policy may also be that of a policy server, which is asked at every span.
+//!
 //! With `explore` weights are drawn and logged with their density: from the policy's own distribution where it has
 //! one, and without a policy from a flat Dirichlet. Such logs are what `train rlae --log` learns from.
 //!
@@ -15,11 +17,11 @@
 use super::{ByteLoop, TokenLoop};
 use crate::align::bytes::Beam;
 use crate::align::{Space, Union};
-use crate::backend::{Backend, NextTokens};
+use crate::backend::{Backend, NextTokens, Stop};
 use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
-use crate::weigh::{Fixed, SpanWeights, Weigher};
+use crate::weigh::{Fixed, ServedWeights, SpanWeights, Weigher};
 use rand::Rng as _;
 use routewright_data::rng::{self, Rng};
 use routewright_policy::env::{Choice, Chooser, PolicyWeights, SpanRule, State};
@@ -43,8 +45,12 @@ pub enum Meet {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Params {
-    /// Folder of the policy; relative to the ensemble file.
+    /// Folder of the policy, relative to the ensemble file, or the URL of a policy server.
     pub policy: Option<PathBuf>,
+    /// Name of the policy on that server.
+    pub served: Option<String>,
+    /// Environment variable that holds the key for that server.
+    pub key_env: Option<String>,
     /// Where a span ends; what the policy was trained with where nothing is said.
     pub span: Option<SpanRule>,
     /// Where members meet.
@@ -61,6 +67,8 @@ impl Default for Params {
     fn default() -> Self {
         Self {
             policy: None,
+            served: None,
+            key_env: None,
             span: None,
             meet: Meet::Union,
             beam: Beam::default(),
@@ -124,6 +132,7 @@ pub struct Rlae {
 #[derive(Debug)]
 enum Source {
     Policy(PolicyWeights),
+    Served(ServedWeights),
     /// Drawn from what the policy says.
     Explored(Arc<Policy>),
     /// Drawn from a flat Dirichlet.
@@ -134,6 +143,7 @@ enum Source {
 struct Explorer<'a> {
     source: &'a Source,
     rng: Rng,
+    stop: Stop,
 }
 
 impl Chooser for Explorer<'_> {
@@ -141,6 +151,7 @@ impl Chooser for Explorer<'_> {
         let over = match self.source {
             Source::Flat(over) => over.clone(),
             Source::Policy(policy) => return policy.clone().choose(state),
+            Source::Served(policy) => return policy.until(self.stop.clone()).choose(state),
             Source::Explored(policy) => {
                 let text = state.to_text();
                 let features = policy.featurizer.featurize(&[(&*text).into()]).map_err(|e| e.to_string())?;
@@ -163,6 +174,10 @@ impl System for Rlae {
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {
         let meeting = Meeting::new(params.meet, params.beam, backends)?;
+        if let Some(served) = connect(&params, backends)? {
+            let rule = params.span.or_else(|| served.span().cloned()).unwrap_or_default();
+            return Ok(Self { meeting, rule, source: Source::Served(served) });
+        }
         let policy = params.policy.as_deref().map(|path| open(path, backends)).transpose()?;
         let trained = policy.as_ref().and_then(|policy| trained_rule(policy));
         let rule = params.span.or(trained).unwrap_or_default();
@@ -181,6 +196,34 @@ impl System for Rlae {
         };
         Ok(Self { meeting, rule, source })
     }
+}
+
+/// A policy on a server, where the parameters name one.
+fn connect(params: &Params, backends: &[Arc<dyn Backend>]) -> Result<Option<ServedWeights>, FuseError> {
+    let Some(url) = params.policy.as_deref().and_then(|path| path.to_str()).filter(|path| is_url(path))
+    else {
+        return match (&params.served, &params.key_env) {
+            (None, None) => Ok(None),
+            _ => Err(unfit::<Rlae>("`served` and `key_env` go with the URL of a policy server as `policy`")),
+        };
+    };
+    if params.explore {
+        return Err(unfit::<Rlae>(
+            "a server gives no distribution to `explore`; the folder of a policy does",
+        ));
+    }
+    let key = params.key_env.as_ref().map(|variable| {
+        std::env::var(variable)
+            .map_err(|_| unfit::<Rlae>(&format!("key_env `{variable}` is not set in the environment")))
+    });
+    let members = backends.iter().map(|backend| backend.name().to_owned()).collect();
+    let served = ServedWeights::connect(url, params.served.clone(), key.transpose()?, members);
+    served.map(Some).map_err(|reason| unfit::<Rlae>(&reason))
+}
+
+/// Whether what an ensemble file calls a policy is not a folder but a server.
+pub fn is_url(policy: &str) -> bool {
+    policy.starts_with("http://") || policy.starts_with("https://")
 }
 
 /// Loads a policy whose arms are the members.
@@ -215,7 +258,7 @@ fn trained_rule(policy: &Policy) -> Option<SpanRule> {
 impl Fuser for Rlae {
     fn fuse(&self, generation: &mut Generation<'_>) -> Result<(), FuseError> {
         let rng = rng::stream(generation.rng().next_u64(), "weights");
-        let explorer = Explorer { source: &self.source, rng };
+        let explorer = Explorer { source: &self.source, rng, stop: generation.stop().clone() };
         let mut weigher = SpanWeights::new(self.rule.clone(), Box::new(explorer));
         self.meeting.run(generation, &mut weigher)
     }

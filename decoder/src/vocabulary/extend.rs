@@ -21,8 +21,8 @@ impl Tokenizer {
     /// `ids` may be any, also such as this tokenizer would not cut the text into; the change starts at the first
     /// that is not canonical. That takes a look at the whole text: see [`Self::extend_after`] for one that does
     /// not. Ids that stand for no text stay where they are and part the text; only what follows the last of
-    /// them is cut again. A tokenizer that makes tokens up keeps all ids and adds that of `appended`, if it
-    /// was ever seen.
+    /// them is cut again. [`Tokenizer::seen`] keeps all ids and adds
+    /// those of `appended`.
     pub fn extend(&self, ids: &[u32], appended: &[u8]) -> Extension {
         self.extend_after(ids, 0, appended)
     }

@@ -105,6 +105,19 @@ impl Vocabulary {
         &self.ends
     }
 
+    /// Ids that make up a text, the longest token first at every place; bytes no token begins with are left out.
+    pub fn greedy(&self, text: &[u8]) -> Vec<u32> {
+        let mut ids = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let longest = self.longest.min(text.len() - at);
+            let found = (1..=longest).rev().find_map(|n| Some((self.ids(&text[at..at + n]).first()?, n)));
+            ids.extend(found.map(|(id, _)| *id));
+            at += found.map_or(1, |(_, n)| n);
+        }
+        ids
+    }
+
     /// Length of the longest token in bytes.
     pub fn longest(&self) -> usize {
         self.longest
@@ -150,7 +163,7 @@ enum Kind {
     Unigram(unigram::Unigram),
     /// Longest match inside words.
     WordPiece(wordpiece::WordPiece),
-    /// One id a token that was ever seen: the text as it came.
+    /// The longest tokens that were ever seen, and single bytes.
     Open,
 }
 
@@ -167,10 +180,21 @@ impl Tokenizer {
         read(&bytes).map_err(failed)
     }
 
-    /// A tokenizer that knows no tokens yet and makes them up from whatever it is handed.
-    pub fn empty() -> Self {
+    /// A tokenizer for a model whose own is not known: every byte and an end of the answer, and more tokens as
+    /// [`Self::learn`] is told of them. Any text can be cut, into the longest tokens.
+    pub fn seen() -> Self {
         let literals = literals::Literals::default();
-        Self { vocabulary: Vocabulary::default(), begin: None, prefix: false, literals, kind: Kind::Open }
+        let bytes = (0..=u8::MAX).map(|byte| (vec![byte], Role::Text));
+        let vocabulary = Vocabulary::new(bytes.chain([(Vec::new(), Role::End)]));
+        Self { vocabulary, begin: None, prefix: false, literals, kind: Kind::Open }
+    }
+
+    /// The id of a token; a new one where none has these bytes yet. Made for [`Self::seen`].
+    pub fn learn(&mut self, bytes: &[u8]) -> u32 {
+        match self.vocabulary.ids(bytes).first() {
+            Some(id) => *id,
+            None => self.vocabulary.push(bytes.to_vec(), Role::Text),
+        }
     }
 
     /// The tokens.
@@ -203,7 +227,7 @@ impl Tokenizer {
             Kind::Merges(merges) => merges.encode(&self.vocabulary, text),
             Kind::Unigram(unigram) => unigram.encode(&self.vocabulary, text),
             Kind::WordPiece(wordpiece) => wordpiece.encode(&self.vocabulary, text),
-            Kind::Open => self.vocabulary.ids(text).first().copied().into_iter().collect(),
+            Kind::Open => self.vocabulary.greedy(text),
         })
     }
 

@@ -3,11 +3,13 @@
 mod agreement;
 mod fixed;
 mod perplexity;
+mod served;
 mod spans;
 
 pub use agreement::Agreement;
 pub use fixed::Fixed;
 pub use perplexity::{Loss, Perplexity};
+pub use served::ServedWeights;
 pub use spans::SpanWeights;
 
 use crate::align::Aligned;

@@ -19,11 +19,11 @@ fn text(name: &'static str, text: &'static str, p: f32) -> Arc<dyn Backend> {
 fn a_member_alone_or_twice_writes_its_greedy_text() {
     let one = text("a", "a b once upon a time, there was 12.5. the end", 0.9);
     // "ba" goes on as the tokenizer would not cut it: its own tokens stay.
-    let odd = Model::new("odd", |read| {
+    let odd = Model::cut_by("odd", tokenizer(&["ba", " b", " ba"]), |read| {
         let next = if read.ends_with('b') { "a" } else { " b" };
         vec![(if read.len() > 20 { String::new() } else { next.to_owned() }, 0.9)]
     });
-    let odd = odd.with(tokenizer(&["ba", " b", " ba"])).arc();
+    let odd = odd.arc();
     for backend in [one, odd] {
         let expected = alone(&backend, PROMPT, 100);
         assert!(expected.len() > 10);
@@ -76,7 +76,7 @@ fn a_token_that_reaches_across_is_no_boundary() {
     let says = "once upon a time";
     let narrow = || text("a", says, 0.9);
     // A tokenizer with a token "n a" cuts "upon a" elsewhere.
-    let across = Model::text("b", says, 0.9).with(tokenizer(&["n a", " a"])).arc();
+    let across = Model::text_cut_by("b", tokenizer(&["n a", " a"]), says, 0.9).arc();
     let first = |members: &[Arc<dyn Backend>]| {
         let answer = fused("cool-fusion", &json!({}), members, "once", 1).unwrap();
         String::from_utf8(answer.trace.steps()[0].text.clone()).unwrap()

@@ -1,0 +1,143 @@
+//! Tokens and log-probabilities as a server tells them: arrays of objects, of arrays, of numbers, or objects by token.
+
+use super::dialect::Rows;
+use serde_json::Value;
+
+/// One token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Its id, where the server says it.
+    pub id: Option<u32>,
+    /// Its bytes; `None` where only a lossy text is told.
+    pub bytes: Option<Vec<u8>>,
+    /// Natural log-probability; `None` where the server leaves it open.
+    pub log_prob: Option<f32>,
+}
+
+impl Rows {
+    /// The rows of a reply; `None` where it has none. `asked` are the ids of the prompt, where rows are asked by id.
+    ///
+    /// # Errors
+    /// If they are not what the dialect says.
+    pub fn read(&self, reply: &Value, mark: Option<&str>, asked: &[u32]) -> Result<Option<Vec<Row>>, String> {
+        let (rows, beside) = (reply.pointer(&self.at), self.log_probs.as_ref().map(|at| reply.pointer(at)));
+        match rows {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(rows)) => {
+                let row = |(token, value)| self.row(Some(token), value, value, mark);
+                rows.iter().map(row).collect::<Result<_, _>>().map(Some)
+            }
+            Some(Value::Array(rows)) => {
+                let beside = match beside {
+                    Some(Some(Value::Array(beside))) if beside.len() == rows.len() => beside,
+                    Some(_) => {
+                        return Err(format!(
+                            "its {} tokens at `{}` have other log-probabilities",
+                            rows.len(),
+                            self.at
+                        ));
+                    }
+                    None => rows,
+                };
+                let row = |(at, (row, beside)): (usize, (&Value, &Value))| match asked.get(at) {
+                    Some(id) if self.log_prob.contains("{id}") => {
+                        let place = self.log_prob.replace("{id}", &id.to_string());
+                        let log_prob = log_prob(row.pointer(&place))?;
+                        Ok(Row { id: Some(*id), bytes: None, log_prob })
+                    }
+                    _ => self.row(None, row, beside, mark),
+                };
+                rows.iter().zip(beside).enumerate().map(row).collect::<Result<_, _>>().map(Some)
+            }
+            Some(other) => {
+                Err(format!("at `{}` it has `{}`; a list of tokens is accepted", self.at, short(other)))
+            }
+        }
+    }
+
+    fn row(
+        &self,
+        key: Option<&String>,
+        row: &Value,
+        beside: &Value,
+        mark: Option<&str>,
+    ) -> Result<Row, String> {
+        let place = |at: &Option<String>| at.as_ref().and_then(|at| row.pointer(at));
+        let token = key.map(String::as_str).or_else(|| place(&self.token)?.as_str());
+        let marked = mark.and_then(|mark| token?.strip_prefix(mark)?.parse().ok());
+        let id = marked.or_else(|| u32::try_from(place(&self.id)?.as_u64()?).ok());
+        let told = place(&self.bytes).and_then(|bytes| serde_json::from_value::<Vec<u8>>(bytes.clone()).ok());
+        // What cannot be shown is shown as this; the bytes are lost.
+        let whole = token.filter(|text| marked.is_none() && !text.contains('\u{fffd}'));
+        let bytes = told.or_else(|| whole.map(|text| text.as_bytes().to_vec()));
+        Ok(Row { id, bytes, log_prob: log_prob(beside.pointer(&self.log_prob))? })
+    }
+}
+
+/// A log-probability; `null` is one that is left open.
+fn log_prob(value: Option<&Value>) -> Result<Option<f32>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_f64() {
+            Some(number) => Ok(Some(number as f32)),
+            None => Err(format!("log-probability `{}` is no number", short(value))),
+        },
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(60).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::http::dialect::Dialect;
+    use serde_json::json;
+
+    fn next(dialect: &str, reply: &Value) -> Result<Option<Vec<Row>>, String> {
+        let dialect = Dialect::find(dialect).unwrap();
+        dialect.next.as_ref().unwrap().read(reply, dialect.id_mark.as_deref(), &[])
+    }
+
+    #[test]
+    fn candidates_are_read_from_every_shape() {
+        let a = |id, log_prob| Row { id, bytes: Some(b" a".to_vec()), log_prob: Some(log_prob) };
+        let by_text = json!({"choices": [{"logprobs": {"top_logprobs": [{" a": -0.5}]}}]});
+        assert_eq!(next("openai", &by_text).unwrap().unwrap(), [a(None, -0.5)]);
+        let by_mark = json!({"choices": [{"logprobs": {"top_logprobs": [{"token_id:7": -0.5}]}}]});
+        let row = Row { id: Some(7), bytes: None, log_prob: Some(-0.5) };
+        assert_eq!(next("vllm", &by_mark).unwrap().unwrap(), [row]);
+        let arrays = json!({"meta_info": {"output_top_logprobs": [[[-0.5, 7, " a"], [-1.0, 8, null]]]}});
+        let second = Row { id: Some(8), bytes: None, log_prob: Some(-1.0) };
+        assert_eq!(next("sglang", &arrays).unwrap().unwrap(), [a(Some(7), -0.5), second]);
+        let lossy = json!({"id": 9, "token": "\u{fffd}", "bytes": [195], "logprob": -2.0});
+        let bytes = json!({"completion_probabilities": [{"top_logprobs": [lossy]}]});
+        let row = Row { id: Some(9), bytes: Some(vec![195]), log_prob: Some(-2.0) };
+        assert_eq!(next("llama-cpp", &bytes).unwrap().unwrap(), [row]);
+    }
+
+    #[test]
+    fn what_is_missing_is_none_and_what_is_no_number_is_named() {
+        assert_eq!(next("openai", &json!({"choices": [{"logprobs": null}]})).unwrap(), None);
+        let text = json!({"choices": [{"logprobs": {"top_logprobs": [{"a": "high"}]}}]});
+        assert!(next("openai", &text).unwrap_err().contains("`\"high\"`"));
+        let number = json!({"choices": [{"logprobs": {"top_logprobs": [3]}}]});
+        assert!(next("openai", &number).unwrap_err().contains("`3`"));
+    }
+
+    #[test]
+    fn a_prompt_is_scored_by_id_or_by_the_array_beside() {
+        let vllm = Dialect::find("vllm").unwrap().prompt.as_ref().unwrap();
+        let second = json!({"5": {"logprob": -1.5, "rank": 2}, "6": {"logprob": -0.1}});
+        let reply = json!({"choices": [{"prompt_logprobs": [null, second]}]});
+        let rows = vllm.read(&reply, None, &[1, 5]).unwrap().unwrap();
+        assert_eq!(rows.iter().map(|row| row.log_prob).collect::<Vec<_>>(), [None, Some(-1.5)]);
+        let echo = Dialect::find("llama-cpp-python").unwrap().prompt.as_ref().unwrap();
+        let reply =
+            json!({"choices": [{"logprobs": {"tokens": ["a", "b"], "token_logprobs": [null, -2.0]}}]});
+        assert_eq!(echo.read(&reply, None, &[]).unwrap().unwrap()[1].log_prob, Some(-2.0));
+        let reply = json!({"choices": [{"logprobs": {"tokens": ["a", "b"], "token_logprobs": [-2.0]}}]});
+        assert!(echo.read(&reply, None, &[]).is_err());
+    }
+}
