@@ -307,7 +307,7 @@ fn send(
     if lines {
         let mut line = Vec::new();
         while body.read_until(b'\n', &mut line).map_err(broken)? > 0 {
-            let text = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+            let text = utf8(line.trim_ascii_end().to_vec())?;
             if tell.send(Piece::Text(text)).is_err() {
                 return Ok(());
             }
@@ -316,12 +316,15 @@ fn send(
     } else {
         let mut whole = Vec::new();
         body.read_to_end(&mut whole).map_err(broken)?;
-        let text = String::from_utf8(whole)
-            .map_err(|_| Failure::last("replied with what is not UTF-8".to_owned()))?;
+        let text = utf8(whole)?;
         let _ = tell.send(Piece::Text(text));
     }
     let _ = tell.send(Piece::End);
     Ok(())
+}
+
+fn utf8(bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|_not| Failure::last("replied with what is not UTF-8".to_owned()))
 }
 
 /// The reason in an error reply, in the OpenAI shape or as it is.

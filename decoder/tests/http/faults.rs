@@ -184,10 +184,17 @@ fn a_stream_that_is_cancelled_is_closed_and_one_that_breaks_is_named() {
     let whole = json!({"choices": [{"text": "a"}]});
     let (url, seen) = serve(move |_, _| Reply::Stream(vec![whole.clone(), broken.clone()], Duration::ZERO));
     let far = member(&url, "openai", None, &json!({})).unwrap();
-    let error =
-        far.open(b"x", &Stop::default()).unwrap().write(&draft, &mut rng::stream(0, "x")).unwrap_err();
+    let write = |far: &Arc<dyn Backend>| {
+        far.open(b"x", &Stop::default()).unwrap().write(&draft, &mut rng::stream(0, "x")).unwrap_err()
+    };
+    let error = write(&far);
     assert!(error.to_string().contains("out of memory"), "{error}");
     assert_eq!(seen.requests.lock().unwrap().len(), 1, "what was begun is not begun again");
+
+    let half = b"data: {\"choices\": [{\"text\": \"\xc3\"}]}\n\n".to_vec();
+    let (url, _) = serve(move |_, _| Reply::Raw(half.clone()));
+    let error = write(&member(&url, "openai", None, &json!({})).unwrap());
+    assert!(error.to_string().contains("not UTF-8"), "{error}");
 }
 
 /// An answer of two members, one behind a server that fails at its third question.
