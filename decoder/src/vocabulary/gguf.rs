@@ -257,7 +257,7 @@ fn byte_level(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     let mut atoms = Atoms::new(metadata.id("unknown_token_id"));
     atoms.find_bytes(&vocabulary);
     let split = Split::named(name)?;
-    let kind = Kind::Merges(Merges { pairs, atoms, split, whole: name == "llama-bpe" });
+    let kind = Kind::Merges(Merges { pairs, atoms, split, whole: name == "llama-bpe", nfc: false });
     let literals = literals(metadata, &tokens, &vocabulary)?;
     let begin = metadata.begin(false);
     Ok(Tokenizer { vocabulary, begin, prefix: false, literals, kind })

@@ -21,6 +21,7 @@ mod pieces;
 mod scores;
 mod sentencepiece;
 mod split;
+mod tokenizer_json;
 mod unigram;
 mod wordpiece;
 
@@ -168,8 +169,8 @@ enum Kind {
 }
 
 impl Tokenizer {
-    /// Reads a tokenizer file: GGUF, SentencePiece `.model` or `.vocab`, `tokenizer.bin` of llama2.c. Its kind
-    /// is known by its content.
+    /// Reads a tokenizer file: GGUF, `tokenizer.json`, SentencePiece `.model` or `.vocab`, `tokenizer.bin` of
+    /// llama2.c. Its kind is known by its content.
     ///
     /// # Errors
     /// If the file cannot be read or is no tokenizer this build knows.
@@ -253,14 +254,19 @@ fn read(bytes: &[u8]) -> Result<Tokenizer, String> {
         _ if !is_whole => Err(format!("it is no GGUF file and longer than {FILE_MAX} bytes")),
         // The longest piece of `tokenizer.bin` is far below 65,536 bytes.
         [_, _, 0, 0, ..] => llama2c::read(bytes),
+        _ if bytes.trim_ascii_start().starts_with(b"{") => match std::str::from_utf8(bytes) {
+            Ok(text) => tokenizer_json::read(text),
+            Err(error) => Err(format!("it is no UTF-8 from byte {} on", error.valid_up_to())),
+        },
         // A field of a message whose first field is text.
         [0x0a, _, 0x0a, ..] => sentencepiece::read(bytes),
         _ => match std::str::from_utf8(bytes) {
             Ok(text) if text.lines().next().is_some_and(|line| line.contains('\t')) => columns::read(text),
-            _ => {
-                Err("it is none of GGUF, SentencePiece `.model` or `.vocab`, and `tokenizer.bin` of llama2.c"
-                    .into())
-            }
+            _ => Err(concat!(
+                "it is none of GGUF, `tokenizer.json`, SentencePiece `.model` or `.vocab`, ",
+                "and `tokenizer.bin` of llama2.c"
+            )
+            .into()),
         },
     }?;
     match tokenizer.begin.filter(|id| *id as usize >= tokenizer.vocabulary.len()) {

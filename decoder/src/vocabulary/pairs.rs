@@ -9,6 +9,7 @@ use super::atoms::Atoms;
 use super::merges::{Symbol, merge};
 use super::split::Split;
 use std::collections::HashMap;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Two tokens, and the rank and token of their merge.
 pub(super) type Pairs = HashMap<(u32, u32), (u32, u32)>;
@@ -21,6 +22,8 @@ pub(super) struct Merges {
     pub(super) split: Split,
     /// A stretch that is a token is that token, whatever the merges say.
     pub(super) whole: bool,
+    /// Text is composed (NFC) before it is split.
+    pub(super) nfc: bool,
 }
 
 impl Merges {
@@ -28,7 +31,8 @@ impl Merges {
     pub(super) fn encode(&self, vocabulary: &Vocabulary, text: &[u8]) -> Vec<u32> {
         let mut ids = Vec::new();
         for chunk in text.utf8_chunks() {
-            for stretch in self.split.stretches(chunk.valid()) {
+            let composed = self.nfc.then(|| chunk.valid().nfc().collect::<String>());
+            for stretch in self.split.stretches(composed.as_deref().unwrap_or(chunk.valid())) {
                 self.stretch(vocabulary, stretch.as_bytes(), &mut ids);
             }
             self.stretch(vocabulary, chunk.invalid(), &mut ids);

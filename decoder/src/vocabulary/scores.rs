@@ -8,21 +8,35 @@
 use super::Vocabulary;
 use super::atoms::{Atoms, Joints, characters};
 use super::merges::{Symbol, merge};
+use super::pairs::Pairs;
 
 /// Pieces with scores.
 #[derive(Debug, Clone)]
 pub(super) struct Scores {
-    /// One an id: lower merges first.
-    ranks: Vec<u32>,
+    order: Order,
     atoms: Atoms,
     pub(super) joints: Joints,
+}
+
+/// Which pieces merge, and which of them first.
+#[derive(Debug, Clone)]
+enum Order {
+    /// One an id, whatever it is made of: lower merges first.
+    Ranks(Vec<u32>),
+    /// Only those of a list.
+    Pairs(Pairs),
 }
 
 impl Scores {
     /// Scores by id, none of them `NaN`.
     pub(super) fn new(vocabulary: &Vocabulary, scores: &[f32], atoms: Atoms) -> Self {
         let ranks = scores.iter().map(|score| descending(*score)).collect();
-        Self { ranks, atoms, joints: Joints::of(vocabulary) }
+        Self { order: Order::Ranks(ranks), atoms, joints: Joints::of(vocabulary) }
+    }
+
+    /// Merges by a list instead, as Hugging Face tokenizers do.
+    pub(super) fn merge_by(&mut self, pairs: Pairs) {
+        self.order = Order::Pairs(pairs);
     }
 
     /// Ids of `text`, of which what is no UTF-8 is spelled in bytes.
@@ -39,9 +53,12 @@ impl Scores {
         let piece = |start: usize, end: usize| self.atoms.piece(vocabulary, &word[start..end]);
         let mut symbols: Vec<Symbol> =
             characters(word).map(|(start, end)| Symbol { start, end, id: piece(start, end) }).collect();
-        merge(&mut symbols, |left, right| {
-            let id = piece(left.start, right.end)?;
-            Some((self.ranks.get(id as usize).copied().unwrap_or(u32::MAX), id))
+        merge(&mut symbols, |left, right| match &self.order {
+            Order::Pairs(pairs) => pairs.get(&(left.id?, right.id?)).copied(),
+            Order::Ranks(ranks) => {
+                let id = piece(left.start, right.end)?;
+                Some((ranks.get(id as usize).copied().unwrap_or(u32::MAX), id))
+            }
         });
         for symbol in symbols {
             match symbol.id {
