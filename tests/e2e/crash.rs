@@ -23,6 +23,13 @@ const CLIENTS: u64 = 3;
 const WINDOW_MS: u64 = 40;
 const DECIDE: (&str, &str) = ("POST /v1/route", "{\"input\": \"What is the sum of 3 and 4?\"}");
 
+/// What is to be said of a decision, and which server made it.
+struct Report {
+    key: String,
+    body: Value,
+    decided_by: usize,
+}
+
 /// What the clients know.
 #[derive(Default)]
 struct Known {
@@ -31,14 +38,29 @@ struct Known {
     /// Feedback acknowledged: key and value.
     accepted: BTreeMap<String, f64>,
     /// Feedback sent and not yet acknowledged: a client sends it again.
-    unsure: Vec<(String, Value)>,
+    unsure: Vec<Report>,
     /// Feedback held back until windows have closed.
-    held: Vec<(String, Value)>,
+    held: Vec<Report>,
     n_sent: u64,
     /// Decisions asked for and never answered: they may be in the log.
     n_unanswered: u64,
     /// Reports acknowledged by another server than the one that decided.
     n_crossed: u64,
+}
+
+impl Known {
+    fn accept(&mut self, report: Report) {
+        self.accepted.insert(report.key, report.body["value"].as_f64().unwrap());
+    }
+
+    /// Whether what happened says something of `kills` kills: enough was accepted and held back, and where there
+    /// are several servers enough was reported to another one than decided.
+    fn is_enough_for(&self, kills: u64, n_servers: usize) -> bool {
+        let is_enough = |n: usize| n as u64 > kills;
+        is_enough(self.accepted.len())
+            && is_enough(self.held.len())
+            && (n_servers == 1 || self.n_crossed > kills)
+    }
 }
 
 /// Clients that go on until they are told to stop, whoever dies meanwhile.
@@ -83,26 +105,25 @@ impl Traffic {
         while !self.stop.load(Relaxed) {
             let at = dice.random_range(0..n);
             let retry = self.known.lock().unwrap().unsure.pop();
-            let is_new = retry.is_none();
-            let Some((key, report)) = retry.or_else(|| self.decide(&mut to, at)) else {
+            let Some(report) = retry.or_else(|| self.decide(&mut to, at)) else {
                 std::thread::sleep(Duration::from_millis(1));
                 continue;
             };
             let first = dice.random_range(0..n);
-            let times = if key.ends_with('3') { 2 } else { 1 };
+            let times = if report.key.ends_with('3') { 2 } else { 1 };
             let all = (first..first + times).all(|at| self.report(&mut to, at % n, &report));
             let mut known = self.known.lock().unwrap();
             if all {
-                known.n_crossed += u64::from(is_new && first != at);
-                known.accepted.insert(key, report["value"].as_f64().unwrap());
+                known.n_crossed += u64::from(first != report.decided_by);
+                known.accept(report);
             } else {
-                known.unsure.push((key, report));
+                known.unsure.push(report);
             }
         }
     }
 
     /// A decision of server `at`, and what is to be reported of it.
-    fn decide(&self, to: &mut [Option<Connection>], at: usize) -> Option<(String, Value)> {
+    fn decide(&self, to: &mut [Option<Connection>], at: usize) -> Option<Report> {
         let answer = self.ask(to, at, DECIDE);
         let mut known = self.known.lock().unwrap();
         let Some((status, decision)) = answer else {
@@ -115,20 +136,22 @@ impl Traffic {
         known.decided.insert(id.clone(), text(&decision["action"]["model"]));
         known.n_sent += 1;
         let n = known.n_sent;
-        let report = json!({
+        let key = format!("k{n}");
+        let body = json!({
             "decision_id": id, "metric": "score", "value": (n % 8) as f64 / 8.0, "cost_usd": 0.5,
-            "idempotency_key": format!("k{n}"),
+            "idempotency_key": &key,
         });
+        let report = Report { key, body, decided_by: at };
         if n.is_multiple_of(7) {
-            known.held.push((format!("k{n}"), report));
+            known.held.push(report);
             return None;
         }
-        Some((format!("k{n}"), report))
+        Some(report)
     }
 
     /// Whether server `at` acknowledged the report.
-    fn report(&self, to: &mut [Option<Connection>], at: usize, report: &Value) -> bool {
-        let Some((status, reply)) = self.ask(to, at, ("POST /v1/feedback", &report.to_string())) else {
+    fn report(&self, to: &mut [Option<Connection>], at: usize, report: &Report) -> bool {
+        let Some((status, reply)) = self.ask(to, at, ("POST /v1/feedback", &report.body.to_string())) else {
             return false;
         };
         assert!(status == 202 || status == 200, "{status}: {reply}");
@@ -151,6 +174,12 @@ impl Traffic {
                 servers[at] = start();
                 self.addresses[at].lock().unwrap().clone_from(&servers[at].data);
             }
+            // A slow machine may have served little between two kills.
+            let began = Instant::now();
+            while !self.known.lock().unwrap().is_enough_for(kills, servers.len()) {
+                assert!(began.elapsed() < Duration::from_secs(60), "servers that nobody kills serve too little");
+                std::thread::sleep(Duration::from_millis(20));
+            }
         });
     }
 
@@ -161,9 +190,9 @@ impl Traffic {
             let Known { unsure, held, .. } = &mut *self.known.lock().unwrap();
             unsure.drain(..).chain(held.drain(..)).collect()
         };
-        for (key, report) in left {
+        for report in left {
             assert!(self.report(&mut to, 0, &report), "a server died that nobody killed");
-            self.known.lock().unwrap().accepted.insert(key, report["value"].as_f64().unwrap());
+            self.known.lock().unwrap().accept(report);
         }
         self.known.into_inner().unwrap()
     }
@@ -350,6 +379,5 @@ fn two_killed_servers_on_one_log_lose_nothing_and_agree() {
     let start = || Serving::start(dir.path(), &[("ROUTEWRIGHT_LOG", database.url())]);
     let log = || events(&mut PostgresStore::open(Secret::new(database.url())).unwrap());
     let known = crash(dir.path(), vec![start(), start()], start, log);
-    let (crossed, accepted) = (known.n_crossed, known.accepted.len() as u64);
-    assert!(crossed * 10 > accepted, "{crossed} of {accepted} reports went to the other server");
+    println!("{} of {} reports went to the other server", known.n_crossed, known.accepted.len());
 }
