@@ -168,6 +168,18 @@ impl Tensors {
         })
     }
 
+    /// Takes in the tensors of a part, each under `part.` and its own name.
+    pub fn nest(&mut self, part: &str, tensors: Self) {
+        self.0.extend(tensors.0.into_iter().map(|(name, tensor)| (format!("{part}.{name}"), tensor)));
+    }
+
+    /// Takes the tensors of a part out, under their own names.
+    pub fn take_nested(&mut self, part: &str) -> Self {
+        let prefix = format!("{part}.");
+        let taken = self.0.extract_if(prefix.clone().., |name, _| name.starts_with(&prefix));
+        Self(taken.map(|(name, tensor)| (name[prefix.len()..].to_owned(), tensor)).collect())
+    }
+
     /// Names and tensors, in name order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.0.iter().map(|(name, tensor)| (name.as_str(), tensor))
@@ -182,6 +194,20 @@ impl Tensors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_comes_out_as_it_went_in() {
+        let mut part = Tensors::new();
+        part.insert_u8("a", &[1], vec![1]);
+        part.insert_u8("b.c", &[1], vec![2]);
+        let mut whole = Tensors::new();
+        whole.insert_u8("p", &[1], vec![3]);
+        whole.insert_u8("pa", &[1], vec![4]);
+        let alone = whole.clone();
+        whole.nest("p", part.clone());
+        assert_eq!(whole.take_nested("p"), part);
+        assert_eq!(whole, alone);
+    }
 
     #[test]
     fn a_tensor_is_refused_when_its_shape_type_or_values_are_wrong() {

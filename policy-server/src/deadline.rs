@@ -29,6 +29,7 @@ pub(crate) fn default_decision(
             .map(|arm| arm.price.mean_cost_usd.map_or(f32::NAN, |c| c as f32))
             .collect(),
         neighborhoods: None,
+        members: None,
         n_updates: 0,
     };
     // The selector's own choice among these flat scores is not used; the check of the request is.

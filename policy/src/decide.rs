@@ -319,7 +319,8 @@ impl Policy {
         let quality = objective.quality as f32;
         let se: Option<Vec<f32>> = row.score_se.map(|se| se.iter().map(|se| quality * se).collect());
         let (net, eligible) = net_scores(&weighted, eligible, objective.cost);
-        let net = PredictionRow { score: &net, score_se: se.as_deref(), ..*row };
+        let members: Option<Vec<f32>> = row.members.map(|all| all.iter().map(|d| quality * d).collect());
+        let net = PredictionRow { score: &net, score_se: se.as_deref(), members: members.as_deref(), ..*row };
         (explorer.distribution(&net, &eligible), lambda, reason)
     }
 
@@ -439,6 +440,7 @@ mod tests {
             score: &[0.5, 0.7, 0.8],
             score_se: None,
             cost_usd: &[0.001, 0.01, 0.11],
+            members: None,
             n_updates: 0,
         };
         let flip = flip(&row, &[true; 3], 2, 0.0).unwrap();

@@ -97,6 +97,8 @@ pub struct Prediction {
     pub cost_usd: Vec<f32>,
     /// Nearest training rows of each query, where the form has them.
     pub neighborhoods: Option<Vec<Neighborhood>>,
+    /// What each member of an ensemble believes, less `score`: shape `(n_queries, n_members, n_arms)`.
+    pub members: Option<Vec<f32>>,
     /// Rewards the form has learned from so far; 0 for a form that learns none. Explorers explore less as
     /// it grows.
     pub n_updates: u64,
@@ -111,16 +113,21 @@ impl Prediction {
     /// The prediction for one query.
     pub fn row(&self, row: usize) -> PredictionRow<'_> {
         let range = row * self.n_arms..(row + 1) * self.n_arms;
+        let members = self.members.as_ref().map(|members| {
+            let size = members.len() / self.n_queries().max(1);
+            &members[row * size..(row + 1) * size]
+        });
         PredictionRow {
             score: &self.score[range.clone()],
             score_se: self.score_se.as_ref().map(|se| &se[range.clone()]),
             cost_usd: &self.cost_usd[range],
+            members,
             n_updates: self.n_updates,
         }
     }
 }
 
-/// One row of a [`Prediction`]; every slice has one entry an arm.
+/// One row of a [`Prediction`]; every slice but `members` has one entry an arm.
 #[derive(Debug, Clone, Copy)]
 pub struct PredictionRow<'a> {
     /// Expected score.
@@ -129,6 +136,9 @@ pub struct PredictionRow<'a> {
     pub score_se: Option<&'a [f32]>,
     /// Expected price in US dollars, `NaN` where unknown.
     pub cost_usd: &'a [f32],
+    /// What each member of an ensemble believes, less `score`: shape `(n_members, n_arms)`. Differences, so that
+    /// whoever takes a price off the scores takes it off the beliefs of all.
+    pub members: Option<&'a [f32]>,
     /// Rewards the form has learned from so far.
     pub n_updates: u64,
 }

@@ -177,7 +177,10 @@ impl Traffic {
             // A slow machine may have served little between two kills.
             let began = Instant::now();
             while !self.known.lock().unwrap().is_enough_for(kills, servers.len()) {
-                assert!(began.elapsed() < Duration::from_secs(60), "servers that nobody kills serve too little");
+                assert!(
+                    began.elapsed() < Duration::from_secs(60),
+                    "servers that nobody kills serve too little"
+                );
                 std::thread::sleep(Duration::from_millis(20));
             }
         });

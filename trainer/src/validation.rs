@@ -114,8 +114,15 @@ pub fn source_balance(table: &OutcomeTable) -> Vec<f32> {
 pub fn chosen_score(scores: Vec<f32>, table: &OutcomeTable, average: Average) -> f64 {
     let cost_usd = vec![f32::NAN; scores.len()];
     let n_arms = table.n_arms();
-    let prediction =
-        Prediction { n_arms, score: scores, score_se: None, cost_usd, neighborhoods: None, n_updates: 0 };
+    let prediction = Prediction {
+        n_arms,
+        score: scores,
+        score_se: None,
+        cost_usd,
+        neighborhoods: None,
+        members: None,
+        n_updates: 0,
+    };
     let chosen = query_scores(&Decisions::of(&prediction, &Argmax), table);
     Sources::of(table).mean(&chosen, average).unwrap_or(f64::NEG_INFINITY)
 }

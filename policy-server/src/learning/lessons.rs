@@ -193,6 +193,9 @@ impl Lessons {
 
     fn told(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         self.billed(feedback, decision);
+        if self.learner.compares() {
+            return self.compared(feedback, decision);
+        }
         let Some(reward) = self.reward(feedback, decision) else { return };
         // A default that could not be taken back when a report comes is not learned in the first place.
         let unlearns = self.learner.can_unlearn();
@@ -208,6 +211,7 @@ impl Lessons {
             features: decision.features.as_deref().unwrap_or_default(),
             source: decision.source.as_deref(),
             arm,
+            rival: None,
             reward,
             weight: f64::from(feedback.weight),
             time: self.clock.at(decision.timestamp_ms),
@@ -224,6 +228,43 @@ impl Lessons {
         }
         if self.learner.learn(&experience).is_err() {
             self.refused += 1;
+        }
+    }
+
+    /// Learns how the model that was chosen did against others, one comparison for each of them. A number compares
+    /// nothing, and a default is one.
+    fn compared(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
+        if feedback.is_default || feedback.metric.as_deref() != Some(self.config.metric.as_str()) {
+            return;
+        }
+        let compared = feedback.measure.as_ref().map(|measure| measure.against_others(&decision.model));
+        let compared = compared.unwrap_or_default();
+        let same_features = decision.featurizer_digest == self.featurizer_digest;
+        let (Some(arm), true, false) =
+            (self.roster.find(&decision.model), same_features, compared.is_empty())
+        else {
+            self.refused += 1;
+            return;
+        };
+        let weight = f64::from(feedback.weight) / compared.len() as f64;
+        for (rival, reward) in compared {
+            let Some(rival) = self.roster.find(rival) else {
+                self.refused += 1;
+                continue;
+            };
+            let mut experience = Experience {
+                features: decision.features.as_deref().unwrap_or_default(),
+                source: decision.source.as_deref(),
+                arm,
+                rival: Some(rival),
+                reward,
+                weight,
+                time: self.clock.at(decision.timestamp_ms),
+            };
+            experience.weight *= self.weigh(feedback, &experience);
+            if self.learner.learn(&experience).is_err() {
+                self.refused += 1;
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use crate::store::{
 };
 use routewright_data::features::Column;
 use routewright_policy::artifact::{DataRecord, Draft};
-use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
+use routewright_policy::forms::{BayesianRidge, CostModel, DuelShape, Duels, RidgeShape};
 use routewright_policy::online::Forgetting;
 use routewright_policy::{Arm, Batch, Price};
 
@@ -15,15 +15,28 @@ const PRICES: [f32; 2] = [0.001, 0.01];
 
 /// A linear bandit over two features and two arms that has learned nothing.
 fn policy() -> Policy {
-    let shape = RidgeShape {
+    let cost = CostModel::constant(PRICES.to_vec());
+    policy_of(Box::new(BayesianRidge::new(ridge(), Vec::new(), cost).unwrap()))
+}
+
+/// The same over comparisons.
+fn duels() -> Policy {
+    let shape = DuelShape { dim: 2, intercept: true, precision: 1.0, noise: 0.5, feel_good: 0.0 };
+    policy_of(Box::new(Duels::new(shape, CostModel::constant(PRICES.to_vec())).unwrap()))
+}
+
+fn ridge() -> RidgeShape {
+    RidgeShape {
         dim: 2,
         intercept: true,
         precision: 1.0,
         noise: 0.5,
         forgetting: Forgetting::default(),
         shared: None,
-    };
-    let cost = CostModel::constant(PRICES.to_vec());
+    }
+}
+
+fn policy_of(predictor: Box<dyn routewright_policy::Predictor>) -> Policy {
     let arm = |(model, usd): (&str, f32)| Arm {
         model: model.to_owned(),
         price: Price { mean_cost_usd: Some(f64::from(usd)), ..Price::default() },
@@ -35,7 +48,7 @@ fn policy() -> Policy {
         seed: 0,
         arms: ["small", "large"].into_iter().zip(PRICES).map(arm).collect(),
         featurizer: Arc::new(Column::new("vector", 2)),
-        predictor: Box::new(BayesianRidge::new(shape, Vec::new(), cost).unwrap()),
+        predictor,
         selector: SelectorSpec::named("argmax"),
         params: json!({}),
         data: DataRecord::default(),
@@ -205,4 +218,42 @@ fn a_reward_is_the_metric_on_its_range() {
     close(told(Higher, [0.0, 1.0], 0.8, None), 0.8);
     close(told(Higher, [-1.0, 1.0], 0.8, Some(0.02)), 0.9);
     close(told(Lower, [0.0, 10.0], 2.0, None), 0.8);
+}
+
+#[test]
+fn preferences_and_rankings_teach_a_policy_that_compares_and_numbers_do_not() {
+    let policy = duels();
+    let measured = |at: usize| match at % 4 {
+        0 | 1 => Measure::Preference { winner: "small".to_owned(), loser: "large".to_owned() },
+        2 => Measure::Ranking(["small", "large"].map(str::to_owned).to_vec()),
+        _ => Measure::Value(0.3),
+    };
+    let report = |at: usize| {
+        let Entry::Feedback(mut record, window) = feedback(at) else { unreachable!() };
+        record.measure = Some(measured(at));
+        Entry::Feedback(record, window)
+    };
+    let learned = |reports: Vec<Entry>| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(&dir.path().join("log.db")).unwrap();
+        store.append(&(0..20).map(|at| decision(&policy, at)).collect::<Vec<_>>()).unwrap();
+        for report in reports {
+            store.append(&[report.clone()]).unwrap();
+            store.append(&[report]).unwrap();
+        }
+        let mut fold = Fold::new("duels", lessons(&policy));
+        fold.catch_up(&mut store).unwrap();
+        fold.consumer
+    };
+    let forwards = learned((0..20).map(report).collect());
+    let backwards = learned((0..20).rev().map(report).collect());
+    assert_eq!(forwards.learner().state(), backwards.learner().state(), "the order of arrival changed a bit");
+    assert_eq!((forwards.learner().n_updates(), forwards.refused()), (15, 5));
+    let x = routewright_data::FeatureMatrix::from_vec(1, 2, vec![0.3, 0.4]);
+    let score = forwards.learner().snapshot().predict(&Batch::of(&x)).unwrap().score;
+    assert!(score[0] > 0.6 && (score[0] + score[1] - 1.0).abs() < 1e-5, "{score:?}");
+
+    let ranking = Measure::Ranking(["a", "b", "c"].map(str::to_owned).to_vec());
+    assert_eq!(ranking.against_others("b"), [("a", 0.0), ("c", 1.0)]);
+    assert!(ranking.against_others("d").is_empty() && Measure::Value(1.0).against_others("a").is_empty());
 }

@@ -118,6 +118,21 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// The models it compares with `model`, and who won each time: 1 where `model` did, 0 where the other one did.
+    pub fn against_others(&self, model: &str) -> Vec<(&str, f64)> {
+        match self {
+            Self::Value(_) => Vec::new(),
+            Self::Preference { winner, loser } if winner == model => vec![(loser, 1.0)],
+            Self::Preference { winner, loser } if loser == model => vec![(winner, 0.0)],
+            Self::Preference { .. } => Vec::new(),
+            Self::Ranking(models) => {
+                let Some(own) = models.iter().position(|ranked| ranked == model) else { return Vec::new() };
+                let others = models.iter().enumerate().filter(|(at, _)| *at != own);
+                others.map(|(at, other)| (other.as_str(), if own < at { 1.0 } else { 0.0 })).collect()
+            }
+        }
+    }
+
     /// What it says about `model`: the value, or the share of the others that it beat. `None` if nothing.
     pub fn value_of(&self, model: &str) -> Option<f64> {
         match self {

@@ -131,6 +131,7 @@ impl Predictor for Obedient {
             score_se: Some([0.125, 0.0, 0.5].repeat(n)),
             cost_usd: [0.001, 0.01, f32::NAN].repeat(n),
             neighborhoods: Some((0..n).map(|_| near()).collect()),
+            members: None,
             n_updates: 0,
         })
     }

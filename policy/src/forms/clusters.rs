@@ -124,6 +124,7 @@ impl Predictor for Clusters {
             score_se: Some(se),
             cost_usd: cost,
             neighborhoods: None,
+            members: None,
             n_updates: 0,
         })
     }

@@ -80,6 +80,7 @@ impl Predictor for Constant {
             score_se: None,
             cost_usd,
             neighborhoods: None,
+            members: None,
             n_updates: 0,
         })
     }

@@ -114,6 +114,7 @@ impl Predictor for Factor {
             score_se: None,
             cost_usd,
             neighborhoods: None,
+            members: None,
             n_updates: 0,
         })
     }

@@ -178,7 +178,15 @@ impl Predictor for IdentitySet {
             rows.flat_map(|row| self.row(batch.features.row(row), preference(row), &relative)).collect();
         log_softmax(&mut score, n_arms);
         let cost_usd = self.cost.predict(batch.features);
-        Ok(Prediction { n_arms, score, score_se: None, cost_usd, neighborhoods: None, n_updates: 0 })
+        Ok(Prediction {
+            n_arms,
+            score,
+            score_se: None,
+            cost_usd,
+            neighborhoods: None,
+            members: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

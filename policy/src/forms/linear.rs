@@ -90,6 +90,7 @@ impl Predictor for Linear {
             score_se: None,
             cost_usd,
             neighborhoods: None,
+            members: None,
             n_updates: 0,
         })
     }

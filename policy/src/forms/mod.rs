@@ -6,28 +6,36 @@ mod calibration;
 mod clusters;
 mod constant;
 mod cost;
+mod duels;
+mod ensemble;
 mod factor;
 mod identities;
 mod linear;
 mod neighbors;
 mod neural;
+mod neural_linear;
 mod posterior;
 mod preference;
 mod simplex;
+mod stack;
 mod table;
 
 pub use calibration::Calibration;
 pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
 pub use cost::CostModel;
+pub use duels::{COEFFICIENTS_MAX, DuelShape, Duels};
+pub use ensemble::{Ensemble, EnsembleShape};
 pub use factor::Factor;
 pub use identities::{IdentitySet, SetParts, relative_costs, tokens};
 pub use linear::{Linear, Link};
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
+pub use neural_linear::{Embedding, NeuralLinear};
 pub use posterior::{BayesianRidge, RidgeShape};
 pub use preference::PreferenceNetwork;
 pub use simplex::{Heads, Simplex};
+pub use stack::Stack;
 pub use table::{Cell, Rule, ValueTable};
 
 /// A registered form: how artifacts of it are restored.
@@ -52,6 +60,9 @@ pub static ALL: &[FormRow] = &[
     neural::ROW,
     factor::ROW,
     posterior::ROW,
+    ensemble::ROW,
+    neural_linear::ROW,
+    duels::ROW,
     table::ROW,
     preference::ROW,
     identities::ROW,

@@ -256,7 +256,15 @@ impl Predictor for Neighbors {
             self.weigh(neighbors, score, se, cost);
         }
         let neighborhoods = Some(found.iter().map(|neighbors| self.neighborhood(neighbors)).collect());
-        Ok(Prediction { n_arms, score, score_se: Some(se), cost_usd: cost, neighborhoods, n_updates: 0 })
+        Ok(Prediction {
+            n_arms,
+            score,
+            score_se: Some(se),
+            cost_usd: cost,
+            neighborhoods,
+            members: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

@@ -7,7 +7,8 @@
 //! Without layers the head reads the features themselves, which is right where the featurizer was trained
 //! together with the arms.
 
-use super::{Calibration, CostModel, FormRow};
+use super::stack::LayerConfig;
+use super::{Calibration, CostModel, FormRow, Stack};
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
 use routewright_data::Tensors;
 use routewright_data::dense::{Activation, Dense, add_product};
@@ -20,8 +21,6 @@ pub(super) const ROW: FormRow = FormRow {
     load: Neural::load,
 };
 
-/// Layers of a stack, at most: a stored policy asking for more is not one of ours.
-const LAYERS_MAX: usize = 64;
 /// Lengths below this count as zero.
 const NORM_MIN: f32 = 1e-12;
 
@@ -42,9 +41,8 @@ pub enum Head {
 /// The network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Neural {
-    dim: usize,
     n_arms: usize,
-    layers: Vec<Dense>,
+    stack: Stack,
     head: Head,
     /// Unit vectors of the arms as columns, `(width, n_arms)`; empty for a linear head.
     directions: Vec<f32>,
@@ -57,13 +55,6 @@ struct Config {
     dim: usize,
     layers: Vec<LayerConfig>,
     head: HeadConfig,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LayerConfig {
-    width: usize,
-    activation: Activation,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -79,11 +70,8 @@ impl Neural {
     /// # Panics
     /// If they do not, or the cost model speaks of other arms (a bug of the caller).
     pub fn new(dim: usize, layers: Vec<Dense>, head: Head, cost: CostModel) -> Self {
-        let mut width = dim;
-        for layer in &layers {
-            assert_eq!(layer.n_in(), width, "neural: widths of layers");
-            width = layer.n_out();
-        }
+        let stack = Stack::new(dim, layers);
+        let width = stack.width();
         let (n_arms, directions) = match &head {
             Head::Linear(output) => {
                 assert_eq!(output.n_in(), width, "neural: width of the head");
@@ -95,12 +83,12 @@ impl Neural {
             }
         };
         assert_eq!(cost.mean_usd().len(), n_arms, "cost: n_arms");
-        Self { dim, n_arms, layers, head, directions, cost }
+        Self { n_arms, stack, head, directions, cost }
     }
 
-    /// The layers, first one first.
-    pub fn layers(&self) -> &[Dense] {
-        &self.layers
+    /// What the head stands on.
+    pub fn stack(&self) -> &Stack {
+        &self.stack
     }
 
     /// The head.
@@ -108,17 +96,9 @@ impl Neural {
         &self.head
     }
 
-    /// Hidden vectors `(n_rows, width)` of features `(n_rows, dim)`.
-    pub fn hidden(&self, features: &[f32]) -> Vec<f32> {
-        let Some((first, rest)) = self.layers.split_first() else {
-            return features.to_vec();
-        };
-        rest.iter().fold(first.forward(features), |hidden, layer| layer.forward(&hidden))
-    }
-
     /// Scores `(n_rows, n_arms)` of features `(n_rows, dim)`.
     pub fn scores(&self, features: &[f32]) -> Vec<f32> {
-        let hidden = self.hidden(features);
+        let hidden = self.stack.hidden(features);
         match &self.head {
             Head::Linear(output) => output.forward(&hidden),
             Head::Cosine { calibration, .. } => {
@@ -137,28 +117,21 @@ impl Neural {
         }
     }
 
-    fn load(mut state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
+    fn load(state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
+        Ok(Box::new(Self::restore(state, n_arms)?))
+    }
+
+    /// The network of a stored state over `n_arms` arms.
+    ///
+    /// # Errors
+    /// If the state is not one of this form.
+    pub fn restore(mut state: FormState, n_arms: usize) -> Result<Self, LoadError> {
         let config: Config = super::config(ROW.name, state.config)?;
-        let refuse = |reason: String| LoadError::Config { form: ROW.name, reason };
-        if config.layers.len() > LAYERS_MAX {
-            return Err(refuse(format!("it has {} layers, at most {LAYERS_MAX}", config.layers.len())));
-        }
-        let mut width = config.dim;
-        let mut layers = Vec::with_capacity(config.layers.len());
-        for (i, layer) in config.layers.iter().enumerate() {
-            if layer.width == 0 {
-                return Err(refuse(format!("layer {i} has width `0`, expected at least 1")));
-            }
-            layers.push(take_dense(
-                &mut state.tensors,
-                &format!("layers.{i}"),
-                [width, layer.width],
-                layer.activation,
-            )?);
-            width = layer.width;
-        }
-        if width == 0 || n_arms == 0 {
-            return Err(refuse("its head has width `0`, expected at least 1".to_owned()));
+        let stack = Stack::restore(ROW.name, config.dim, &config.layers, &mut state.tensors)?;
+        let width = stack.width();
+        if n_arms == 0 {
+            let reason = "its head has width `0`, expected at least 1".to_owned();
+            return Err(LoadError::Config { form: ROW.name, reason });
         }
         let head = match config.head {
             HeadConfig::Linear { activation } => {
@@ -170,7 +143,7 @@ impl Neural {
             },
         };
         let cost = CostModel::restore(&mut state.tensors, n_arms)?;
-        Ok(Box::new(Self::new(config.dim, layers, head, cost)))
+        Ok(Self::new(config.dim, stack.layers, head, cost))
     }
 }
 
@@ -184,27 +157,25 @@ impl Predictor for Neural {
     }
 
     fn dim(&self) -> Option<usize> {
-        Some(self.dim)
+        Some(self.stack.dim())
     }
 
     fn predict(&self, batch: &Batch<'_>) -> Result<Prediction, PredictError> {
-        check_batch(batch, self.dim)?;
+        check_batch(batch, self.stack.dim())?;
         Ok(Prediction {
             n_arms: self.n_arms,
             score: self.scores(batch.features.values()),
             score_se: None,
             cost_usd: self.cost.predict(batch.features),
             neighborhoods: None,
+            members: None,
             n_updates: 0,
         })
     }
 
     fn state(&self) -> FormState {
         let mut tensors = Tensors::new();
-        for (i, layer) in self.layers.iter().enumerate() {
-            insert_dense(&mut tensors, &format!("layers.{i}"), layer);
-        }
-        let layer = |layer: &Dense| LayerConfig { width: layer.n_out(), activation: layer.activation() };
+        let layers = self.stack.store(&mut tensors);
         let head = match &self.head {
             Head::Linear(output) => {
                 insert_dense(&mut tensors, "head", output);
@@ -217,7 +188,7 @@ impl Predictor for Neural {
             }
         };
         self.cost.store(&mut tensors);
-        let config = Config { dim: self.dim, layers: self.layers.iter().map(layer).collect(), head };
+        let config = Config { dim: self.stack.dim(), layers, head };
         FormState { config: serde_json::to_value(config).unwrap_or_default(), tensors }
     }
 }

@@ -141,7 +141,7 @@ impl BayesianRidge {
         Ok(Box::new(Self::restore(state, n_arms)?))
     }
 
-    fn restore(mut state: FormState, n_arms: usize) -> Result<Self, LoadError> {
+    pub(super) fn restore(mut state: FormState, n_arms: usize) -> Result<Self, LoadError> {
         let shape: RidgeShape = super::config(ROW.name, state.config)?;
         let tensors = &mut state.tensors;
         let prior_mean = match tensors.shape("prior_mean") {
@@ -261,7 +261,7 @@ impl Predictor for BayesianRidge {
         }
         let cost_usd = self.cost.predict(batch.features);
         let (score_se, n_updates) = (Some(score_se), self.n_updates);
-        Ok(Prediction { n_arms, score, score_se, cost_usd, neighborhoods: None, n_updates })
+        Ok(Prediction { n_arms, score, score_se, cost_usd, neighborhoods: None, members: None, n_updates })
     }
 
     fn state(&self) -> FormState {
@@ -359,4 +359,4 @@ impl Learner for BayesianRidge {
 mod hybrid_tests;
 #[cfg(test)]
 #[path = "posterior_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -7,25 +7,29 @@ use rand_distr::StandardNormal;
 use routewright_data::linalg::solve_spd;
 use routewright_data::{FeatureMatrix, rng};
 
-pub(super) const DIM: usize = 5;
-pub(super) const N_ARMS: usize = 3;
+pub(in crate::forms) const DIM: usize = 5;
+pub(in crate::forms) const N_ARMS: usize = 3;
 
-pub(super) struct Told {
-    pub(super) features: Vec<f32>,
-    pub(super) arm: usize,
-    pub(super) reward: f64,
-    pub(super) weight: f64,
-    pub(super) time: u64,
+pub(in crate::forms) struct Told {
+    pub(in crate::forms) features: Vec<f32>,
+    pub(in crate::forms) arm: usize,
+    pub(in crate::forms) reward: f64,
+    pub(in crate::forms) weight: f64,
+    pub(in crate::forms) time: u64,
 }
 
 impl Told {
-    pub(super) fn experience(&self) -> Experience<'_> {
+    pub(in crate::forms) fn experience(&self) -> Experience<'_> {
         let Self { ref features, arm, reward, weight, time } = *self;
-        Experience { features, source: None, arm, reward, weight, time }
+        Experience { features, source: None, arm, rival: None, reward, weight, time }
+    }
+
+    pub(in crate::forms) fn again(&self) -> Self {
+        Self { features: self.features.clone(), ..*self }
     }
 }
 
-pub(super) fn told(n: usize) -> Vec<Told> {
+pub(in crate::forms) fn told(n: usize) -> Vec<Told> {
     let mut rng = rng::stream(3, "told");
     let tell = |time: usize| {
         let features: Vec<f32> = (0..DIM).map(|_| 0.4 * rng.sample::<f32, _>(StandardNormal)).collect();
@@ -36,7 +40,7 @@ pub(super) fn told(n: usize) -> Vec<Told> {
     (0..n).map(tell).collect()
 }
 
-pub(super) fn shape(discount: f64) -> RidgeShape {
+pub(in crate::forms) fn shape(discount: f64) -> RidgeShape {
     let forgetting = Forgetting::Discount(discount);
     RidgeShape { dim: DIM, intercept: true, precision: 2.5, noise: 0.5, forgetting, shared: None }
 }
@@ -45,7 +49,7 @@ fn fresh(discount: f64, prior_mean: Vec<f32>) -> BayesianRidge {
     BayesianRidge::new(shape(discount), prior_mean, CostModel::constant(vec![f32::NAN; N_ARMS])).unwrap()
 }
 
-pub(super) fn learn(form: &mut BayesianRidge, told: &[Told]) {
+pub(in crate::forms) fn learn(form: &mut BayesianRidge, told: &[Told]) {
     told.iter().for_each(|told| form.learn(&told.experience()).unwrap());
 }
 
@@ -318,7 +322,15 @@ fn snapshots_stay_and_the_disk_keeps_every_bit() {
 fn what_does_not_fit_is_refused_and_changes_nothing() {
     let mut form = fresh(1.0, Vec::new());
     let before = form.state();
-    let fits = Experience { features: &[0.1; DIM], source: None, arm: 0, reward: 1.0, weight: 1.0, time: 0 };
+    let fits = Experience {
+        features: &[0.1; DIM],
+        source: None,
+        arm: 0,
+        rival: None,
+        reward: 1.0,
+        weight: 1.0,
+        time: 0,
+    };
     for (bad, word) in [
         (Experience { features: &[0.1; 2], ..fits }, "width 2"),
         (Experience { features: &[f32::NAN; DIM], ..fits }, "features"),

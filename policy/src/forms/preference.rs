@@ -150,7 +150,15 @@ impl Predictor for PreferenceNetwork {
         let mut score = if input.is_empty() { Vec::new() } else { forward(&self.layers, &input) };
         log_softmax(&mut score, n_arms);
         let cost_usd = self.cost.predict(batch.features);
-        Ok(Prediction { n_arms, score, score_se: None, cost_usd, neighborhoods: None, n_updates: 0 })
+        Ok(Prediction {
+            n_arms,
+            score,
+            score_se: None,
+            cost_usd,
+            neighborhoods: None,
+            members: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

@@ -158,7 +158,15 @@ impl Predictor for Simplex {
             rows.flat_map(|row| self.over_weights(batch.features.row(row)).center()).collect();
         let cost_usd = CostModel::constant(vec![f32::NAN; self.n_arms]).predict(batch.features);
         let n_arms = self.n_arms;
-        Ok(Prediction { n_arms, score, score_se: None, cost_usd, neighborhoods: None, n_updates: 0 })
+        Ok(Prediction {
+            n_arms,
+            score,
+            score_se: None,
+            cost_usd,
+            neighborhoods: None,
+            members: None,
+            n_updates: 0,
+        })
     }
 
     fn state(&self) -> FormState {

@@ -300,7 +300,7 @@ impl Predictor for ValueTable {
             None => self.cost.mean_usd().repeat(n),
         };
         let (score_se, n_updates) = (Some(score_se), self.n_updates);
-        Ok(Prediction { n_arms, score, score_se, cost_usd, neighborhoods: None, n_updates })
+        Ok(Prediction { n_arms, score, score_se, cost_usd, neighborhoods: None, members: None, n_updates })
     }
 
     fn state(&self) -> FormState {
@@ -413,7 +413,7 @@ mod tests {
     }
 
     fn tell(table: &mut ValueTable, source: Option<&str>, arm: usize, reward: f64) {
-        let experience = Experience { features: &[], source, arm, reward, weight: 1.0, time: 0 };
+        let experience = Experience { features: &[], source, arm, rival: None, reward, weight: 1.0, time: 0 };
         table.learn(&experience).unwrap();
     }
 
@@ -473,8 +473,15 @@ mod tests {
         assert_eq!(read(&mut by_source, Some("math")).0, [1.0, 0.0]);
         assert_eq!(read(&mut by_source, None).0, [1.0, 0.5], "what is known of all stands for the unknown");
         let mut clusters = table(rule, Cell::Centroids { dim: 2, values: vec![1.0, 0.0, 0.0, 1.0] });
-        let near =
-            Experience { features: &[0.1, 0.9], source: None, arm: 1, reward: 1.0, weight: 1.0, time: 0 };
+        let near = Experience {
+            features: &[0.1, 0.9],
+            source: None,
+            arm: 1,
+            rival: None,
+            reward: 1.0,
+            weight: 1.0,
+            time: 0,
+        };
         clusters.learn(&near).unwrap();
         for form in [by_source, clusters] {
             let restored = ValueTable::load(form.state(), 2).unwrap();
@@ -524,8 +531,15 @@ mod tests {
         assert_eq!(one.state(), all.state());
         let mut step = table(Rule::Step { alpha: 0.1, start: 0.0 }, Cell::One);
         assert!(one.can_unlearn() && !step.can_unlearn());
-        let experience =
-            |arm, reward| Experience { features: &[], source: None, arm, reward, weight: 1.0, time: 0 };
+        let experience = |arm, reward| Experience {
+            features: &[],
+            source: None,
+            arm,
+            rival: None,
+            reward,
+            weight: 1.0,
+            time: 0,
+        };
         for (at, reward) in [0.3, 0.7, 0.1, 0.9].into_iter().enumerate() {
             one.unlearn(&experience(at / 2, reward)).unwrap();
         }

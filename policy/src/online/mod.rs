@@ -23,6 +23,7 @@ pub use packed::Packed;
 pub use reward::{Reward, RewardForm};
 pub use shared::Shared;
 pub(crate) use statistics::Scratch;
+pub(crate) use statistics::dot;
 pub use statistics::{ArmStatistics, Posterior, Prior};
 
 use crate::{FormState, LoadError, Predictor};
@@ -36,6 +37,8 @@ pub struct Experience<'a> {
     pub source: Option<&'a str>,
     /// The arm that was called.
     pub arm: usize,
+    /// The arm it was compared with, where the reward is who won: 1 for `arm`, 0 for the rival, 1/2 for neither.
+    pub rival: Option<usize>,
     /// What came of it; `[0, 1]` for the reward forms of this project, any finite number else.
     pub reward: f64,
     /// How much it counts, at least 0; 1 for a trusted source.
@@ -79,6 +82,14 @@ pub enum LearnError {
         "cannot merge or unlearn: what form `{form}` learns by this rule depends on the order of the rewards"
     )]
     Order {
+        /// Name of the form.
+        form: &'static str,
+    },
+    /// The form learns from comparisons.
+    #[error(
+        "cannot learn: form `{form}` learns from comparisons of two arms, expected a preference or a ranking"
+    )]
+    Rival {
         /// Name of the form.
         form: &'static str,
     },
@@ -127,8 +138,19 @@ pub trait Learner: Predictor {
         score_se: &mut [f32],
     );
 
+    /// What each member believed at the last [`Learner::predict_into`], less the score: `(n_members, n_arms)`;
+    /// `None` for a form that is no ensemble.
+    fn deviations(&self) -> Option<&[f32]> {
+        None
+    }
+
     /// Rewards learned from.
     fn n_updates(&self) -> u64;
+
+    /// Whether it learns from comparisons of two arms, and from nothing else.
+    fn compares(&self) -> bool {
+        false
+    }
 
     /// Whether [`Learner::unlearn`] takes rewards back.
     fn can_unlearn(&self) -> bool {

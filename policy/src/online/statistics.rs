@@ -103,12 +103,12 @@ impl ArmStatistics {
     }
 
     /// An entry of `sum w x x'`.
-    pub(super) fn gram(&self, i: usize, j: usize) -> f64 {
+    pub(crate) fn gram(&self, i: usize, j: usize) -> f64 {
         self.gram[i.max(j) * (i.max(j) + 1) / 2 + i.min(j)]
     }
 
     /// `sum w r x`.
-    pub(super) fn moment(&self) -> &[f64] {
+    pub(crate) fn moment(&self) -> &[f64] {
         &self.moment
     }
 
@@ -138,7 +138,7 @@ impl ArmStatistics {
 
     /// Adds one reward of the weight given, a row of the triangle at a time.
     #[inline(always)]
-    pub(super) fn add(&mut self, features: &[f32], reward: f64, weight: f64) {
+    pub(crate) fn add(&mut self, features: &[f32], reward: f64, weight: f64) {
         let mut rest = self.gram.as_mut_slice();
         for (i, x) in features.iter().enumerate() {
             let (row, after) = rest.split_at_mut(i + 1);
@@ -155,7 +155,7 @@ impl ArmStatistics {
     }
 
     /// One reward was taken off and counted as one more: two fewer.
-    pub(super) fn uncount(&mut self) {
+    pub(crate) fn uncount(&mut self) {
         self.n_updates = self.n_updates.saturating_sub(2);
     }
 
@@ -174,7 +174,7 @@ impl ArmStatistics {
     }
 
     /// Adds `other - base`, all relative to one epoch.
-    pub(super) fn add_difference(&mut self, other: &Self, base: &Self) {
+    pub(crate) fn add_difference(&mut self, other: &Self, base: &Self) {
         let parts = other.gram.iter().zip(&base.gram).chain(other.moment.iter().zip(&base.moment));
         let own = self.gram.iter_mut().chain(&mut self.moment);
         own.zip(parts).for_each(|(sum, (other, base))| *sum += other - base);
@@ -432,7 +432,7 @@ impl Posterior {
 }
 
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
     let n = a.len().min(b.len());

@@ -17,7 +17,7 @@ fn explore(name: &str, settings: serde_json::Value, row: &PredictionRow<'_>, eli
 }
 
 fn row<'a>(score: &'a [f32], se: &'a [f32], n_updates: u64) -> PredictionRow<'a> {
-    PredictionRow { score, score_se: Some(se), cost_usd: &[f32::NAN; 3], n_updates }
+    PredictionRow { score, score_se: Some(se), cost_usd: &[f32::NAN; 3], members: None, n_updates }
 }
 
 fn close(found: &[f32], expected: &[f64], tolerance: f64) {
@@ -116,6 +116,7 @@ fn a_price_is_taken_off_before_exploring_and_unknown_prices_drop_out() {
         score: &[0.9, 0.5, 0.9],
         score_se: None,
         cost_usd: &[0.1, 0.0, f32::NAN],
+        members: None,
         n_updates: 0,
     };
     let free = explore("priced", priced(0.0), &row, &ALL_OK);
@@ -133,10 +134,57 @@ fn settings_out_of_range_are_refused_by_name() {
         ("ucb", json!({"alpha": -1.0}), "alpha"),
         ("thompson", json!({"scale": f64::MAX, "scal": 1.0}), "scal"),
         ("squarecb", json!({"gamma_scale": -2.0}), "gamma_scale"),
+        ("cover", json!({"psi": -0.1}), "psi"),
+        ("votes", json!({"psi": 0.1}), "psi"),
         ("priced", json!({"lambda": -1.0, "selector": {"name": "argmax"}}), "lambda"),
     ] {
         let spec = SelectorSpec { name: name.to_owned(), settings };
         let error = build(&spec, &[Arm::default()]).unwrap_err().to_string();
         assert!(error.contains(word), "{name}: {error}");
     }
+}
+
+/// Three members: by deviation from (0.5, 0.5, 0.4).
+const MEMBERS: [f32; 9] = [0.1, 0.0, 0.0, 0.0, 0.2, 0.1, 0.3, 0.0, 0.35];
+
+#[test]
+fn votes_count_the_arms_that_members_hold_for_the_best() {
+    let row = PredictionRow { members: Some(&MEMBERS), ..row(&[0.5, 0.5, 0.4], &[0.0; 3], 0) };
+    // 0.6 0.5 0.4; 0.5 0.7 0.5; 0.8 0.5 0.75
+    close(&explore("votes", json!({}), &row, &ALL_OK), &[2.0 / 3.0, 1.0 / 3.0, 0.0], 1e-6);
+    close(&explore("votes", json!({}), &row, &[false, true, true]), &[0.0, 2.0 / 3.0, 1.0 / 3.0], 1e-6);
+    let alone = PredictionRow { members: None, ..row };
+    close(&explore("votes", json!({}), &alone, &ALL_OK), &[0.5, 0.5, 0.0], 1e-6);
+}
+
+#[test]
+fn a_price_is_taken_off_what_every_member_believes() {
+    let priced = json!({"lambda": 1.0, "selector": {"name": "votes"}});
+    let cost = [0.25, 0.0, 0.0];
+    let row =
+        PredictionRow { members: Some(&MEMBERS), cost_usd: &cost, ..row(&[0.5, 0.5, 0.4], &[0.0; 3], 0) };
+    // 0.35 0.5 0.4; 0.25 0.7 0.5; 0.55 0.5 0.75
+    close(&explore("priced", priced, &row, &ALL_OK), &[0.0, 2.0 / 3.0, 1.0 / 3.0], 1e-6);
+}
+
+#[test]
+fn cover_gives_a_vote_to_arms_within_psi_of_the_best() {
+    let settings = |psi: f64| json!({ "psi": psi });
+    let at = |score, n| PredictionRow { members: Some(&[0.0; 9]), ..row(score, &[0.0; 3], n) };
+    // Nothing is known: uniform, whatever the votes.
+    close(&explore("cover", settings(1.0), &at(&[0.9, 0.5, 0.1], 0), &ALL_OK), &[1.0 / 3.0; 3], 1e-6);
+    // e = 1 / sqrt(3 * 30000) = 1/300. First arm 0; then arm 1 gains 0.3, which passes 0.2; then arm 2 gains 0.3
+    // and stays behind; arm 0, with half the votes, gains 0.3 e / (e + 0.99 / 2) = 0.002.
+    let e = 1.0 / 300.0;
+    let shared = [e + 0.99 * 2.0 / 3.0, e + 0.99 / 3.0, e];
+    close(&explore("cover", settings(0.3), &at(&[0.9, 0.7, 0.1], 30_000), &ALL_OK), &shared, 1e-6);
+    close(
+        &explore("cover", settings(0.1), &at(&[0.9, 0.7, 0.1], 30_000), &ALL_OK),
+        &[1.0 - 2.0 * e, e, e],
+        1e-6,
+    );
+    // Eight votes of one belief, e = 1 / sqrt(2 * 20000) = 1/200: the second for arm 1, the rest for arm 0.
+    let alone = row(&[0.9, 0.7, 0.1], &[0.0; 3], 20_000);
+    let found = explore("cover", settings(0.3), &alone, &[true, true, false]);
+    close(&found, &[0.005 + 0.99 * 7.0 / 8.0, 0.005 + 0.99 / 8.0, 0.0], 1e-6);
 }

@@ -13,6 +13,7 @@ mod argmax;
 mod budget;
 mod cheapest;
 mod cheapest_within;
+mod cover;
 mod epsilon_greedy;
 mod mixture;
 mod priced;
@@ -25,11 +26,13 @@ mod threshold;
 mod ucb;
 mod uniform;
 mod utility;
+mod votes;
 
 pub use argmax::Argmax;
 pub use budget::Budget;
 pub use cheapest::Cheapest;
 pub use cheapest_within::CheapestWithin;
+pub use cover::Cover;
 pub use epsilon_greedy::EpsilonGreedy;
 pub use mixture::{Mixture, Part};
 pub use priced::{Priced, net_scores};
@@ -42,6 +45,7 @@ pub use threshold::{Settings as ThresholdSettings, Threshold};
 pub use ucb::Ucb;
 pub use uniform::Uniform;
 pub use utility::Utility;
+pub use votes::Votes;
 
 /// Name and settings of a selector, as the manifest stores them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -138,6 +142,8 @@ pub static ALL: &[SelectorRow] = &[
     squarecb::ROW,
     regcb::ROW,
     proportional::ROW,
+    votes::ROW,
+    cover::ROW,
 ];
 
 /// Builds a selector for the given arms.

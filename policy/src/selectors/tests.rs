@@ -8,7 +8,7 @@ fn arms() -> Vec<Arm> {
 
 fn pick(name: &str, settings: serde_json::Value, score: &[f32], cost: &[f32], eligible: &[bool]) -> Vec<f32> {
     let spec = SelectorSpec { name: name.to_owned(), settings };
-    let row = PredictionRow { score, score_se: None, cost_usd: cost, n_updates: 0 };
+    let row = PredictionRow { score, score_se: None, cost_usd: cost, members: None, n_updates: 0 };
     build(&spec, &arms()).unwrap().distribution(&row, eligible)
 }
 

@@ -133,13 +133,27 @@ impl Streams {
             let features = &self.contexts[at * self.width..(at + 1) * self.width];
             learner.predict_into(features, None, &mut score, &mut se);
             let n_updates = learner.n_updates();
-            let row = PredictionRow { score: &score, score_se: Some(&se), cost_usd: &cost, n_updates };
+            let row = PredictionRow {
+                score: &score,
+                score_se: Some(&se),
+                cost_usd: &cost,
+                members: None,
+                n_updates,
+            };
             let distribution = selector.distribution(&row, &eligible);
             let arm = distribution.iter().position(|p| *p > 0.0).unwrap_or(0);
             let (drawn, expected) = (&self.drawn[at * N_ARMS..], &self.expected[at * N_ARMS..][..N_ARMS]);
             let reward = f64::from(drawn[arm]);
             let time = round as u64;
-            learner.learn(&Experience { features, source: None, arm, reward, weight: 1.0, time })?;
+            learner.learn(&Experience {
+                features,
+                source: None,
+                arm,
+                rival: None,
+                reward,
+                weight: 1.0,
+                time,
+            })?;
             regret += f64::from(expected.iter().copied().fold(f32::NEG_INFINITY, f32::max) - expected[arm]);
         }
         Ok(regret / self.rounds as f64)

@@ -103,7 +103,13 @@ impl Stream {
             let (mut score, mut se) = ([0.0; N_ARMS], [0.0; N_ARMS]);
             learner.predict_into(&self.contexts[round * DIM..(round + 1) * DIM], None, &mut score, &mut se);
             let n_updates = learner.n_updates();
-            let row = PredictionRow { score: &score, score_se: Some(&se), cost_usd: &self.prices, n_updates };
+            let row = PredictionRow {
+                score: &score,
+                score_se: Some(&se),
+                cost_usd: &self.prices,
+                members: None,
+                n_updates,
+            };
             let (net, eligible) = net_scores(&row, &[true; N_ARMS], pacer.lambda());
             let distribution = selector.distribution(&PredictionRow { score: &net, ..row }, &eligible);
             let arm = distribution.iter().position(|p| *p > 0.0).unwrap_or(0);
@@ -138,7 +144,7 @@ impl Stream {
         pacer.billed(arm, price, f64::from(self.prices[arm] * self.noise[cell]));
         let features = &self.contexts[of * DIM..(of + 1) * DIM];
         let (reward, time) = (f64::from(self.scores[cell]), of as u64);
-        learner.learn(&Experience { features, source: None, arm, reward, weight: 1.0, time })?;
+        learner.learn(&Experience { features, source: None, arm, rival: None, reward, weight: 1.0, time })?;
         Ok(())
     }
 }

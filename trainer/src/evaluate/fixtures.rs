@@ -38,6 +38,7 @@ pub(crate) fn prediction(n_arms: usize, score: &[f32], cost_usd: &[f32]) -> Pred
         score_se: None,
         cost_usd: cost_usd.to_vec(),
         neighborhoods: None,
+        members: None,
         n_updates: 0,
     }
 }

@@ -55,6 +55,7 @@ pub fn oracle_prediction(table: &OutcomeTable) -> Prediction {
         score_se: None,
         cost_usd: table.cost_usd.values().to_vec(),
         neighborhoods: None,
+        members: None,
         n_updates: 0,
     }
 }

@@ -16,6 +16,7 @@ mod stream;
 mod trace;
 
 pub use bandit::Bandit;
+pub(crate) use run::won;
 pub use run::{Ground, RunSettings, run, shuffled};
 pub use scenario::ScenarioRow;
 pub use stream::{Delivery, Phase, Round, Stream};

@@ -16,6 +16,7 @@ use routewright_policy::pacing::{Pacer, PacerSettings};
 use routewright_policy::selectors::{self, net_scores};
 use routewright_policy::trust::{Report, Trust, TrustSettings};
 use routewright_policy::{Arm, PredictionRow, Selector};
+use std::cmp::Ordering;
 
 /// The log behind a stream.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,8 @@ const STRANGER: &str = "stranger";
 #[derive(Debug, Clone, Copy)]
 struct Call {
     arm: usize,
+    /// The other arm that was drawn, where the bandit learns from comparisons; it may be the same.
+    rival: Option<usize>,
     expected_usd: f64,
     told: bool,
 }
@@ -91,6 +94,11 @@ pub fn run(
     stream: &Stream,
     settings: RunSettings,
 ) -> Result<Trace, FitError> {
+    if bandit.learner.compares() && settings.pacing.is_some() {
+        return Err(failed(
+            "a bandit that learns from comparisons calls two arms a query and cannot be paced",
+        ));
+    }
     let selector = selectors::build(&bandit.selector, ground.arms).map_err(failed)?;
     let n_arms = ground.table.n_arms();
     let costs = bandit.cost.predict(ground.features);
@@ -125,6 +133,7 @@ fn failed(error: impl std::fmt::Display) -> FitError {
 impl Run<'_> {
     fn all(&mut self) -> Result<Trace, FitError> {
         let mut draws = rng::stream(self.settings.seed, "simulate draws");
+        let mut rivals = rng::stream(self.settings.seed, "simulate rivals");
         let mut tracer = Tracer::new(self.stream, self.settings.pacing.map(|p| p.target_usd));
         let mut deliveries = self.stream.deliveries.iter().peekable();
         for round in 0..self.stream.rounds.len() {
@@ -132,7 +141,8 @@ impl Run<'_> {
                 self.hear(delivery).map_err(failed)?;
             }
             let draw: f32 = draws.random();
-            self.decide(round, draw);
+            let rival = self.bandit.learner.compares().then(|| rivals.random());
+            self.decide(round, draw, rival);
             self.account(round, &mut tracer);
         }
         for delivery in deliveries {
@@ -141,8 +151,8 @@ impl Run<'_> {
         Ok(tracer.finish())
     }
 
-    /// Fills the row of the query and calls an arm.
-    fn decide(&mut self, round: usize, draw: f32) {
+    /// Fills the row of the query and calls an arm, and a rival where there is a draw for one.
+    fn decide(&mut self, round: usize, draw: f32, rival: Option<f32>) {
         let at = self.stream.rounds[round];
         let phase = &self.stream.phases[at.phase];
         let n_arms = self.row.score.len();
@@ -163,6 +173,7 @@ impl Run<'_> {
             score: &row.score,
             score_se: Some(&row.score_se),
             cost_usd: &row.cost_usd,
+            members: learner.deviations(),
             n_updates: learner.n_updates(),
         };
         let distribution = match &self.pacer {
@@ -177,7 +188,8 @@ impl Run<'_> {
         if let (Some(pacer), false) = (&mut self.pacer, expected_usd.is_nan()) {
             pacer.decided(arm, expected_usd);
         }
-        self.calls.push(Call { arm, expected_usd, told: false });
+        let rival = rival.map(|draw| drawn(&distribution, draw));
+        self.calls.push(Call { arm, rival, expected_usd, told: false });
     }
 
     /// Score, price and latency of an arm in a round.
@@ -194,7 +206,7 @@ impl Run<'_> {
     }
 
     fn hear(&mut self, delivery: &Delivery) -> Result<(), LearnError> {
-        let Call { arm, expected_usd, told } = self.calls[delivery.of];
+        let Call { arm, rival, expected_usd, told } = self.calls[delivery.of];
         if told {
             return Ok(());
         }
@@ -204,13 +216,25 @@ impl Run<'_> {
             pacer.billed(arm, expected_usd, billed);
         }
         let Some(score) = score else { return Ok(()) };
-        let score = if delivery.poisoned { 1.0 - score } else { score };
+        let turned = |score: f64| if delivery.poisoned { 1.0 - score } else { score };
+        let reward = match rival {
+            None => self.bandit.lesson(turned(score), cost, latency),
+            // Two answers of one arm tell nothing of it.
+            Some(rival) if rival == arm => return Ok(()),
+            Some(rival) => {
+                let (other, other_cost, other_latency) = self.outcome(delivery.of, rival);
+                let Some(other) = other else { return Ok(()) };
+                let own = self.bandit.lesson(score, cost, latency);
+                turned(won(own, self.bandit.lesson(other, other_cost, other_latency)))
+            }
+        };
         let row = self.stream.rounds[delivery.of].row;
         let mut experience = Experience {
             features: self.ground.features.row(row),
             source: self.sources[row],
             arm,
-            reward: self.bandit.lesson(score, cost, latency),
+            rival,
+            reward,
             weight: if delivery.poisoned { self.settings.trust } else { 1.0 },
             time: delivery.of as u64,
         };
@@ -247,7 +271,17 @@ impl Run<'_> {
             Some((self.settings.utility.of(score, cost, latency), score, cost))
         };
         let each = (0..self.row.score.len()).map(|arm| if phase.available[arm] { worth(arm) } else { None });
-        tracer.round(self.calls[round].arm, each);
+        let Call { arm, rival, .. } = self.calls[round];
+        tracer.round(arm, rival, each);
+    }
+}
+
+/// 1 if the first of two rewards is the greater, 0 if it is the less, 1/2 if they are equal.
+pub(crate) fn won(one: f64, other: f64) -> f64 {
+    match one.total_cmp(&other) {
+        Ordering::Greater => 1.0,
+        Ordering::Less => 0.0,
+        Ordering::Equal => 0.5,
     }
 }
 

@@ -67,14 +67,26 @@ impl Stage {
 #[test]
 fn what_reads_the_query_beats_what_does_not_and_all_beat_chance() {
     let stage = stage();
-    let methods = ["ucb1", "thompson", "linucb", "lints", "pickllm-q", "pickllm-automaton"];
+    let methods = [
+        "ucb1",
+        "thompson",
+        "linucb",
+        "lints",
+        "bagging",
+        "cover",
+        "neural-linear",
+        "fgts-cdb",
+        "pickllm-q",
+        "pickllm-automaton",
+    ];
     let rows = methods.map(|name| (name, json!({})));
     let simulation = stage.play(&rows, "stationary", &options(3)).unwrap();
     let utility: BTreeMap<&str, f64> =
         simulation.methods.iter().map(|m| (m.method.as_str(), m.utility.mean)).collect();
     assert!(utility.values().all(|u| *u > simulation.uniform.mean + 0.01), "{utility:?}");
-    assert!(utility["linucb"] > simulation.best_single.mean + 0.02, "{utility:?}");
-    assert!(utility["lints"] > simulation.best_single.mean + 0.02, "{utility:?}");
+    for name in ["linucb", "lints", "bagging", "cover", "neural-linear", "fgts-cdb"] {
+        assert!(utility[name] > simulation.best_single.mean + 0.02, "{name}: {utility:?}");
+    }
     assert!(
         utility["ucb1"] < simulation.best_single.mean && simulation.best_single.mean < simulation.oracle.mean
     );
@@ -85,6 +97,21 @@ fn what_reads_the_query_beats_what_does_not_and_all_beat_chance() {
         assert!((method.shares.values().sum::<f64>() - 1.0).abs() < 1e-9);
     }
     assert_eq!(stage.play(&rows, "stationary", &options(3)).unwrap(), simulation, "one seed, one result");
+}
+
+#[test]
+fn two_calls_a_query_cost_twice_and_cannot_be_paced() {
+    let stage = stage();
+    let prefer = json!({"explorer": {"name": "uniform"}});
+    let one = stage.one("linucb", prefer.clone(), "stationary");
+    let two = stage.one("fgts-cdb", prefer.clone(), "stationary");
+    let ratio = two.cost_usd.unwrap().mean / one.cost_usd.unwrap().mean;
+    assert!((ratio - 2.0).abs() < 0.1, "{ratio}");
+    assert!((two.utility.mean - one.utility.mean).abs() < 0.02, "a round is worth the mean of both");
+    let pacing = Some(PacerSettings::target(0.001));
+    let options = SimulateOptions { pacing, ..options(1) };
+    let error = stage.play(&[("fgts-cdb", prefer)], "stationary", &options).unwrap_err().to_string();
+    assert!(error.contains("two arms"), "{error}");
 }
 
 #[test]

@@ -77,13 +77,16 @@ impl Tracer {
     }
 
     /// Books a round: the arm called, and utility, score and cost of every arm that has them. A round whose
-    /// called arm has no known outcome has no regret.
+    /// called arm has no known outcome has no regret. Where a rival was called too, both are paid for, and the round
+    /// is worth the mean of the two.
     pub(super) fn round(
         &mut self,
         called: usize,
+        rival: Option<usize>,
         each: impl Iterator<Item = Option<(f64, f64, Option<f64>)>>,
     ) {
-        let (mut best, mut total, mut known, mut own) = (f64::NEG_INFINITY, 0.0, 0, None);
+        let (mut best, mut total, mut known) = (f64::NEG_INFINITY, 0.0, 0);
+        let (mut own, mut other) = (None, None);
         for (arm, worth) in each.enumerate() {
             let Some((utility, score, cost)) = worth else { continue };
             best = best.max(utility);
@@ -94,8 +97,16 @@ impl Tracer {
             if arm == called {
                 own = Some((utility, score, cost));
             }
+            if rival == Some(arm) {
+                other = Some((utility, score, cost));
+            }
         }
         self.counts[called] += 1;
+        let both = |a: (f64, f64, Option<f64>), b: (f64, f64, Option<f64>)| {
+            let cost = a.2.zip(b.2).map(|(a, b)| a + b);
+            (f64::midpoint(a.0, b.0), f64::midpoint(a.1, b.1), cost)
+        };
+        let own = if rival.is_some() { own.zip(other).map(|(a, b)| both(a, b)) } else { own };
         let Some((utility, score, cost)) = own else {
             self.regrets.push(0.0);
             return;

@@ -5,9 +5,12 @@ use super::replay::{self, Told};
 use crate::method::{FitContext, FitError, Fitted};
 use crate::methods::baselines::means;
 use crate::simulate::Bandit;
+use rand::RngExt as _;
+use routewright_data::linalg::LinalgError;
+use routewright_data::rng;
 use routewright_policy::SelectorSpec;
-use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
-use routewright_policy::online::{Forgetting, RewardForm};
+use routewright_policy::forms::{BayesianRidge, CostModel, Ensemble, EnsembleShape, RidgeShape};
+use routewright_policy::online::{Forgetting, Learner, Reward, RewardForm};
 use serde::{Deserialize, Serialize};
 
 /// Parameters of a linear bandit.
@@ -67,6 +70,58 @@ impl Params {
     }
 }
 
+/// What a linear bandit starts from, whatever it learns with.
+pub(super) struct Begun {
+    pub(super) shape: RidgeShape,
+    /// `(n_arms, shape.width())`.
+    pub(super) prior_mean: Vec<f32>,
+    pub(super) cost: CostModel,
+    pub(super) reward: Reward,
+    selector: SelectorSpec,
+}
+
+impl Begun {
+    /// Checks the parameters and fits what they ask for, over features of width `dim`.
+    pub(super) fn of(
+        method: &'static str,
+        params: &Params,
+        dim: usize,
+        context: &FitContext<'_>,
+    ) -> Result<Self, FitError> {
+        let Params { precision, noise, intercept, shared, forgetting, .. } = *params;
+        let most = f64::MAX;
+        paid::within(method, "precision", precision, 1e-6..=1e9)?;
+        paid::within(method, "shared", shared.unwrap_or(1.0), 1e-6..=1e9)?;
+        paid::within(method, "noise", noise, 0.0..=most)?;
+        paid::within(method, "prior_mean", params.prior_mean, -most..=most)?;
+        forgetting.check().map_err(|reason| FitError::Params { method, reason })?;
+        if matches!(forgetting, Forgetting::Adwin(_)) && !intercept {
+            let reason = "`forgetting` is `adwin`, which needs `intercept`".to_owned();
+            return Err(FitError::Params { method, reason });
+        }
+        let weights = [params.score, params.cost, params.latency];
+        let reward = paid::reward(method, RewardForm::Sum, weights, context)?;
+        let shape = RidgeShape { dim, intercept, precision, noise, forgetting, shared };
+        let mut arm = vec![0.0; shape.width()];
+        if let (true, Some(last)) = (intercept, arm.last_mut()) {
+            *last = params.prior_mean as f32;
+        }
+        let prior_mean = arm.repeat(context.train.n_arms());
+        let cost = CostModel::constant(means::mean_costs(context.train));
+        Ok(Self { shape, prior_mean, cost, reward, selector: params.explorer.clone() })
+    }
+
+    /// The bandit that learns with `learner`.
+    pub(super) fn bandit(self, learner: Box<dyn Learner>) -> Bandit {
+        let Self { cost, reward, selector, .. } = self;
+        Bandit { learner, selector, reward, normalized: false, cost }
+    }
+}
+
+fn numeric(method: &'static str) -> impl Fn(LinalgError) -> FitError {
+    move |error| FitError::Numeric { method, reason: error.to_string() }
+}
+
 /// The bandit before its first reward. `prior_mean` replaces the parameter: `(n_arms, dim + intercept)`.
 pub(super) fn start(
     method: &'static str,
@@ -74,35 +129,39 @@ pub(super) fn start(
     prior_mean: Option<Vec<f32>>,
     context: &FitContext<'_>,
 ) -> Result<Bandit, FitError> {
-    let Params { precision, noise, intercept, shared, forgetting, .. } = *params;
-    let most = f64::MAX;
-    paid::within(method, "precision", precision, 1e-6..=1e9)?;
-    paid::within(method, "shared", shared.unwrap_or(1.0), 1e-6..=1e9)?;
-    paid::within(method, "noise", noise, 0.0..=most)?;
-    paid::within(method, "prior_mean", params.prior_mean, -most..=most)?;
-    forgetting.check().map_err(|reason| FitError::Params { method, reason })?;
-    if matches!(forgetting, Forgetting::Adwin(_)) && !intercept {
-        let reason = "`forgetting` is `adwin`, which needs `intercept`".to_owned();
-        return Err(FitError::Params { method, reason });
-    }
-    let weights = [params.score, params.cost, params.latency];
-    let reward = paid::reward(method, RewardForm::Sum, weights, context)?;
-    let shape = RidgeShape { dim: context.features.dim(), intercept, precision, noise, forgetting, shared };
-    let cost = CostModel::constant(means::mean_costs(context.train));
-    let prior_mean = prior_mean.unwrap_or_else(|| {
-        let mut arm = vec![0.0; shape.width()];
-        if let (true, Some(last)) = (intercept, arm.last_mut()) {
-            *last = params.prior_mean as f32;
-        }
-        arm.repeat(context.train.n_arms())
-    });
-    let failed = |error: routewright_data::linalg::LinalgError| FitError::Numeric {
-        method,
-        reason: error.to_string(),
-    };
-    let learner = BayesianRidge::new(shape, prior_mean, cost.clone()).map_err(failed)?;
-    let selector = params.explorer.clone();
-    Ok(Bandit { learner: Box::new(learner), selector, reward, normalized: false, cost })
+    let begun = Begun::of(method, params, context.features.dim(), context)?;
+    let prior_mean = prior_mean.unwrap_or_else(|| begun.prior_mean.clone());
+    let learner = BayesianRidge::new(begun.shape, prior_mean, begun.cost.clone());
+    let learner = learner.map_err(numeric(method))?;
+    Ok(begun.bandit(Box::new(learner)))
+}
+
+/// Parameters of a bandit over an ensemble.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct EnsembleParams {
+    /// Number of members.
+    pub(super) members: usize,
+    /// Standard deviation of the members' prior means, in standard deviations of the prior.
+    pub(super) spread: f64,
+    /// Those of every linear bandit.
+    #[serde(flatten)]
+    pub(super) linear: Params,
+}
+
+/// The bandit over an ensemble before its first reward.
+pub(super) fn start_ensemble(
+    method: &'static str,
+    params: &EnsembleParams,
+    context: &FitContext<'_>,
+) -> Result<Bandit, FitError> {
+    paid::within(method, "members", params.members as f64, 2.0..=256.0)?;
+    paid::within(method, "spread", params.spread, 0.0..=1e6)?;
+    let begun = Begun::of(method, &params.linear, context.features.dim(), context)?;
+    let EnsembleParams { members, spread, .. } = *params;
+    let seed = rng::stream(context.seed, "ensemble").random();
+    let shape = EnsembleShape { members, spread, seed, ridge: begun.shape };
+    let learner = Ensemble::new(shape, &begun.prior_mean, begun.cost.clone()).map_err(numeric(method))?;
+    Ok(begun.bandit(Box::new(learner)))
 }
 
 /// Lets a bandit learn from the train rows.

@@ -1,6 +1,9 @@
 //! Methods that learn from one reward at a time.
 
+pub(in crate::methods) mod bagging;
 pub(in crate::methods) mod barp;
+pub(in crate::methods) mod cover;
+pub(in crate::methods) mod fgts_cdb;
 mod gradient;
 mod irt;
 mod linear;
@@ -8,6 +11,7 @@ pub(in crate::methods) mod lints;
 pub(in crate::methods) mod linucb;
 pub(in crate::methods) mod llm_bandit;
 pub(in crate::methods) mod metallm;
+pub(in crate::methods) mod neural_linear;
 mod paid;
 pub(in crate::methods) mod pickllm_automaton;
 pub(in crate::methods) mod pickllm_q;

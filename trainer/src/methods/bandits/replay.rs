@@ -1,7 +1,8 @@
 //! Fitting a bandit: one pass, or several, over the train rows.
 
 use crate::method::{FitContext, FitError, Fitted};
-use crate::simulate::{Bandit, Ground, RunSettings, Stream, run, shuffled};
+use crate::simulate::{Bandit, Ground, RunSettings, Stream, run, shuffled, won};
+use routewright_data::OutcomeTable;
 use routewright_policy::online::Experience;
 use routewright_policy::{LoadError, SelectorSpec, forms};
 use serde::{Deserialize, Serialize};
@@ -56,20 +57,26 @@ pub(super) fn fit(
     Ok(fitted)
 }
 
-/// Tells the bandit the reward of every arm on the rows given.
+/// Tells the bandit the reward of every arm on the rows given, or how every arm that has one does against the next
+/// that has one where it learns from comparisons.
 pub(super) fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>) -> Result<(), FitError> {
     let table = context.train;
     let sources = table.sources();
+    let compares = bandit.learner.compares();
     for (time, &row) in rows.iter().enumerate() {
-        for arm in 0..table.n_arms() {
-            let Some(score) = table.score.get(row, arm) else { continue };
-            let latency = table.latency_ms.as_ref().and_then(|cells| cells.get(row, arm));
-            let cost = table.cost_usd.get(row, arm).or_else(|| known(bandit.cost.mean_usd()[arm]));
-            let reward = bandit.lesson(f64::from(score), cost.map(f64::from), latency.map(f64::from));
+        let rewards: Vec<(usize, f64)> =
+            (0..table.n_arms()).filter_map(|arm| Some((arm, reward(bandit, table, row, arm)?))).collect();
+        for (at, &(arm, reward)) in rewards.iter().enumerate() {
+            let (rival, other) = rewards[(at + 1) % rewards.len()];
+            if compares && rival == arm {
+                continue;
+            }
+            let (rival, reward) = if compares { (Some(rival), won(reward, other)) } else { (None, reward) };
             let experience = Experience {
                 features: context.features.row(row),
                 source: sources[row],
                 arm,
+                rival,
                 reward,
                 weight: 1.0,
                 time: time as u64,
@@ -79,6 +86,14 @@ pub(super) fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>
         }
     }
     Ok(())
+}
+
+/// What the bandit is paid for an arm on a row; `None` for a missing cell.
+fn reward(bandit: &Bandit, table: &OutcomeTable, row: usize, arm: usize) -> Option<f64> {
+    let score = table.score.get(row, arm)?;
+    let latency = table.latency_ms.as_ref().and_then(|cells| cells.get(row, arm));
+    let cost = table.cost_usd.get(row, arm).or_else(|| known(bandit.cost.mean_usd()[arm]));
+    Some(bandit.lesson(f64::from(score), cost.map(f64::from), latency.map(f64::from)))
 }
 
 fn known(cost: f32) -> Option<f32> {
