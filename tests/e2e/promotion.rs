@@ -67,7 +67,7 @@ fn until(admin: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         if wanted(&slot) {
             return slot;
         }
-        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain: {slot}");
+        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain: {slot}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

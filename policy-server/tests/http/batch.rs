@@ -41,7 +41,7 @@ fn a_batch_is_one_prediction_and_equals_single_decisions() {
     let (server, seen) = obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 0);
     // The one worker is held, so that everything that follows waits and is taken together.
     let address = server.address;
-    let held = std::thread::spawn(move || post(address, "/v1/route", &json!({ "input": "sleep 300" })));
+    let held = std::thread::spawn(move || post(address, "/v1/route", &json!({ "input": "sleep 1500" })));
     until("the worker is busy", || seen.predictions.load(Ordering::SeqCst) > 0);
     let request = |seed: usize| json!({ "input": "hello", "seed": seed });
     let body = json!({ "requests": (0..40).map(request).collect::<Vec<_>>() });

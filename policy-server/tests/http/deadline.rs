@@ -50,14 +50,14 @@ fn without_a_deadline_the_decision_is_waited_for() {
 
 #[test]
 fn a_full_queue_answers_by_default_or_says_overloaded() {
-    for (deadline_ms, expected) in [(2000, "deadline_default"), (0, "overloaded")] {
+    for (deadline_ms, expected) in [(20_000, "deadline_default"), (0, "overloaded")] {
         let (server, seen) = obedient_server(Execution::Worker, |config| {
             config.limits.decision_deadline_ms = deadline_ms;
             config.limits.queue_max = 1;
         });
         let address = server.address;
         let ask = move |text: &str| post(address, "/v1/route", &json!({ "input": text }));
-        let running = std::thread::spawn(move || ask("sleep 300"));
+        let running = std::thread::spawn(move || ask("sleep 1500"));
         until("the worker is busy", || seen.predictions.load(std::sync::atomic::Ordering::SeqCst) > 0);
         // The worker is busy: of three more, one waits and at least one finds the queue full.
         let others: Vec<_> = (0..3).map(|_| std::thread::spawn(move || ask("hello"))).collect();

@@ -14,7 +14,7 @@ fn requests_in_flight_finish_and_idle_connections_do_not_hold_the_server() {
     let mut idle = Client::connect(server.address);
     assert_eq!(idle.send("GET", "/ready", &[], "").status, 200);
     let address = server.address;
-    let running = std::thread::spawn(move || post(address, "/v1/route", &json!({ "input": "sleep 300" })));
+    let running = std::thread::spawn(move || post(address, "/v1/route", &json!({ "input": "sleep 1500" })));
     until("the worker is busy", || seen.predictions.load(Ordering::SeqCst) > 0);
     server.join().unwrap();
     assert_eq!(running.join().unwrap().status, 200, "the one in flight was answered");

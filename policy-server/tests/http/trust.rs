@@ -4,10 +4,11 @@ use crate::learner::Learner;
 use routewright_policy::trust::TrustSettings;
 use serde_json::{Value, json};
 
-/// Reports `n` decisions at once, each as `value`.
+/// Reports `n` decisions at once, each as `value`. All name the better model: with the choice left open, how many
+/// reports reach it would depend on how soon the first of them are learned.
 fn reports(learner: &Learner, source: &str, value: f64, n: usize) {
     for _ in 0..n {
-        let id = learner.decide()["id"].clone();
+        let id = learner.ask(json!({ "candidates": ["large"] })).json()["id"].clone();
         let reply = learner.report(json!({ "decision_id": id, "source": source, "value": value }));
         assert_eq!(reply.status, 202, "{}", reply.body);
     }

@@ -155,6 +155,13 @@ impl Duels {
     fn refresh(&mut self) -> Result<(), LinalgError> {
         let width = self.shape.width();
         let n = self.n_arms * width;
+        self.since_refresh = 0;
+        if self.pairs.iter().all(|pair| pair.n_updates() == 0) {
+            let mut covariance = vec![0.0; n * n];
+            (0..n).for_each(|i| covariance[i * n + i] = (1.0 / self.shape.precision) as f32);
+            self.belief = Arc::new(Belief { mean: vec![0.0; n], covariance });
+            return Ok(());
+        }
         let mut a = vec![0.0; n * n];
         let mut right = vec![0.0; n * (n + 1)];
         for i in 0..n {
@@ -183,7 +190,6 @@ impl Duels {
         let covariance = (0..n * n).map(|at| solved[at / n * (n + 1) + at % n] as f32).collect();
         let mean = (0..n).map(|i| solved[i * (n + 1) + n] as f32).collect();
         self.belief = Arc::new(Belief { mean, covariance });
-        self.since_refresh = 0;
         Ok(())
     }
 
