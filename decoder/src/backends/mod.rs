@@ -1,7 +1,10 @@
 //! Models that can take part. One file or folder a kind, one row in [`ALL`].
 
+#[cfg(feature = "candle")]
+pub mod candle;
 pub mod http;
 pub mod llama2c;
+mod reading;
 pub mod scripted;
 pub mod writing;
 
@@ -27,7 +30,16 @@ pub struct BackendRow {
 }
 
 /// Every kind of backend of this build.
-pub static ALL: &[BackendRow] = &[llama2c::ROW, http::ROW, scripted::ROW];
+pub static ALL: &[BackendRow] = &[
+    llama2c::ROW,
+    #[cfg(feature = "candle")]
+    candle::ROW,
+    http::ROW,
+    scripted::ROW,
+];
+
+/// Backends that a build may lack: their names, and the cargo features that bring them.
+const BY_FEATURE: [(&str, &str); 1] = [("candle", "candle")];
 
 /// Opens the model of a member.
 ///
@@ -36,7 +48,13 @@ pub static ALL: &[BackendRow] = &[llama2c::ROW, http::ROW, scripted::ROW];
 pub fn open(member: &MemberFile, folder: &Path) -> Result<Arc<dyn Backend>, BackendError> {
     let Some(row) = ALL.iter().find(|row| row.name == member.backend) else {
         let hint = near_names(&member.backend, ALL.iter().map(|row| row.name));
-        let reason = format!("there is no backend `{}`; {hint}", member.backend);
+        let lacks = BY_FEATURE.iter().find(|(backend, _)| *backend == member.backend);
+        let reason = match lacks {
+            Some((backend, feature)) => {
+                format!("this build lacks the backend `{backend}`; build with `--features {feature}`")
+            }
+            None => format!("there is no backend `{}`; {hint}", member.backend),
+        };
         return Err(BackendError::Failed { model: member.name.clone(), reason });
     };
     (row.open)(&member.name, serde_json::Value::Object(member.settings.clone()), folder)

@@ -11,7 +11,7 @@ const ROTARY_BASE: f32 = 10_000.0;
 
 /// Keys and values of what was read, per layer `(n_read, kv_dim)`.
 #[derive(Debug, Clone)]
-pub(super) struct Cache {
+pub(in crate::backends) struct Cache {
     layers: Vec<(Vec<f32>, Vec<f32>)>,
     kv_dim: usize,
 }

@@ -2,21 +2,18 @@
 //!
 //! What stories260K and models of a few million parameters need, and what experiments train: everything is shown
 //! (all probabilities, hidden states, embeddings), rolling back and forking cost nothing to speak of. For larger
-//! models there is the cargo feature `candle`.
+//! models there is the backend `candle`.
 
 mod forward;
 mod weights;
 
 pub use weights::{Block, Shape, Weights};
 
-use crate::backend::{
-    Backend, BackendError, Capabilities, Draft, Embeddings, NextTokens, Session, Stop, Usage, Written,
-};
-use crate::backends::{BackendRow, path, settings, writing};
-use crate::distribution::Distribution;
+use crate::backend::{Backend, BackendError, Capabilities, Embeddings, NextTokens, Session, Stop};
+use crate::backends::reading::{Network, Reading};
+use crate::backends::{BackendRow, path, settings};
 use crate::vocabulary::Tokenizer;
 use forward::Cache;
-use rand::Rng;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -108,19 +105,7 @@ impl Backend for Llama2c {
     }
 
     fn open(&self, prompt: &[u8], stop: &Stop) -> Result<Box<dyn Session>, BackendError> {
-        let mut ids: Vec<u32> = self.tokenizer.begin().into_iter().collect();
-        ids.extend(self.tokenizer.encode(prompt));
-        let mut session = Reading {
-            model: self.clone(),
-            stop: stop.clone(),
-            ids: Vec::new(),
-            cache: Cache::new(&self.weights.shape),
-            states: Vec::new(),
-            told: None,
-            usage: Usage::default(),
-        };
-        session.feed(&ids)?;
-        Ok(Box::new(session))
+        Ok(Box::new(Reading::open(self.clone(), prompt, stop)?))
     }
 
     fn embeddings(&self) -> Option<Embeddings<'_>> {
@@ -133,128 +118,46 @@ impl Backend for Llama2c {
     }
 }
 
-/// One text it reads.
-#[derive(Debug, Clone)]
-struct Reading {
-    model: Llama2c,
-    stop: Stop,
-    ids: Vec<u32>,
-    cache: Cache,
-    /// Normed states, `(ids.len(), dim)`: what rolling back needs to tell again.
-    states: Vec<f32>,
-    told: Option<Distribution>,
-    usage: Usage,
-}
+impl Network for Llama2c {
+    type Cache = Cache;
 
-impl Reading {
-    fn dim(&self) -> usize {
-        self.model.weights.shape.dim
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    fn check(&self, ids: &[u32]) -> Result<(), BackendError> {
-        if self.stop.is_cancelled() {
-            return Err(BackendError::Cancelled);
-        }
-        let shape = &self.model.weights.shape;
-        let tokens = self.ids.len() + ids.len();
-        if tokens > shape.context {
-            let model = self.model.name.to_string();
-            return Err(BackendError::Context { model, tokens, context: shape.context });
-        }
-        match ids.iter().find(|id| **id as usize >= shape.vocabulary) {
-            None => Ok(()),
-            Some(id) => Err(BackendError::Failed {
-                model: self.model.name.to_string(),
-                reason: format!("it has no token {id}; its ids end at {}", shape.vocabulary - 1),
-            }),
-        }
-    }
-
-    /// Distributions of states `(n, dim)`.
-    fn tell(&self, states: &[f32]) -> Result<Vec<Distribution>, BackendError> {
-        let logits = forward::logits(&self.model.weights, states);
-        let rows = logits.chunks_exact(self.model.weights.shape.vocabulary);
-        let failed = |source| BackendError::Distribution { model: self.model.name.to_string(), source };
-        rows.map(|row| Distribution::from_logits(row.to_vec()).map_err(failed)).collect()
-    }
-}
-
-impl Session for Reading {
     fn tokenizer(&self) -> &Tokenizer {
-        &self.model.tokenizer
+        &self.tokenizer
     }
 
-    fn ids(&self) -> &[u32] {
-        &self.ids
+    fn vocabulary(&self) -> usize {
+        self.weights.shape.vocabulary
     }
 
-    fn feed(&mut self, ids: &[u32]) -> Result<(), BackendError> {
-        self.check(ids)?;
-        if ids.is_empty() {
-            return Ok(());
-        }
-        self.states.extend(forward::read(&self.model.weights, &mut self.cache, ids));
-        self.ids.extend_from_slice(ids);
-        self.told = None;
-        self.usage.calls += 1;
-        self.usage.read += ids.len() as u64;
-        Ok(())
+    fn context(&self) -> usize {
+        self.weights.shape.context
     }
 
-    fn next(&mut self) -> Result<Distribution, BackendError> {
-        if let Some(told) = &self.told {
-            return Ok(told.clone());
-        }
-        let from = self.states.len().saturating_sub(self.dim());
-        let told = self.tell(&self.states[from..])?.pop();
-        let told = told.ok_or_else(|| BackendError::Failed {
-            model: self.model.name.to_string(),
-            reason: "it has read nothing, and its tokenizer has no beginning-of-text token".to_owned(),
-        })?;
-        self.usage.told += 1;
-        self.told = Some(told.clone());
-        Ok(told)
+    fn dim(&self) -> usize {
+        self.weights.shape.dim
     }
 
-    fn rollback(&mut self, len: usize) -> Result<(), BackendError> {
-        if len < self.ids.len() {
-            self.ids.truncate(len);
-            self.cache.truncate(len);
-            self.states.truncate(len * self.dim());
-            self.told = None;
-        }
-        Ok(())
+    fn cache(&self) -> Cache {
+        Cache::new(&self.weights.shape)
     }
 
-    fn fork(&self) -> Result<Box<dyn Session>, BackendError> {
-        Ok(Box::new(Self { usage: Usage::default(), ..self.clone() }))
+    fn truncate(&self, cache: &mut Cache, len: usize) {
+        cache.truncate(len);
     }
 
-    fn score(&mut self, ids: &[u32]) -> Result<Vec<f32>, BackendError> {
-        let len = self.ids.len();
-        let told = self.feed_and_tell(ids)?;
-        self.rollback(len)?;
-        Ok(ids.iter().zip(&told).map(|(id, told)| told.log_prob(*id).unwrap_or(f32::NEG_INFINITY)).collect())
+    fn copy(&self, cache: &Cache) -> Result<Cache, String> {
+        Ok(cache.clone())
     }
 
-    fn feed_and_tell(&mut self, ids: &[u32]) -> Result<Vec<Distribution>, BackendError> {
-        let from = self.states.len().saturating_sub(self.dim());
-        self.feed(ids)?;
-        let told = self.tell(&self.states[from..])?;
-        self.usage.told += told.len() as u64;
-        Ok(told)
+    fn read(&self, cache: &mut Cache, ids: &[u32]) -> Result<Vec<f32>, String> {
+        Ok(forward::read(&self.weights, cache, ids))
     }
 
-    fn write(&mut self, draft: &Draft, rng: &mut dyn Rng) -> Result<Written, BackendError> {
-        let stop = self.stop.clone();
-        writing::write(self, draft, &stop, rng)
-    }
-
-    fn hidden(&mut self) -> Result<Vec<f32>, BackendError> {
-        Ok(self.states[self.states.len().saturating_sub(self.dim())..].to_vec())
-    }
-
-    fn usage(&self) -> Usage {
-        self.usage
+    fn logits(&self, states: &[f32]) -> Result<Vec<f32>, String> {
+        Ok(forward::logits(&self.weights, states))
     }
 }
