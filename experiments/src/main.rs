@@ -1,5 +1,6 @@
 //! Runs an experiment: `routewright-experiments experts DIR` trains two experts into `DIR`,
-//! `routewright-experiments span-weights DIR` learns weights of them by span, and
+//! `routewright-experiments span-weights DIR [KIND]` learns weights of them by span (all kinds of agents, or those
+//! whose names contain `KIND`), and
 //! `routewright-experiments union-vs-bytes MODELS` compares two systems on the models of a folder.
 
 use anyhow::bail;
@@ -28,8 +29,9 @@ fn main() -> anyhow::Result<()> {
     match words[..] {
         ["experts", folder] => experts(Path::new(folder), Recipe::default()),
         ["union-vs-bytes", models] => union_vs_bytes(Path::new(models)),
-        ["span-weights", folder] => learn_span_weights(Path::new(folder)),
-        _ => bail!("expected `experts DIR`, `span-weights DIR` or `union-vs-bytes MODELS`"),
+        ["span-weights", folder] => learn_span_weights(Path::new(folder), ""),
+        ["span-weights", folder, kind] => learn_span_weights(Path::new(folder), kind),
+        _ => bail!("expected `experts DIR`, `span-weights DIR [KIND]` or `union-vs-bytes MODELS`"),
     }
 }
 
@@ -67,7 +69,8 @@ fn experts(folder: &Path, recipe: Recipe) -> anyhow::Result<()> {
 }
 
 /// Weights of the experts of `folder`: those that stay, and those that are learned.
-fn learn_span_weights(folder: &Path) -> anyhow::Result<()> {
+/// Learns with every kind of agent whose name contains `kind`.
+fn learn_span_weights(folder: &Path, kind: &str) -> anyhow::Result<()> {
     let list = |name: &str| tasks::read(&folder.join(format!("tasks_{name}.parquet")), None);
     let lists = Lists {
         train: list("train")?,
@@ -79,7 +82,7 @@ fn learn_span_weights(folder: &Path) -> anyhow::Result<()> {
     let backends = Ensemble::open(&ensemble)?.backends().to_vec();
     let stays = span_weights::stays(&backends, &lists)?;
     let mut lines = Vec::new();
-    for (name, params) in span_weights::kinds() {
+    for (name, params) in span_weights::kinds().into_iter().filter(|(name, _)| name.contains(kind)) {
         lines.push(span_weights::line(name, &params, &ensemble, &lists, &Lines::default())?);
         // What there is so far, should the rest be cut off.
         std::io::stderr().write_all(span_weights::report(&stays, &lines).as_bytes())?;

@@ -1,4 +1,4 @@
-//! `routewright bench [knn|step|bandit|pacing|route|feedback|ope|fusion|all]`: our processor time beside a
+//! `routewright bench [knn|step|bandit|pacing|route|feedback|ingest|ope|fusion|all]`: our processor time beside a
 //! named peer's, measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
@@ -11,6 +11,7 @@
 mod bandit;
 mod feedback;
 mod fusion;
+mod ingest;
 mod knn;
 mod load;
 mod measure;
@@ -43,7 +44,8 @@ pub(crate) struct BenchCommand {
     /// peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `knn.py`, `step.py`, `bandit.py`, `ope.py` or `fusion.py` is run in place of the script shipped
+    /// Folder whose `knn.py`, `step.py`, `bandit.py`, `ingest.py`, `ope.py` or `fusion.py` is run in place of the
+    /// script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
     /// Folder with `ref.npy` and `ann_queries.npy`, f32 rows of unit norm [default: generated]
@@ -58,7 +60,7 @@ pub(crate) struct BenchCommand {
     /// Rows searched by `knn` and by the k nearest neighbors of `route`
     #[arg(long, value_name = "N", default_value = "36000")]
     rows: NonZeroUsize,
-    /// Logged rounds that `ope` estimates from
+    /// Logged rounds that `ope` estimates from, and `ingest` reads (at most 200,000)
     #[arg(long, value_name = "N", default_value = "1000000")]
     decisions: NonZeroUsize,
     /// Serve the bare echo that `route` is held against, until killed
@@ -81,6 +83,8 @@ enum What {
     Route,
     /// Durable feedback a second, and what the store adds to the latency of a decision.
     Feedback,
+    /// Logged decisions and rewards read and joined, beside Vowpal Wabbit reading dsjson.
+    Ingest,
     /// Off-policy estimators, beside the Open Bandit Pipeline.
     Ope,
     /// A step of fusion, beside sparse products as in GaC.
@@ -137,6 +141,9 @@ impl BenchCommand {
         }
         if wanted(What::Feedback) {
             feedback::run(&settings, &mut report)?;
+        }
+        if wanted(What::Ingest) {
+            ingest::run(&settings, &mut report)?;
         }
         if wanted(What::Ope) {
             ope::run(&settings, &mut report)?;
