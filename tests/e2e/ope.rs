@@ -145,13 +145,13 @@ fn arms_and_rows_that_come_and_go_are_counted() {
         (row.predicted_score, row.predicted_cost_usd) = (None, None);
         if i % 10 == 0 {
             // An arm the policies do not know, never chosen; and one round with no other.
-            row.candidates.push("stranger".to_owned());
+            row.candidates = row.candidates.iter().cloned().chain(["stranger".to_owned()]).collect();
             row.propensities.push(0.0);
         }
-        row.policy_version = if i % 2 == 0 { "even" } else { "odd" }.to_owned();
+        row.policy_version = if i % 2 == 0 { "even" } else { "odd" }.into();
     }
     let lost = &mut decisions[1];
-    (lost.candidates, lost.propensities) = (vec!["stranger".to_owned()], vec![1.0]);
+    (lost.candidates, lost.propensities) = (["stranger".to_owned()].into(), vec![1.0]);
     (lost.model, lost.propensity) = ("stranger".to_owned(), 1.0);
     write(&at.join(DECISIONS), decisions);
     // Three outcomes less: left out, or taken for 0.

@@ -4,9 +4,9 @@
 //! off-policy estimate is only as good as the propensities: lengths, sums and the chosen model must agree.
 //! [`Outcomes`] holds the feedback of one kind, a few numbers an outcome. The join is a fold over a set:
 //! feedback may be delivered twice or in any order, the result is the same to the bit.
-//!
 
 mod feedback;
+mod key;
 mod obp;
 mod outcomes;
 mod read;

@@ -3,11 +3,11 @@
 //! Every outcome is kept as a few numbers, and sorted by decision, time and outcome before anything is
 //! summed: the order of delivery changes nothing, not even the last bit of a sum.
 
-use super::FeedbackReader;
-use super::read::key;
+use super::feedback::{FeedbackReader, Report};
+use super::key::{Key, KeyMap};
 use crate::log::{FeedbackRow, LogError};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How several outcomes of one decision make one value.
@@ -91,8 +91,6 @@ pub struct OutcomeCounts {
     pub other_kinds: BTreeMap<String, u64>,
 }
 
-type Key = [u8; 16];
-
 /// One row: what it is of, and its numbers; NaN where unknown.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -107,7 +105,8 @@ struct Entry {
 /// Value and billed cost of each decision.
 #[derive(Debug, Clone, Default)]
 pub struct Outcomes {
-    of: HashMap<Key, (Option<f64>, Option<f64>)>,
+    /// NaN where unknown.
+    of: KeyMap<[f64; 2]>,
     /// What the log held.
     pub counts: OutcomeCounts,
 }
@@ -120,9 +119,7 @@ impl Outcomes {
     /// If the log cannot be read or a row is not valid.
     pub fn load(path: &Path, kind: &str, combine: Combine) -> Result<Self, LogError> {
         let mut collecting = Collecting::new(kind);
-        for rows in FeedbackReader::open(path)? {
-            rows?.iter().for_each(|row| collecting.add(row));
-        }
+        FeedbackReader::open(path)?.each(|report| collecting.add(&report))?;
         Ok(collecting.finish(combine))
     }
 
@@ -133,23 +130,23 @@ impl Outcomes {
         combine: Combine,
     ) -> Self {
         let mut collecting = Collecting::new(kind);
-        rows.into_iter().for_each(|row| collecting.add(row));
+        rows.into_iter().for_each(|row| collecting.add(&Report::of(row)));
         collecting.finish(combine)
     }
 
     /// Value of a decision, where one was received.
     pub fn value(&self, decision_id: &str) -> Option<f64> {
-        self.of.get(&key(decision_id))?.0
+        self.of.get(&Key::of(decision_id)).map(|[value, _]| *value).filter(|value| !value.is_nan())
     }
 
     /// What the call of a decision was billed, US dollars, where known.
     pub fn cost_usd(&self, decision_id: &str) -> Option<f64> {
-        self.of.get(&key(decision_id))?.1
+        self.of.get(&Key::of(decision_id)).map(|[_, cost]| *cost).filter(|cost| !cost.is_nan())
     }
 
     /// Decisions that have a value.
     pub fn n_valued(&self) -> u64 {
-        self.of.values().filter(|(value, _)| value.is_some()).count() as u64
+        self.of.values().filter(|[value, _]| !value.is_nan()).count() as u64
     }
 }
 
@@ -164,15 +161,15 @@ impl<'a> Collecting<'a> {
         Self { kind, entries: Vec::new(), counts: OutcomeCounts::default() }
     }
 
-    fn add(&mut self, row: &FeedbackRow) {
+    fn add(&mut self, row: &Report<'_>) {
         self.counts.rows += 1;
         let of_kind = row.kind == self.kind;
         if !of_kind {
-            *self.counts.other_kinds.entry(row.kind.clone()).or_default() += 1;
+            *self.counts.other_kinds.entry(row.kind.to_owned()).or_default() += 1;
         }
         self.entries.push(Entry {
-            decision: key(&row.decision_id),
-            outcome: key(&row.outcome_id),
+            decision: Key::of(row.decision_id),
+            outcome: Key::of(row.outcome_id),
             timestamp_ms: row.timestamp_ms,
             value: row.value.filter(|_| of_kind).unwrap_or(f64::NAN),
             cost_usd: row.cost_usd.unwrap_or(f64::NAN),
@@ -197,11 +194,16 @@ impl<'a> Collecting<'a> {
         (self.counts.repeated, self.counts.conflicting) = (repeated, conflicting);
         self.counts.outcomes = self.entries.iter().filter(|e| e.of_kind && !e.value.is_nan()).count() as u64;
         self.entries.sort_unstable_by_key(|e| (e.decision, e.timestamp_ms, e.outcome));
-        let mut of = HashMap::new();
+        let mut of = KeyMap::with_capacity_and_hasher(self.entries.len(), Default::default());
+        let mut values = Vec::new();
         for entries in self.entries.chunk_by(|a, b| a.decision == b.decision) {
-            let values: Vec<f64> = entries.iter().map(|e| e.value).filter(|v| !v.is_nan()).collect();
+            values.clear();
+            values.extend(entries.iter().map(|e| e.value).filter(|v| !v.is_nan()));
             let cost = entries.iter().rev().map(|e| e.cost_usd).find(|cost| !cost.is_nan());
-            of.insert(entries[0].decision, (combine.apply(&values), cost));
+            of.insert(
+                entries[0].decision,
+                [combine.apply(&values), cost].map(|known| known.unwrap_or(f64::NAN)),
+            );
         }
         Outcomes { of, counts: self.counts }
     }

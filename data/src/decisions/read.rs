@@ -1,21 +1,39 @@
 //! Streams a decision log, every row checked.
 
+use super::key::{Key, KeySet};
 use crate::log::{
     DecisionRow, LogBatch, LogError, LogReader, NumberColumn, TextColumn, TextListColumn, TimeColumn,
     VectorColumn, required,
 };
 use crate::schema;
-use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How far the probabilities of a row may be from the sum 1, and the chosen one from its place in the list.
 const TOLERANCE: f64 = 1e-3;
+
+/// Rows given at once, few enough to be used while they lie in the cache.
+const ROWS: usize = 1024;
+/// Ids there is room for at first, whatever a file says of its length.
+const ROOM_MAX: usize = 1 << 20;
 
 /// A decision log being read: an iterator of batches of rows.
 #[derive(Debug)]
 pub struct DecisionReader {
     log: LogReader,
-    seen: HashSet<[u8; 16]>,
+    /// What is read, and the next row of it.
+    batch: Option<(LogBatch, usize)>,
+    seen: KeySet,
+    before: Before,
+}
+
+/// What a row mostly has in common with the next, held once.
+#[derive(Debug, Clone, Default)]
+struct Before {
+    candidates: Arc<[String]>,
+    policy: Arc<str>,
+    policy_version: Arc<str>,
+    policy_digest: Arc<str>,
 }
 
 impl DecisionReader {
@@ -25,7 +43,10 @@ impl DecisionReader {
     /// If a file is not whole Parquet, lacks a required column or has one of a wrong type; if it is empty.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let columns: Vec<&str> = schema::DECISION.columns.iter().map(|column| column.name).collect();
-        Ok(Self { log: LogReader::open(path, &schema::DECISION, &columns)?, seen: HashSet::new() })
+        let log = LogReader::open(path, &schema::DECISION, &columns)?;
+        let room = usize::try_from(log.n_rows()).unwrap_or(ROOM_MAX).min(ROOM_MAX);
+        let seen = KeySet::with_capacity_and_hasher(room, Default::default());
+        Ok(Self { log, batch: None, seen, before: Before::default() })
     }
 
     /// Rows of all files together.
@@ -33,23 +54,58 @@ impl DecisionReader {
         self.log.n_rows()
     }
 
+    /// The next rows, all in one batch of the file.
+    fn next_rows(&mut self) -> Result<Option<Vec<DecisionRow>>, LogError> {
+        let (batch, at) = match self.batch.take() {
+            Some(batch) => batch,
+            None => match self.log.next() {
+                Some(batch) => (batch?, 0),
+                None => return Ok(None),
+            },
+        };
+        let n = ROWS.min(batch.n_rows() - at);
+        let rows = self.rows(&batch.slice(at, n))?;
+        if at + n < batch.n_rows() {
+            self.batch = Some((batch, at + n));
+        }
+        Ok(Some(rows))
+    }
+
     fn rows(&mut self, batch: &LogBatch) -> Result<Vec<DecisionRow>, LogError> {
         let columns = Columns::new(batch);
         let mut rows = Vec::with_capacity(batch.n_rows());
         for at in 0..batch.n_rows() {
-            let row = columns.row(batch, at)?;
-            if let Err(reason) = check(&row) {
+            let row = columns.row(batch, at, &self.before)?;
+            let same = Arc::ptr_eq(&self.before.candidates, &row.candidates);
+            let names = if same { Ok(()) } else { check_names(&row.candidates) };
+            if let Err(reason) = names.and_then(|()| check_row(&row)) {
                 return Err(batch.error(at, format!("decision `{}`: {reason}", row.decision_id)));
             }
-            if !self.seen.insert(key(&row.decision_id)) {
+            if !self.seen.insert(Key::of(&row.decision_id)) {
                 let id = &row.decision_id;
                 let reason =
                     format!("decision `{id}` stands in an earlier row already; expected one row each");
                 return Err(batch.error(at, reason));
             }
+            self.before.follow(&row);
             rows.push(row);
         }
         Ok(rows)
+    }
+}
+
+impl Before {
+    /// Takes what is new in a row.
+    fn follow(&mut self, row: &DecisionRow) {
+        fn take<T: ?Sized>(old: &mut Arc<T>, new: &Arc<T>) {
+            if !Arc::ptr_eq(old, new) {
+                *old = Arc::clone(new);
+            }
+        }
+        take(&mut self.candidates, &row.candidates);
+        take(&mut self.policy, &row.policy);
+        take(&mut self.policy_version, &row.policy_version);
+        take(&mut self.policy_digest, &row.policy_digest);
     }
 }
 
@@ -57,16 +113,8 @@ impl Iterator for DecisionReader {
     type Item = Result<Vec<DecisionRow>, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = self.log.next()?;
-        Some(batch.and_then(|batch| self.rows(&batch)))
+        self.next_rows().transpose()
     }
-}
-
-/// What a text is known by in memory: the first 16 bytes of its hash.
-pub(super) fn key(text: &str) -> [u8; 16] {
-    let mut key = [0; 16];
-    key.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..16]);
-    key
 }
 
 /// The columns of one batch.
@@ -107,24 +155,29 @@ impl<'a> Columns<'a> {
         }
     }
 
-    fn row(&self, batch: &LogBatch, at: usize) -> Result<DecisionRow, LogError> {
+    /// A row, which shares with the row before what is the same.
+    fn row(&self, batch: &LogBatch, at: usize, before: &Before) -> Result<DecisionRow, LogError> {
         let [id, policy, version, digest, model, rest @ ..] = self.texts;
         let [featurizer_digest, source, prompt, objective, constraints] = rest;
         let text = |column, name| Ok::<_, LogError>(required(batch, column, name, at)?.to_owned());
+        let shared = |column, name, before: &Arc<str>| {
+            let text = required(batch, column, name, at)?;
+            Ok::<_, LogError>(if text == &**before { Arc::clone(before) } else { text.into() })
+        };
         let some = |column: Option<TextColumn<'_>>| column.and_then(|c| c.get(at)).map(str::to_owned);
         let null =
             |name: &str, expected: &str| batch.error(at, format!("`{name}` is null, expected {expected}"));
         let [propensities, scores, costs, features] = self.lists.map(|list| list.and_then(|c| c.get(at)));
-        let candidates = self.candidates.and_then(|c| c.get(at));
+        let candidates = self.candidates.and_then(|c| c.shared(at, &before.candidates));
         let propensity = self.propensity.as_ref().and_then(|c| c.get(at));
         let time = self.timestamp_ms.as_ref().and_then(|c| c.get(at));
         let seed = self.seed.as_ref().and_then(|c| c.get(at));
         Ok(DecisionRow {
             decision_id: text(id, "decision_id")?,
             timestamp_ms: time.ok_or_else(|| null("timestamp_ms", "a time"))?,
-            policy: text(policy, "policy")?,
-            policy_version: text(version, "policy_version")?,
-            policy_digest: text(digest, "policy_digest")?,
+            policy: shared(policy, "policy", &before.policy)?,
+            policy_version: shared(version, "policy_version", &before.policy_version)?,
+            policy_digest: shared(digest, "policy_digest", &before.policy_digest)?,
             featurizer_digest: some(featurizer_digest),
             candidates: candidates.ok_or_else(|| null("candidates", "a list of models"))?,
             propensities: propensities.ok_or_else(|| null("propensities", "a list of numbers"))?,
@@ -145,6 +198,24 @@ impl<'a> Columns<'a> {
 
 /// What is wrong with a row, in words.
 pub(crate) fn check(row: &DecisionRow) -> Result<(), String> {
+    check_names(&row.candidates)?;
+    check_row(row)
+}
+
+fn check_names(candidates: &[String]) -> Result<(), String> {
+    if candidates.is_empty() {
+        return Err("`candidates` is empty, expected at least one model".to_owned());
+    }
+    let mut names: Vec<&String> = candidates.iter().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => Err(format!("`candidates` names `{}` twice, expected each model once", twice[0])),
+        None => Ok(()),
+    }
+}
+
+/// What is wrong with a row whose candidates are in order.
+fn check_row(row: &DecisionRow) -> Result<(), String> {
     for (name, text) in [("objective", &row.objective), ("constraints", &row.constraints)] {
         let is_object = |text: &String| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok();
         if let Some(text) = text.as_ref().filter(|text| !is_object(text)) {
@@ -152,14 +223,6 @@ pub(crate) fn check(row: &DecisionRow) -> Result<(), String> {
         }
     }
     let n = row.candidates.len();
-    if n == 0 {
-        return Err("`candidates` is empty, expected at least one model".to_owned());
-    }
-    let mut names: Vec<&String> = row.candidates.iter().collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("`candidates` names `{}` twice, expected each model once", twice[0]));
-    }
     let lists = [
         ("propensities", Some(row.propensities.len())),
         ("predicted_score", row.predicted_score.as_ref().map(Vec::len)),

@@ -6,10 +6,10 @@ fn decision(id: &str) -> DecisionRow {
     DecisionRow {
         decision_id: id.to_owned(),
         timestamp_ms: 5,
-        policy: "p".to_owned(),
-        policy_version: "1".to_owned(),
-        policy_digest: "0".repeat(64),
-        candidates: vec!["a".to_owned(), "b".to_owned()],
+        policy: "p".into(),
+        policy_version: "1".into(),
+        policy_digest: "0".repeat(64).into(),
+        candidates: ["a".to_owned(), "b".to_owned()].into(),
         propensities: vec![0.25, 0.75],
         model: "b".to_owned(),
         propensity: 0.75,
@@ -87,8 +87,8 @@ fn a_row_that_cannot_be_right_is_named() {
         assert!(!found.is_valid(), "{found:?}");
         said
     };
-    assert!(refused(&|r| r.candidates.clear()).contains("at least one model"));
-    assert!(refused(&|r| r.candidates[0] = "b".to_owned()).contains("names `b` twice"));
+    assert!(refused(&|r| r.candidates = [].into()).contains("at least one model"));
+    assert!(refused(&|r| r.candidates = ["b".to_owned(), "b".to_owned()].into()).contains("names `b` twice"));
     assert!(refused(&|r| r.propensities = vec![1.0]).contains("`1` entries"));
     assert!(refused(&|r| r.predicted_score = Some(vec![])).contains("`predicted_score` has `0`"));
     assert!(refused(&|r| r.propensities = vec![0.25, 0.5]).contains("sum to `0.75`"));

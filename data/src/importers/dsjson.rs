@@ -169,9 +169,9 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
         decision_id: id,
         timestamp_ms: time
             .ok_or_else(|| record.error("`Timestamp` is missing or no time, expected ISO 8601"))?,
-        policy: text(own.get("policy")).unwrap_or_else(|| "dsjson".to_owned()),
-        policy_version: text(own.get("policy_version")).unwrap_or_else(|| "unknown".to_owned()),
-        policy_digest: text(own.get("policy_digest")).unwrap_or_else(|| NO_DIGEST.to_owned()),
+        policy: text(own.get("policy")).map_or_else(|| "dsjson".into(), Into::into),
+        policy_version: text(own.get("policy_version")).map_or_else(|| "unknown".into(), Into::into),
+        policy_digest: text(own.get("policy_digest")).map_or_else(|| NO_DIGEST.into(), Into::into),
         featurizer_digest: text(own.get("featurizer_digest")),
         candidates: actions.iter().map(|action| name(*action)).collect(),
         propensities: propensities.iter().map(|p| *p as f32).collect(),
@@ -260,6 +260,12 @@ pub fn write_dsjson(
     Ok(n)
 }
 
+/// The number with the fewest digits that is read back as `x`, as text in half the length.
+fn shortest(x: f32) -> f64 {
+    let short = x.to_string().parse().unwrap_or(f64::NAN);
+    if short as f32 == x { short } else { f64::from(x) }
+}
+
 fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value {
     let chosen = row.chosen().unwrap_or_default();
     // The chosen action first, as VowpalWabbit has it.
@@ -273,6 +279,7 @@ fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value
         context.insert("s".to_owned(), json!({ "source": source }));
     }
     if let Some(features) = &row.features {
+        let features: Vec<f64> = features.iter().map(|x| shortest(*x)).collect();
         context.insert("x".to_owned(), json!(features));
     }
     let actions: Vec<Value> = row.candidates.iter().map(|model| json!({ "m": { "model": model } })).collect();
@@ -296,7 +303,7 @@ fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value
     set(
         OWN,
         json!({
-            "policy": row.policy, "policy_version": row.policy_version, "policy_digest": row.policy_digest,
+            "policy": *row.policy, "policy_version": *row.policy_version, "policy_digest": *row.policy_digest,
             "featurizer_digest": row.featurizer_digest, "seed": row.seed, "cost_usd": cost_usd,
             "objective": parsed(&row.objective), "constraints": parsed(&row.constraints),
         }),

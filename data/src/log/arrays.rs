@@ -6,8 +6,9 @@ use arrow_array::types::{
     TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, PrimitiveArray, StringViewArray};
+use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray, StringArray, StringViewArray};
 use arrow_schema::{DataType, TimeUnit};
+use std::sync::Arc;
 
 /// A column of texts. The reader turns every text type into views, which share the page they came from.
 #[derive(Debug, Clone, Copy)]
@@ -20,6 +21,7 @@ impl<'a> TextColumn<'a> {
     }
 
     /// The text of a row, `None` when null.
+    #[inline]
     pub fn get(&self, row: usize) -> Option<&'a str> {
         (!self.0.is_null(row)).then(|| self.0.value(row))
     }
@@ -112,7 +114,11 @@ impl TimeColumn {
 
 /// A column of vectors of numbers.
 #[derive(Debug, Clone, Copy)]
-pub struct VectorColumn<'a>(&'a ArrayRef);
+pub struct VectorColumn<'a> {
+    array: &'a ArrayRef,
+    /// Bounds and numbers, where they are stored as our own writer stores them.
+    plain: Option<(&'a [i32], &'a [f32])>,
+}
 
 impl<'a> VectorColumn<'a> {
     /// `None` when the column is not a list.
@@ -120,18 +126,26 @@ impl<'a> VectorColumn<'a> {
         let list = |t: &DataType| {
             matches!(t, DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _))
         };
-        list(array.data_type()).then_some(Self(array))
+        let plain = array.as_list_opt::<i32>().and_then(|list| {
+            let values = list.values().as_primitive_opt::<Float32Type>()?;
+            let known = values.null_count() == 0;
+            known.then(|| (list.value_offsets(), &values.values()[..]))
+        });
+        list(array.data_type()).then_some(Self { array, plain })
     }
 
     /// The vector of a row, `None` when null; a null item is NaN.
     pub fn get(&self, row: usize) -> Option<Vec<f32>> {
-        if self.0.is_null(row) {
+        if self.array.is_null(row) {
             return None;
         }
-        let items = match self.0.data_type() {
-            DataType::List(_) => self.0.as_list::<i32>().value(row),
-            DataType::LargeList(_) => self.0.as_list::<i64>().value(row),
-            _ => self.0.as_fixed_size_list().value(row),
+        if let Some((bounds, values)) = self.plain {
+            return Some(values[bounds[row] as usize..bounds[row + 1] as usize].to_vec());
+        }
+        let items = match self.array.data_type() {
+            DataType::List(_) => self.array.as_list::<i32>().value(row),
+            DataType::LargeList(_) => self.array.as_list::<i64>().value(row),
+            _ => self.array.as_fixed_size_list().value(row),
         };
         let numbers = NumberColumn::new(&items)?;
         Some((0..items.len()).map(|i| numbers.get(i).map_or(f32::NAN, |v| v as f32)).collect())
@@ -140,20 +154,26 @@ impl<'a> VectorColumn<'a> {
 
 /// A column of lists of texts.
 #[derive(Debug, Clone, Copy)]
-pub struct TextListColumn<'a>(&'a ArrayRef);
+pub struct TextListColumn<'a> {
+    list: &'a ListArray,
+    /// All texts, where they are stored as our own writer stores them.
+    plain: Option<&'a StringArray>,
+}
 
 impl<'a> TextListColumn<'a> {
     /// `None` when the column is not a list.
     pub fn new(array: &'a ArrayRef) -> Option<Self> {
-        matches!(array.data_type(), DataType::List(_)).then_some(Self(array))
+        let list = array.as_list_opt::<i32>()?;
+        let plain = list.values().as_string_opt::<i32>().filter(|texts| texts.null_count() == 0);
+        Some(Self { list, plain })
     }
 
     /// The texts of a row, `None` when the list or one of its items is null.
     pub fn get(&self, row: usize) -> Option<Vec<String>> {
-        if self.0.is_null(row) {
+        if self.list.is_null(row) {
             return None;
         }
-        let items = self.0.as_list::<i32>().value(row);
+        let items = self.list.value(row);
         let owned = |text: Option<&str>| text.map(str::to_owned);
         match items.data_type() {
             DataType::Utf8 => items.as_string::<i32>().iter().map(owned).collect(),
@@ -162,12 +182,25 @@ impl<'a> TextListColumn<'a> {
             _ => None,
         }
     }
+
+    /// The texts of a row, the very list `before` if it says the same; `None` as with [`Self::get`].
+    pub fn shared(&self, row: usize, before: &Arc<[String]>) -> Option<Arc<[String]>> {
+        if let Some(texts) = self.plain
+            && !self.list.is_null(row)
+        {
+            let bounds = self.list.value_offsets();
+            let own = bounds[row] as usize..bounds[row + 1] as usize;
+            if own.len() == before.len() && own.zip(&before[..]).all(|(at, text)| texts.value(at) == text) {
+                return Some(Arc::clone(before));
+            }
+        }
+        self.get(row).map(Into::into)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn numbers_and_times_of_every_storage_type_agree() {
@@ -181,5 +214,45 @@ mod tests {
             Arc::new(arrow_array::TimestampNanosecondArray::from(vec![Some(-1), Some(5_000_000)]));
         let times = TimeColumn::new(&nanos).unwrap();
         assert_eq!((times.get(0), times.get(1)), (Some(-1), Some(5)));
+    }
+
+    #[test]
+    fn equal_lists_of_texts_are_shared_and_vectors_of_every_width_agree() {
+        let texts = |rows: &[Option<&[&str]>]| -> ArrayRef {
+            let mut list = arrow_array::builder::ListBuilder::new(arrow_array::builder::StringBuilder::new());
+            for row in rows {
+                row.into_iter()
+                    .for_each(|texts| texts.iter().for_each(|text| list.values().append_value(text)));
+                list.append(row.is_some());
+            }
+            Arc::new(list.finish())
+        };
+        let array =
+            texts(&[Some(&["a", "b"]), Some(&["a", "b"]), None, Some(&["a", "c"]), Some(&["a"]), Some(&[])]);
+        let column = TextListColumn::new(&array).unwrap();
+        let first = column.shared(0, &[].into()).unwrap();
+        assert_eq!(first[..], ["a", "b"]);
+        assert!(Arc::ptr_eq(&first, &column.shared(1, &first).unwrap()));
+        let others: Vec<_> = (2..6).map(|row| column.shared(row, &first)).collect();
+        let said = others.iter().map(|list| list.as_ref().map(|list| list.join(" "))).collect::<Vec<_>>();
+        assert_eq!(said, [None, Some("a c".to_owned()), Some("a".to_owned()), Some(String::new())]);
+
+        let wide = |unknown: Option<f64>| -> ArrayRef {
+            Arc::new(ListArray::from_iter_primitive::<Float64Type, _, _>([
+                Some(vec![Some(1.0), unknown]),
+                None,
+                Some(vec![]),
+            ]))
+        };
+        let narrow: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Float32Type, _, _>([
+            Some(vec![Some(1.0), Some(2.0)]),
+            None,
+            Some(vec![]),
+        ]));
+        for array in [wide(Some(2.0)), narrow] {
+            let column = VectorColumn::new(&array).unwrap();
+            assert_eq!([0, 1, 2].map(|row| column.get(row)), [Some(vec![1.0, 2.0]), None, Some(vec![])]);
+        }
+        assert!(VectorColumn::new(&wide(None)).unwrap().get(0).unwrap()[1].is_nan());
     }
 }

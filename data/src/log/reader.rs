@@ -35,6 +35,15 @@ impl LogBatch {
         self.batch.num_rows()
     }
 
+    /// `n` rows from `at`, counted from 0, where they lie.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn slice(&self, at: usize, n: usize) -> Self {
+        let (batch, file) = (self.batch.slice(at, n), Arc::clone(&self.file));
+        Self { batch, file, first_row: self.first_row + at as u64 }
+    }
+
     /// A column of texts, `None` when the log has it not.
     pub fn text(&self, name: &str) -> Option<TextColumn<'_>> {
         self.batch.column_by_name(name).and_then(TextColumn::new)

@@ -15,11 +15,14 @@ use routewright_data::importers::{self, ImportOptions, write_dsjson};
 use routewright_data::log::{DecisionRow, FeedbackRow, RowWriter, WriteOptions};
 use routewright_data::rng;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const SCRIPT: Script =
     Script { peer: "Vowpal Wabbit", file: "ingest.py", text: include_str!("peers/ingest.py") };
 const N_ARMS: usize = 8;
-/// Events at most: as text they are some 600 bytes each.
+/// Numbers that describe a request.
+const DIM: usize = 32;
+/// Events at most: as text they are some 1,200 bytes each.
 const MOST: usize = 200_000;
 const WORDS: [&str; 12] = [
     "sum", "proof", "rhyme", "river", "court", "cell", "vector", "tax", "verb", "orbit", "sorted", "theorem",
@@ -39,23 +42,27 @@ struct Logs {
 /// If the logs cannot be written or read.
 pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
     let n = settings.decisions.min(MOST);
-    output::tell(&format!("ingest: {n} decisions among {N_ARMS} models"));
+    output::tell(&format!("ingest: {n} decisions among {N_ARMS} models, {DIM} features each"));
     let folder = settings.interpreters.work().join("ingest");
     let logs = Logs::write(&folder, n)?;
     let mut peer = settings.interpreters.start(SCRIPT, &[&folder], report);
-    let (mut read, mut imported) = (Rounds::default(), Rounds::default());
+    let (mut read, mut bare, mut imported) = (Rounds::default(), Rounds::default(), Rounds::default());
     for _ in 0..settings.rounds {
         let spent = cpu_seconds(|| logs.read())?;
         let import = cpu_seconds(|| logs.import(&folder.join("imported")))?;
-        let theirs = peer.ask("read", report).and_then(|answer| answer["s"].as_f64());
+        let [learning, reading] =
+            ["learn", "read"].map(|how| peer.ask(how, report).and_then(|answer| answer["s"].as_f64()));
         let rate = |s: f64| n as f64 / s;
-        read.push(rate(spent), theirs.map(rate));
-        imported.push(rate(import), theirs.map(rate));
+        read.push(rate(spent), learning.map(rate));
+        bare.push(rate(spent), reading.map(rate));
+        imported.push(rate(import), reading.map(rate));
     }
-    let what = |how: &str| format!("ingest, {n} decisions {how}, vs vw reading dsjson");
-    let (logged, text) = (what("and feedback from logs, joined"), what("from dsjson to logs"));
-    report.row(logged, "events/cpu s", &read, Some(Target::RatioAtLeast(10.0)));
-    report.row(text, "events/cpu s", &imported, None);
+    let what = |ours: &str, theirs: &str| format!("ingest, {n} decisions {ours}, vs vw {theirs}");
+    let (joined, text) = ("and feedback from logs, joined", "from dsjson to logs");
+    let unit = "events/cpu s";
+    report.row(what(joined, "learning from dsjson"), unit, &read, Some(Target::RatioAtLeast(10.0)));
+    report.row(what(joined, "reading dsjson with -t"), unit, &bare, None);
+    report.row(what(text, "reading dsjson with -t"), unit, &imported, None);
     Ok(())
 }
 
@@ -67,7 +74,7 @@ impl Logs {
         let mut rng = rng::stream(1, "bench ingest");
         let mut decided = RowWriter::create(&decisions, WriteOptions::default())?;
         let mut heard = RowWriter::create(&feedback, WriteOptions::default())?;
-        let models: Vec<String> = (0..N_ARMS).map(|arm| format!("model-{arm}")).collect();
+        let models: Arc<[String]> = (0..N_ARMS).map(|arm| format!("model-{arm}")).collect();
         for at in 0..n {
             let weights: [f32; N_ARMS] = std::array::from_fn(|_| 0.05 + rng.random::<f32>());
             let total: f32 = weights.iter().sum();
@@ -77,16 +84,17 @@ impl Logs {
             let row = DecisionRow {
                 decision_id: format!("dec_{at:032x}"),
                 timestamp_ms: 1_764_000_000_000 + at as i64,
-                policy: "main".to_owned(),
-                policy_version: "3".to_owned(),
-                policy_digest: "0".repeat(64),
-                candidates: models.clone(),
+                policy: "main".into(),
+                policy_version: "3".into(),
+                policy_digest: "0".repeat(64).into(),
+                candidates: Arc::clone(&models),
                 propensity: f64::from(propensities[chosen]),
                 propensities,
                 model: models[chosen].clone(),
                 seed: rng.random::<u32>().into(),
                 source: Some(["math", "prose", "law"][at % 3].to_owned()),
                 prompt: Some(words.join(" ")),
+                features: Some((0..DIM).map(|_| rng.random::<f32>() - 0.5).collect()),
                 ..DecisionRow::default()
             };
             heard.push(FeedbackRow {
@@ -102,7 +110,7 @@ impl Logs {
         }
         decided.finish()?;
         heard.finish()?;
-        let dsjson = path("events.json");
+        let dsjson = path("events.dsjson");
         let outcomes = Outcomes::load(&feedback, "score", Combine::default())?;
         let rule = RewardRule { default: None, cost_weight: 0.0 };
         write_dsjson(&decisions, &outcomes, &rule, &dsjson)?;

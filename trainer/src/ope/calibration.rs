@@ -114,7 +114,7 @@ mod tests {
         for _ in 0..2000 {
             let model = if rng.random_bool(real) { "a" } else { "b" };
             counting.add(&DecisionRow {
-                candidates: vec!["a".to_owned(), "b".to_owned()],
+                candidates: ["a".to_owned(), "b".to_owned()].into(),
                 propensities: vec![stated, 1.0 - stated],
                 model: model.to_owned(),
                 ..DecisionRow::default()

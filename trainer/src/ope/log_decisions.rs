@@ -194,13 +194,14 @@ fn decision_row(
     DecisionRow {
         decision_id: format!("d-{}", query.id),
         timestamp_ms: query.timestamp_ms.unwrap_or(START_MS),
-        policy: policy.manifest.name.clone(),
+        policy: policy.manifest.name.as_str().into(),
         policy_version: format!(
             "{}-{}",
             &policy.digest[..12.min(policy.digest.len())],
             policy.manifest.selector.name
-        ),
-        policy_digest: policy.digest.clone(),
+        )
+        .into(),
+        policy_digest: policy.digest.as_str().into(),
         featurizer_digest: Some(policy.manifest.featurizer.digest.clone()),
         candidates: arms.iter().map(|arm| policy.arms[*arm].model.clone()).collect(),
         propensities: arms.iter().map(|arm| of(arm).propensity).collect(),

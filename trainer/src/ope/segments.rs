@@ -55,7 +55,7 @@ impl Labels {
 
     pub(super) fn add(&mut self, row: &DecisionRow) {
         let n = row.candidates.len().to_string();
-        let names = [row.policy_version.as_str(), row.source.as_deref().unwrap_or("(none)"), n.as_str()];
+        let names = [&*row.policy_version, row.source.as_deref().unwrap_or("(none)"), n.as_str()];
         for (family, name) in self.0.iter_mut().zip(names) {
             let next = family.numbers.len() as u32;
             let number = match family.numbers.get(name) {

@@ -22,6 +22,7 @@ use routewright_data::log::DecisionRow;
 use routewright_data::{Cells, FeatureMatrix, OutcomeTable, Query};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Greatest weight of a target.
 pub const WEIGHT_MAX: f64 = 100.0;
@@ -75,7 +76,7 @@ impl std::str::FromStr for TargetKind {
 struct Choice {
     model: String,
     propensity: f64,
-    candidates: Vec<String>,
+    candidates: Arc<[String]>,
     reward: f64,
     mass: f64,
     fold_text: String,
@@ -185,7 +186,7 @@ fn choice((row, reward): (DecisionRow, f64)) -> Choice {
 
 /// The chosen cells.
 fn observed(rows: &[(DecisionRow, f64)], outcomes: &Outcomes) -> OutcomeTable {
-    let models: BTreeSet<&String> = rows.iter().flat_map(|(row, _)| &row.candidates).collect();
+    let models: BTreeSet<&String> = rows.iter().flat_map(|(row, _)| row.candidates.iter()).collect();
     let columns: BTreeMap<&String, usize> =
         models.iter().enumerate().map(|(at, model)| (*model, at)).collect();
     let mut score = Cells::missing(rows.len(), models.len());
@@ -244,10 +245,10 @@ mod tests {
             let propensities = candidates.iter().map(|name| if name == model { *p } else { rest }).collect();
             let row = DecisionRow {
                 decision_id: format!("d{at}"),
-                policy: "p".to_owned(),
-                policy_version: "1".to_owned(),
-                policy_digest: "0".to_owned(),
-                candidates,
+                policy: "p".into(),
+                policy_version: "1".into(),
+                policy_digest: "0".into(),
+                candidates: candidates.into(),
                 propensities,
                 model: (*model).to_owned(),
                 propensity: f64::from(*p),

@@ -22,7 +22,7 @@ fn an_event_is_read_as_it_is_meant() {
     let mut options = ImportOptions::default();
     import(dir.path(), EVENT, &options).unwrap();
     let row = &decisions(&dir.path().join("decisions.parquet"))[0];
-    assert_eq!(row.candidates, ["action-2", "action-1"]);
+    assert_eq!(row.candidates[..], ["action-2", "action-1"]);
     assert_eq!((row.propensities.as_slice(), row.propensity), (&[0.75, 0.25][..], 0.75));
     assert_eq!((row.pass_probability, row.timestamp_ms), (Some(0.5), 1_577_934_245_500));
     options.map.insert("model".to_owned(), "m.id".to_owned());
@@ -63,10 +63,10 @@ fn out_and_in_again_is_the_same_log() {
     let row = |id: &str, model: &str, p: f64| DecisionRow {
         decision_id: id.to_owned(),
         timestamp_ms: 951_868_800_123,
-        policy: "p".to_owned(),
-        policy_version: "v".to_owned(),
-        policy_digest: "d".to_owned(),
-        candidates: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
+        policy: "p".into(),
+        policy_version: "v".into(),
+        policy_digest: "d".into(),
+        candidates: ["a".to_owned(), "b".to_owned(), "c".to_owned()].into(),
         propensities: vec![0.1, 0.2, 0.7],
         model: model.to_owned(),
         propensity: p,
