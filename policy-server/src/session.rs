@@ -22,7 +22,7 @@ const FIELDS: [&str; 3] = ["/prompt_cache_key", "/metadata/session_id", "/previo
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<String> {
     let named =
         |name: &&str| headers.get(*name)?.to_str().ok().filter(|id| !id.is_empty()).map(str::to_owned);
-    HEADERS.iter().find_map(|name| named(name))
+    HEADERS.iter().find_map(named)
 }
 
 /// The session that the body of a model request names.

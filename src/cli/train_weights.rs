@@ -94,10 +94,10 @@ impl WeightsArgs {
     fn params(&self, options: &Options<'_>) -> anyhow::Result<Params> {
         let mut given = options.params.clone();
         let of_file = self.ensemble.as_deref().map(file_rule).transpose()?.flatten();
-        if let (Some(rule), Some(given)) = (of_file, given.as_object_mut()) {
-            if !given.contains_key("span") {
-                given.insert("span".to_owned(), serde_json::to_value(rule)?);
-            }
+        if let (Some(rule), Some(given)) = (of_file, given.as_object_mut())
+            && !given.contains_key("span")
+        {
+            given.insert("span".to_owned(), serde_json::to_value(rule)?);
         }
         Ok(Params::read(&given)?)
     }

@@ -221,8 +221,7 @@ mod tests {
         let texts = |rows: &[Option<&[&str]>]| -> ArrayRef {
             let mut list = arrow_array::builder::ListBuilder::new(arrow_array::builder::StringBuilder::new());
             for row in rows {
-                row.into_iter()
-                    .for_each(|texts| texts.iter().for_each(|text| list.values().append_value(text)));
+                row.iter().for_each(|texts| texts.iter().for_each(|text| list.values().append_value(text)));
                 list.append(row.is_some());
             }
             Arc::new(list.finish())

@@ -79,11 +79,9 @@ impl System for Eva {
             Ok::<_, FuseError>(Side { vocabulary: vocabularies[at], embeddings })
         };
         let mut maps = vec![None];
-        for at in 1..backends.len() {
+        for (at, backend) in backends.iter().enumerate().skip(1) {
             let map = Projection::new(side(at)?, side(0)?, params.mapped, params.least);
-            maps.push(Some(
-                map.map_err(|reason| unfit::<Self>(&format!("`{}`: {reason}", backends[at].name())))?,
-            ));
+            maps.push(Some(map.map_err(|reason| unfit::<Self>(&format!("`{}`: {reason}", backend.name())))?));
         }
         let align = Box::new(Carried { space: Space::union(&vocabularies[..1]), maps, top: params.top });
         let weigh: Box<dyn Weigh> = match params.drop {

@@ -132,7 +132,7 @@ pub struct Rlae {
 #[derive(Debug)]
 enum Source {
     Policy(PolicyWeights),
-    Served(ServedWeights),
+    Served(Box<ServedWeights>),
     /// Drawn from what the policy says.
     Explored(Arc<Policy>),
     /// Drawn from a flat Dirichlet.
@@ -176,7 +176,7 @@ impl System for Rlae {
         let meeting = Meeting::new(params.meet, params.beam, backends)?;
         if let Some(served) = connect(&params, backends)? {
             let rule = params.span.or_else(|| served.span().cloned()).unwrap_or_default();
-            return Ok(Self { meeting, rule, source: Source::Served(served) });
+            return Ok(Self { meeting, rule, source: Source::Served(Box::new(served)) });
         }
         let policy = params.policy.as_deref().map(|path| open(path, backends)).transpose()?;
         let trained = policy.as_ref().and_then(|policy| trained_rule(policy));

@@ -137,7 +137,7 @@ impl Speculative {
                 let mut drafts = Vec::new();
                 while !ended && drafts.len() < gamma {
                     let Some(next) = new.last() else { break };
-                    let Some(drafted) = self.draw(member, next, pick, &mut **rng) else { break };
+                    let Some(drafted) = self.draw(member, next, pick, &mut rng) else { break };
                     let (id, unit) = (drafted.id, drafted.unit);
                     drafts.push(drafted);
                     if unit == END || drafts.len() == gamma {

@@ -45,7 +45,7 @@ pub(crate) fn scripted(tokenizer: &str) -> Scripted {
         let read = std::str::from_utf8(read).unwrap();
         let next = known.get(read.len()..).and_then(|rest| rest.chars().next());
         let next = next.map_or(String::new(), |c| c.to_string());
-        let doubt = if read.len() % 3 == 0 { "z" } else { "q" };
+        let doubt = if read.len().is_multiple_of(3) { "z" } else { "q" };
         vec![(next, 0.6), (doubt.to_owned(), 0.25), ("x".to_owned(), 0.05)]
     })
 }

@@ -238,7 +238,7 @@ fn preferences_and_rankings_teach_a_policy_that_compares_and_numbers_do_not() {
         let mut store = SqliteStore::open(&dir.path().join("log.db")).unwrap();
         store.append(&(0..20).map(|at| decision(&policy, at)).collect::<Vec<_>>()).unwrap();
         for report in reports {
-            store.append(&[report.clone()]).unwrap();
+            store.append(std::slice::from_ref(&report)).unwrap();
             store.append(&[report]).unwrap();
         }
         let mut fold = Fold::new("duels", lessons(&policy));

@@ -407,7 +407,7 @@ impl Learner for Duels {
         self.shape
             .check(self.n_arms + 1)
             .map_err(|reason| Self::failed(LinalgError { dim: width, reason }))?;
-        self.pairs.extend(vec![Arc::new(ArmStatistics::new(width)); self.n_arms]);
+        self.pairs.extend((0..self.n_arms).map(|_| Arc::new(ArmStatistics::new(width))));
         self.tilt.resize((self.n_arms + 1) * width, 0.0);
         self.n_arms += 1;
         self.cost.add_arm(arm.cost_usd);

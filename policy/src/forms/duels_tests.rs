@@ -26,7 +26,7 @@ impl Told {
         Experience { features, source: None, arm, rival: Some(rival), reward, weight, time }
     }
 
-    fn from_the_other_side(&self) -> Self {
+    fn turned(&self) -> Self {
         let (arm, rival, reward) = (self.rival, self.arm, 1.0 - self.reward);
         Self { features: self.features.clone(), arm, rival, reward, ..*self }
     }
@@ -133,7 +133,7 @@ fn sides_order_restarts_parts_and_what_is_taken_back_change_no_bit() {
     let mut all = fresh(0.0);
     learn(&mut all, &told);
     let mut other_side = fresh(0.0);
-    let turned: Vec<Told> = told.iter().rev().map(Told::from_the_other_side).collect();
+    let turned: Vec<Told> = told.iter().rev().map(Told::turned).collect();
     learn(&mut other_side, &turned);
     assert_eq!(all.state(), other_side.state());
 

@@ -94,7 +94,9 @@ impl IdentitySet {
         let Config { dim, width, ability, tokens, pool, trunk, preference } = config;
         let stacks = [&ability, &tokens, &trunk];
         let sound = stacks.iter().all(|hidden| hidden.len() <= LAYERS_MAX && !hidden.contains(&0));
-        if !sound || width == 0 || pool == 0 || n_arms == 0 || !(preference >= 0.0) {
+        let sound = sound && width > 0 && pool > 0 && n_arms > 0;
+        // NaN is not at least 0.
+        if !(sound && preference >= 0.0) {
             let reason = "a width is 0, there are too many layers, or the preference is below 0".to_owned();
             return Err(LoadError::Config { form: ROW.name, reason });
         }

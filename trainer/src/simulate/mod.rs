@@ -16,7 +16,7 @@ mod stream;
 mod trace;
 
 pub use bandit::Bandit;
-pub(crate) use run::won;
+pub(crate) use run::preferred;
 pub use run::{Ground, RunSettings, run, shuffled};
 pub use scenario::ScenarioRow;
 pub use stream::{Delivery, Phase, Round, Stream};

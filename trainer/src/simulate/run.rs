@@ -16,7 +16,6 @@ use routewright_policy::pacing::{Pacer, PacerSettings};
 use routewright_policy::selectors::{self, net_scores};
 use routewright_policy::trust::{Report, Trust, TrustSettings};
 use routewright_policy::{Arm, PredictionRow, Selector};
-use std::cmp::Ordering;
 
 /// The log behind a stream.
 #[derive(Debug, Clone, Copy)]
@@ -161,9 +160,9 @@ impl Run<'_> {
         let learner = &mut self.bandit.learner;
         learner.predict_into(features, self.sources[at.row], &mut row.score, &mut row.score_se);
         let logged = self.ground.table.score.row(at.row);
-        for arm in 0..n_arms {
+        for (arm, score) in logged.iter().enumerate() {
             row.cost_usd[arm] = self.costs[at.row * n_arms + arm] * phase.price[arm] as f32;
-            row.eligible[arm] = phase.available[arm] && !logged[arm].is_nan();
+            row.eligible[arm] = phase.available[arm] && !score.is_nan();
         }
         if !row.eligible.contains(&true) {
             // Nothing is known of the arms that are left: any of them, and nothing will be learned.
@@ -199,7 +198,7 @@ impl Run<'_> {
         let table = self.ground.table;
         let score = table.score.get(at.row, arm).map(|score| f64::from(score) * phase.score[arm]);
         let cost = table.cost_usd.get(at.row, arm).map(f64::from);
-        let mean = || Some(self.ground.arms[arm].price.mean_cost_usd?);
+        let mean = || self.ground.arms[arm].price.mean_cost_usd;
         let cost = cost.or_else(mean).map(|usd| usd * phase.price[arm]);
         let latency = table.latency_ms.as_ref().and_then(|cells| cells.get(at.row, arm)).map(f64::from);
         (score, cost, latency.or(self.ground.arms[arm].mean_latency_ms))
@@ -225,7 +224,7 @@ impl Run<'_> {
                 let (other, other_cost, other_latency) = self.outcome(delivery.of, rival);
                 let Some(other) = other else { return Ok(()) };
                 let own = self.bandit.lesson(score, cost, latency);
-                turned(won(own, self.bandit.lesson(other, other_cost, other_latency)))
+                turned(preferred(own, self.bandit.lesson(other, other_cost, other_latency)))
             }
         };
         let row = self.stream.rounds[delivery.of].row;
@@ -276,13 +275,11 @@ impl Run<'_> {
     }
 }
 
-/// 1 if the first of two rewards is the greater, 0 if it is the less, 1/2 if they are equal.
-pub(crate) fn won(one: f64, other: f64) -> f64 {
-    match one.total_cmp(&other) {
-        Ordering::Greater => 1.0,
-        Ordering::Less => 0.0,
-        Ordering::Equal => 0.5,
-    }
+/// The chance that the first of two rewards is preferred, `(1 + one - other) / 2` within `[0, 1]`: the linear link of
+/// duels (Ailon, Karnin and Joachims, arXiv 1405.3396). The sign of the difference alone would let the cheaper of two
+/// equally good answers win every time, by however little.
+pub(crate) fn preferred(one: f64, other: f64) -> f64 {
+    f64::midpoint(1.0, one - other).clamp(0.0, 1.0)
 }
 
 /// The arm at which the cumulated distribution passes `draw`; rounding never leaves none.

@@ -212,6 +212,18 @@ impl Names {
     }
 }
 
+impl Merge {
+    /// The tokens that are merged.
+    fn halves(&self) -> Result<(&str, &str), String> {
+        match self {
+            Self::Pair(left, right) => Ok((left, right)),
+            Self::Text(text) => text
+                .split_once(' ')
+                .ok_or_else(|| format!("its merge `{text}` is not two tokens with a space between")),
+        }
+    }
+}
+
 impl Bpe {
     /// The list of merges by ids.
     fn pairs(&self) -> Result<Pairs, String> {
@@ -225,13 +237,7 @@ impl Bpe {
         if let Some(dropout) = self.dropout.filter(|dropout| *dropout > 0.0) {
             return Err(format!("its model has `dropout` = `{dropout}`; none is accepted"));
         }
-        let halves = |merge| match merge {
-            &Merge::Pair(ref left, ref right) => Ok((left.as_str(), right.as_str())),
-            Merge::Text(text) => text
-                .split_once(' ')
-                .ok_or_else(|| format!("its merge `{text}` is not two tokens with a space between")),
-        };
-        let halves: Vec<(&str, &str)> = self.merges.iter().map(halves).collect::<Result<_, String>>()?;
+        let halves: Vec<(&str, &str)> = self.merges.iter().map(Merge::halves).collect::<Result<_, _>>()?;
         pairs(halves.into_iter(), |shown| self.vocab.get(shown).copied())
     }
 

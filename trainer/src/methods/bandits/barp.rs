@@ -233,7 +233,7 @@ struct Chosen {
 
 /// The entropy and the number of steps that are worth most on the folds.
 fn choose(params: &Params, lessons: &Lessons<'_>, context: &FitContext<'_>) -> Chosen {
-    let n_judgements = if params.every == 0 { 0 } else { params.steps / params.every };
+    let n_judgements = params.steps.checked_div(params.every).unwrap_or(0);
     let plain = Chosen { entropy: params.entropy[0], steps: params.steps, worth: None };
     if params.folds < 2 || n_judgements < 2 && params.entropy.len() < 2 {
         return plain;

@@ -1,7 +1,7 @@
 //! Fitting a bandit: one pass, or several, over the train rows.
 
 use crate::method::{FitContext, FitError, Fitted};
-use crate::simulate::{Bandit, Ground, RunSettings, Stream, run, shuffled, won};
+use crate::simulate::{Bandit, Ground, RunSettings, Stream, preferred, run, shuffled};
 use routewright_data::OutcomeTable;
 use routewright_policy::online::Experience;
 use routewright_policy::{LoadError, SelectorSpec, forms};
@@ -71,7 +71,8 @@ pub(super) fn full(bandit: &mut Bandit, rows: &[usize], context: &FitContext<'_>
             if compares && rival == arm {
                 continue;
             }
-            let (rival, reward) = if compares { (Some(rival), won(reward, other)) } else { (None, reward) };
+            let (rival, reward) =
+                if compares { (Some(rival), preferred(reward, other)) } else { (None, reward) };
             let experience = Experience {
                 features: context.features.row(row),
                 source: sources[row],

@@ -72,16 +72,16 @@ fn add_all(to: &mut [f32], from: &[f32]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
 }
 
-fn block_forward(shape: &LmShape, block: &LmBlock, rows: &[Range<usize>], x: &mut Vec<f32>) -> Tape {
+fn block_forward(shape: &LmShape, block: &LmBlock, rows: &[Range<usize>], x: &mut [f32]) -> Tape {
     let (dim, head) = (shape.dim, shape.head());
-    let before = x.clone();
+    let before = x.to_vec();
     let normed = norm(x, &block.attention_norm);
     let [mut q, mut k, v] = [&block.wq, &block.wk, &block.wv].map(|w| linear(&normed, w, dim));
     rotate(&mut q, dim, head, rows, false);
     rotate(&mut k, shape.kv_dim(), head, rows, false);
     let (mixed, shares) = attend(shape, rows, &q, &k, &v);
     add_all(x, &linear(&mixed, &block.wo, dim));
-    let middle = x.clone();
+    let middle = x.to_vec();
     let feed = norm(x, &block.feed_norm);
     let [gate, up] = [&block.w1, &block.w3].map(|w| linear(&feed, w, dim));
     let inner: Vec<f32> = gate.iter().zip(&up).map(|(g, u)| g * sigmoid(*g) * u).collect();
