@@ -49,9 +49,14 @@ impl Activation {
 /// over it vectorise.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    exp_within(x.clamp(-87.0, 88.0))
+}
+
+/// [`exp`] of `x` in `[-87, 88]`; nonsense outside.
+#[inline(always)]
+pub fn exp_within(x: f32) -> f32 {
     // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;

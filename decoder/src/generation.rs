@@ -6,13 +6,13 @@
 
 use crate::align::{Align, Aligned};
 use crate::backend::{Backend, BackendError, Stop};
+use crate::crew::Crew;
 use crate::distribution::Distribution;
 use crate::emit::Emitter;
 use crate::member::Member;
 use crate::pick::Pick;
 use crate::trace::{Dropped, Step, Trace};
 use rand::Rng;
-use rayon::prelude::*;
 use routewright_data::rng;
 use std::sync::Arc;
 use std::time::Instant;
@@ -150,7 +150,7 @@ pub struct Generation<'a> {
     members: Vec<Option<Member>>,
     /// Names of all members, dropped ones too.
     names: Vec<String>,
-    threads: Option<rayon::ThreadPool>,
+    crew: Option<Crew>,
     rng: rng::Rng,
     text: Vec<u8>,
     emitter: Emitter<'a>,
@@ -177,10 +177,7 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// If a member fails and failing is not allowed, or none is left.
     pub fn open(backends: &[Arc<dyn Backend>], ask: Ask, listener: Listener<'a>) -> Result<Self, FuseError> {
-        let threads = (backends.len() > 1)
-            .then(|| rayon::ThreadPoolBuilder::new().num_threads(backends.len()).build().ok())
-            .flatten();
-        Self::open_on(threads, backends, ask, listener)
+        Self::open_on(Crew::of(backends.len()), backends, ask, listener)
     }
 
     /// The same on the calling thread alone, where many answers are written at the same time.
@@ -196,7 +193,7 @@ impl<'a> Generation<'a> {
     }
 
     fn open_on(
-        threads: Option<rayon::ThreadPool>,
+        crew: Option<Crew>,
         backends: &[Arc<dyn Backend>],
         ask: Ask,
         listener: Listener<'a>,
@@ -209,22 +206,25 @@ impl<'a> Generation<'a> {
             trace: Trace::new(&names, &ask.prompt),
             ask,
             names,
-            threads,
+            crew,
             text: Vec::new(),
             finish: None,
             spent: 0,
             since: Instant::now(),
         };
         let (prompt, stop) = (&generation.ask.prompt, &generation.ask.stop);
-        let open = |backend: &Arc<dyn Backend>| backend.open(prompt, stop);
-        let opened: Vec<_> = match &generation.threads {
-            Some(pool) => pool.install(|| backends.par_iter().map(open).collect()),
-            None => backends.iter().map(open).collect(),
-        };
+        let mut opened: Vec<_> = backends.iter().map(|_| None).collect();
+        let asked = backends.iter().zip(&mut opened).collect();
+        Crew::at_once(generation.crew.as_ref(), asked, |(backend, session)| {
+            *session = Some(backend.open(prompt, stop));
+        });
         for (at, session) in opened.into_iter().enumerate() {
             match session {
-                Ok(session) => generation.members[at] = Some(Member::new(&generation.names[at], session)),
-                Err(error) => generation.fail(at, error)?,
+                Some(Ok(session)) => {
+                    generation.members[at] = Some(Member::new(&generation.names[at], session));
+                }
+                Some(Err(error)) => generation.fail(at, error)?,
+                None => {}
             }
         }
         generation.check_alive()?;
@@ -296,16 +296,13 @@ impl<'a> Generation<'a> {
         who: impl Fn(usize) -> bool + Sync,
         question: impl Fn(usize, &mut Member) -> Result<T, BackendError> + Sync,
     ) -> Result<Vec<Option<T>>, FuseError> {
-        let put = |(at, member): (usize, &mut Option<Member>)| {
-            member.as_mut().filter(|_| who(at)).map(|member| question(at, member))
-        };
-        let asked = self.members.iter().enumerate().filter(|(at, m)| m.is_some() && who(*at)).count();
-        let replies: Vec<Option<Result<T, BackendError>>> = match &self.threads {
-            Some(pool) if asked > 1 => {
-                pool.install(|| self.members.par_iter_mut().enumerate().map(put).collect())
-            }
-            _ => self.members.iter_mut().enumerate().map(put).collect(),
-        };
+        let mut replies: Vec<Option<Result<T, BackendError>>> = self.members.iter().map(|_| None).collect();
+        let of = self.members.iter_mut().zip(&mut replies).enumerate();
+        let asked: Vec<_> = of
+            .filter(|(at, _)| who(*at))
+            .filter_map(|(at, (member, reply))| Some((at, member.as_mut()?, reply)))
+            .collect();
+        Crew::at_once(self.crew.as_ref(), asked, |(at, member, reply)| *reply = Some(question(at, member)));
         let mut told = Vec::with_capacity(replies.len());
         for (at, reply) in replies.into_iter().enumerate() {
             told.push(match reply.transpose() {

@@ -1,6 +1,6 @@
 //! How a unit is chosen from a fused distribution.
 
-use crate::align::best;
+use crate::mass::best;
 use rand::RngExt as _;
 
 /// Greedy or sampled, as whoever asks wants it.
@@ -33,7 +33,7 @@ impl Pick {
         for (unit, p) in self.kept(fused) {
             shaped[unit] = p as f32;
         }
-        crate::pool::scaled(shaped).unwrap_or_else(|| vec![0.0; fused.len()])
+        crate::mass::scaled(shaped).unwrap_or_else(|| vec![0.0; fused.len()])
     }
 
     /// A unit of `fused`, which sums to 1; ties at temperature 0 go to the first.

@@ -2,6 +2,8 @@
 //!
 //! Weights are not negative and sum to 1 over the members that take part.
 
+use crate::mass::{blend, scaled};
+
 /// How masses meet.
 #[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,22 +35,12 @@ impl Pool {
             .collect();
         let n_units = members.first()?.0.len();
         let pooled = match self {
-            Self::Linear => linear(&members, n_units),
+            Self::Linear => return blend(&members),
             Self::LogLinear => log_linear(&members, n_units)?,
             Self::Contrast { alpha } => contrast(mass, alpha)?,
         };
         scaled(pooled)
     }
-}
-
-fn linear(members: &[(&[f32], f32)], n_units: usize) -> Vec<f32> {
-    let mut pooled = vec![0.0; n_units];
-    for (mass, weight) in members {
-        for (pooled, mass) in pooled.iter_mut().zip(*mass) {
-            *pooled += weight * mass;
-        }
-    }
-    pooled
 }
 
 /// Units that the first member gives no mass have none.
@@ -77,16 +69,6 @@ fn log_linear(members: &[(&[f32], f32)], n_units: usize) -> Option<Vec<f32>> {
         }
     }
     (max > f32::NEG_INFINITY).then(|| logs.iter().map(|log| (log - max).exp()).collect())
-}
-
-/// Scaled to sum to 1.
-pub fn scaled(mut mass: Vec<f32>) -> Option<Vec<f32>> {
-    let sum: f32 = mass.iter().sum();
-    if !(sum > 0.0 && sum.is_finite()) {
-        return None;
-    }
-    mass.iter_mut().for_each(|mass| *mass /= sum);
-    Some(mass)
 }
 
 #[cfg(test)]

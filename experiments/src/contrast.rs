@@ -161,7 +161,7 @@ pub fn union_bits(
         }
         let pooled = Pool::Linear.pool(&told, &[first, 1.0 - first]).unwrap_or_default();
         for end in at + 1..=(at + longest).min(text.len()) {
-            if let Ok(unit) = space.units().binary_search_by(|unit| (**unit).cmp(&text[at..end])) {
+            if let Some(unit) = space.find(&text[at..end]) {
                 let p = pooled.get(unit).map_or(0.0, |p| f64::from(*p));
                 log_p[end] = add_logs(log_p[end], log_p[at] + p.ln());
             }

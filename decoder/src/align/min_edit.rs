@@ -9,8 +9,8 @@ use super::union::Space;
 use super::{Align, Aligned, END};
 use crate::backend::BackendError;
 use crate::distribution::Distribution;
+use crate::mass::scaled;
 use crate::member::Member;
-use crate::pool::scaled;
 use crate::vocabulary::{Role, Vocabulary};
 use std::borrow::Cow;
 
@@ -54,8 +54,8 @@ impl MinEdit {
         if which == self.reference {
             return ids.to_vec();
         }
-        let unit = |id: &u32| self.space.units().binary_search_by(|unit| (**unit).cmp(reference.bytes(*id)));
-        ids.iter().map(|id| self.maps[which][unit(id).unwrap_or(END)]).collect()
+        let unit = |id: &u32| self.space.find(reference.bytes(*id)).unwrap_or(END);
+        ids.iter().map(|id| self.maps[which][unit(id)]).collect()
     }
 
     /// The units.

@@ -20,6 +20,7 @@ pub use union::{Space, Union};
 
 use crate::backend::BackendError;
 use crate::distribution::Distribution;
+use crate::mass::best;
 use crate::member::Member;
 use std::borrow::Cow;
 use std::fmt::Debug;
@@ -64,18 +65,6 @@ impl Aligned<'_> {
     pub fn best(&self, member: usize) -> Option<usize> {
         self.mass.get(member)?.as_ref().and_then(|mass| best(mass))
     }
-}
-
-/// The unit of most mass; the first of equal ones, `None` where none has any.
-pub fn best(mass: &[f32]) -> Option<usize> {
-    let mut best = None;
-    let mut most = 0.0;
-    for (unit, mass) in mass.iter().enumerate() {
-        if *mass > most {
-            (best, most) = (Some(unit), *mass);
-        }
-    }
-    best
 }
 
 /// The member's own token for a unit: of several the one it finds most probable.

@@ -1,26 +1,74 @@
 //! The union of all vocabularies, token by token as byte strings (GaC, arXiv 2406.12585).
 //!
-//! The space is sorted, so that it is the same in every process. Ids that stand for the same bytes share a unit,
+//! Units stand in the order of the ids of the first vocabulary that has them, so that they are the same in every
+//! process and the masses of the first member lie as it told them. Ids that stand for the same bytes share a unit,
 //! ends of answers share unit 0, other special tokens have none. A map is one index an id: a projection is a
 //! scatter, no matrix.
 
 use super::{Align, Aligned, END};
 use crate::backend::BackendError;
 use crate::distribution::Distribution;
+use crate::mass::{add_weighted, probabilities};
 use crate::member::Member;
 use crate::vocabulary::{Role, Vocabulary};
-use routewright_data::dense::exp;
 use std::borrow::Cow;
-
-/// No unit.
-const NOWHERE: u32 = u32::MAX;
+use std::ops::Range;
 
 /// Byte strings of several vocabularies.
 #[derive(Debug, Clone)]
 pub struct Space {
     units: Vec<Box<[u8]>>,
-    /// Unit of every id, by vocabulary.
-    maps: Vec<Vec<u32>>,
+    /// Units but the end, sorted by their bytes.
+    sorted: Vec<u32>,
+    /// By vocabulary.
+    maps: Vec<Map>,
+}
+
+/// Where the ids of a vocabulary stand among the units.
+#[derive(Debug, Clone)]
+struct Map {
+    /// Unit of every id; one past the last unit where there is none.
+    units: Vec<u32>,
+    /// Ids one after another whose units stand one after another, in order: sums over them need no look-up.
+    runs: Vec<Range<usize>>,
+}
+
+/// Ids that are worth a run.
+const RUN: usize = 128;
+
+impl Map {
+    fn new(units: Vec<u32>) -> Self {
+        let mut runs = Vec::new();
+        let mut start = 0;
+        for chunk in units.chunk_by(|a, b| a + 1 == *b) {
+            if chunk.len() >= RUN {
+                runs.push(start..start + chunk.len());
+            }
+            start += chunk.len();
+        }
+        Self { units, runs }
+    }
+
+    /// Adds the masses `by_id` of the ids from `first` on.
+    fn add(&self, first: usize, by_id: &[f32], mass: &mut [f32]) {
+        let end = first + by_id.len().min(self.units.len().saturating_sub(first));
+        let scatter = |mass: &mut [f32], ids: Range<usize>| {
+            let told = &by_id[ids.start - first..ids.end - first];
+            for (unit, p) in self.units[ids].iter().zip(told) {
+                mass[*unit as usize] += p;
+            }
+        };
+        let mut at = first;
+        let from = self.runs.partition_point(|run| run.end <= first);
+        for run in self.runs[from..].iter().take_while(|run| run.start < end) {
+            let ids = run.start.max(first)..run.end.min(end);
+            scatter(mass, at..ids.start);
+            let unit = self.units[ids.start] as usize;
+            add_weighted(&mut mass[unit..unit + ids.len()], &by_id[ids.start - first..ids.end - first], 1.0);
+            at = ids.end;
+        }
+        scatter(mass, at..end);
+    }
 }
 
 impl Space {
@@ -35,22 +83,28 @@ impl Space {
             }
         }
         tokens.sort_unstable();
-        let mut maps: Vec<Vec<u32>> = vocabularies.iter().map(|v| vec![NOWHERE; v.len()]).collect();
+        // The first of equal strings is that of the first vocabulary.
+        let groups: Vec<&[(&[u8], u32, u32)]> = tokens.chunk_by(|a, b| a.0 == b.0).collect();
+        let mut order: Vec<u32> = (0..index(groups.len())).collect();
+        order.sort_unstable_by_key(|group| (groups[*group as usize][0].1, groups[*group as usize][0].2));
+        let nowhere = index(groups.len() + 1);
+        let mut maps: Vec<Vec<u32>> = vocabularies.iter().map(|v| vec![nowhere; v.len()]).collect();
         let mut units: Vec<Box<[u8]>> = vec![Box::default()];
-        let mut last: Option<&[u8]> = None;
-        for (bytes, which, id) in tokens {
-            if last != Some(bytes) {
-                units.push(bytes.into());
-                last = Some(bytes);
+        let mut sorted = vec![0; groups.len()];
+        for group in order {
+            let unit = index(units.len());
+            sorted[group as usize] = unit;
+            units.push(groups[group as usize][0].0.into());
+            for (_, which, id) in groups[group as usize] {
+                maps[*which as usize][*id as usize] = unit;
             }
-            maps[which as usize][id as usize] = index(units.len() - 1);
         }
         for (vocabulary, map) in vocabularies.iter().zip(&mut maps) {
             for id in vocabulary.ends() {
                 map[*id as usize] = index(END);
             }
         }
-        Self { units, maps }
+        Self { units, sorted, maps: maps.into_iter().map(Map::new).collect() }
     }
 
     /// Bytes of the units; unit 0 is the end.
@@ -58,38 +112,43 @@ impl Space {
         &self.units
     }
 
+    /// The unit of these bytes, if there is one.
+    pub fn find(&self, bytes: &[u8]) -> Option<usize> {
+        let at = self.sorted.binary_search_by(|unit| (*self.units[*unit as usize]).cmp(bytes)).ok()?;
+        Some(self.sorted[at] as usize)
+    }
+
     /// Masses over the units of masses over the ids of vocabulary `which`.
     pub fn spread(&self, which: usize, by_id: &[f32]) -> Vec<f32> {
-        let mut mass = vec![0.0; self.units.len()];
-        for (unit, p) in self.maps[which].iter().zip(by_id) {
-            if *unit != NOWHERE {
-                mass[*unit as usize] += p;
-            }
-        }
-        mass
+        let mut mass = self.nothing();
+        self.maps[which].add(0, by_id, &mut mass);
+        self.without_nowhere(mass)
     }
 
     /// Masses over the units of what vocabulary `which` has.
     pub fn project(&self, which: usize, told: &Distribution) -> Vec<f32> {
-        let mut mass = vec![0.0; self.units.len()];
+        let mut mass = self.nothing();
         let map = &self.maps[which];
         match told {
-            Distribution::Full(all) => {
-                for (unit, p) in map.iter().zip(all) {
-                    // Below this a token adds nothing to a sum of f32; most ids are.
-                    if *unit != NOWHERE && *p > -80.0 {
-                        mass[*unit as usize] += exp(*p);
-                    }
-                }
-            }
+            Distribution::Full(all) => probabilities(all, |at, p| map.add(at, p, &mut mass)),
             Distribution::Top { entries, .. } => {
                 for (id, p) in entries {
-                    if let Some(unit) = map.get(*id as usize).filter(|unit| **unit != NOWHERE) {
+                    if let Some(unit) = map.units.get(*id as usize) {
                         mass[*unit as usize] += p.exp();
                     }
                 }
             }
         }
+        self.without_nowhere(mass)
+    }
+
+    /// A mass of 0 for every unit, and for what has none.
+    fn nothing(&self) -> Vec<f32> {
+        vec![0.0; self.units.len() + 1]
+    }
+
+    fn without_nowhere(&self, mut mass: Vec<f32>) -> Vec<f32> {
+        mass.truncate(self.units.len());
         mass
     }
 }
@@ -120,7 +179,7 @@ impl Align for Union {
 }
 
 fn index(at: usize) -> u32 {
-    u32::try_from(at).unwrap_or(NOWHERE)
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -134,17 +193,21 @@ mod tests {
 
     #[test]
     fn ids_of_the_same_bytes_share_a_unit_and_ends_meet() {
-        let (a, b) = (vocabulary(&["a", "b", "a"]), vocabulary(&["ab", "b"]));
+        let (a, b) = (vocabulary(&["b", "a", "b"]), vocabulary(&["ab", "b"]));
         let space = Space::union(&[&a, &b]);
         let units: Vec<&[u8]> = space.units().iter().map(|unit| &**unit).collect();
-        assert_eq!(units, [&b""[..], b"a", b"ab", b"b"]);
+        assert_eq!(units, [&b""[..], b"b", b"a", b"ab"]);
+        assert_eq!(
+            [&b"a"[..], b"ab", b"b", b"c", b""].map(|bytes| space.find(bytes)),
+            [Some(2), Some(3), Some(1), None, None]
+        );
         let told = Distribution::from_logits([0.1_f32, 0.2, 0.3, 0.15, 0.25].map(f32::ln).to_vec()).unwrap();
         let mass = space.project(0, &told);
-        for (mass, expected) in mass.iter().zip([0.15, 0.4, 0.0, 0.2]) {
+        for (mass, expected) in mass.iter().zip([0.15, 0.4, 0.2, 0.0]) {
             assert!((mass - expected).abs() < 1e-6, "{mass} {expected}");
         }
         let told = Distribution::from_top(vec![(1, 0.5_f32.ln()), (2, 0.25_f32.ln())]).unwrap();
         let mass = space.project(1, &told);
-        assert!((mass[END] - 0.25).abs() < 1e-6 && (mass[3] - 0.5).abs() < 1e-6 && mass[2] == 0.0);
+        assert!((mass[END] - 0.25).abs() < 1e-6 && (mass[1] - 0.5).abs() < 1e-6 && mass[2] == 0.0);
     }
 }

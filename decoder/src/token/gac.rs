@@ -4,9 +4,10 @@
 //! an id. Weights are equal, or in proportion to a score of each model (`scores`). With `threshold` the first member
 //! is a gate: where it is sure, it alone decides and the others are not asked.
 //!
-//! Deviations from the released code: 1. byte-level BPE tokens are bytes of any value, not ASCII only. 2. The space is
-//! sorted, so that ties fall the same in every process. 3. Nothing is read again because a unit is several tokens of a
-//! member (see [`crate::member`]). 4. Sampling is possible, not only the most probable unit.
+//! Deviations from the released code: 1. byte-level BPE tokens are bytes of any value, not ASCII only. 2. Units stand
+//! in the order of the ids of the first member, so that ties fall the same in every process. 3. Nothing is read again
+//! because a unit is several tokens of a member (see [`crate::member`]). 4. Sampling is possible, not only the most
+//! probable unit.
 
 use super::TokenLoop;
 use super::looping::choose;

@@ -196,7 +196,7 @@ impl Speculative {
                         continue;
                     }
                     let left: Vec<f32> = r.iter().zip(q).map(|(r, q)| (r - q).max(0.0)).collect();
-                    crate::pool::scaled(left).unwrap_or(r)
+                    crate::mass::scaled(left).unwrap_or(r)
                 }
             };
             let unit = DRAW.pick(&left, generation.rng()).ok_or_else(|| FuseError::Nothing {

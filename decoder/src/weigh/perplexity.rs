@@ -1,7 +1,7 @@
 //! Weights by how well each member knows the prompt (PackLLM, arXiv 2404.11531).
 
 use super::{Fixed, Weigh, Weigher};
-use crate::align::MinEdit;
+use crate::align::{END, MinEdit};
 use crate::generation::{FuseError, Generation};
 use crate::member::Member;
 use std::sync::Arc;
@@ -81,12 +81,8 @@ impl Perplexity {
             let row = |told| logarithms(&self.map.gather(at, told, vocabulary));
             Ok(told.iter().map(row).collect::<Vec<Vec<f32>>>())
         })?;
-        let units: Vec<usize> = ids
-            .iter()
-            .map(|id| {
-                self.map.space().units().binary_search_by(|u| (**u).cmp(reference.bytes(*id))).unwrap_or(0)
-            })
-            .collect();
+        let unit = |id: &u32| self.map.space().find(reference.bytes(*id)).unwrap_or(END);
+        let units: Vec<usize> = ids.iter().map(unit).collect();
         let mut order: Vec<usize> = (0..n).filter(|at| logs[*at].is_some()).collect();
         order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]).then(a.cmp(b)));
         let mut weights = vec![0.0; n];
