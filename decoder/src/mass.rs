@@ -146,7 +146,6 @@ mod tests {
             let expected = if *log > LOG_LEAST { log.exp() } else { 0.0 };
             assert!((found - expected).abs() <= 1e-6 * expected, "{log}: {found} {expected}");
         }
-        let other = vec![0.5; found.len()];
         let half = vec![0.5; found.len()];
         let mixed: Vec<f32> = found.iter().map(|p| 0.25 * p + 0.375).collect();
         let total: f64 = mixed.iter().map(|mass| f64::from(*mass)).sum();

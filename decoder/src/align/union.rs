@@ -210,4 +210,33 @@ mod tests {
         let mass = space.project(1, &told);
         assert!((mass[END] - 0.25).abs() < 1e-6 && (mass[1] - 0.5).abs() < 1e-6 && mass[2] == 0.0);
     }
+
+    #[test]
+    fn runs_of_ids_and_ids_one_by_one_sum_to_the_same() {
+        let words = |from: usize, n: usize| (from..from + n).map(|at| format!("w{at}")).collect::<Vec<_>>();
+        let (first, second) = (words(0, 2 * RUN + 50), words(RUN, 3 * RUN));
+        let mixed: Vec<String> =
+            words(5, 40).into_iter().rev().chain(words(1000, RUN + 9)).chain(words(0, 7)).collect();
+        let lists = [&first, &second, &mixed];
+        let vocabularies = lists.map(|list| vocabulary(&list.iter().map(String::as_str).collect::<Vec<_>>()));
+        let space = Space::union(&vocabularies.each_ref());
+        assert!(space.maps.iter().all(|map| !map.runs.is_empty()), "{:?}", space.maps);
+        for (which, list) in lists.into_iter().enumerate() {
+            let by_id: Vec<f32> = (0..list.len() + 2).map(|at| 1.0 + at as f32).collect();
+            let mass = space.spread(which, &by_id);
+            assert_eq!(mass.len(), space.units().len());
+            let mut expected = vec![0.0; mass.len()];
+            expected[END] = by_id[list.len()];
+            for (word, p) in list.iter().zip(&by_id) {
+                expected[space.find(word.as_bytes()).unwrap()] += p;
+            }
+            assert_eq!(mass, expected);
+            // In parts, as probabilities come.
+            let mut parts = space.nothing();
+            for at in (0..by_id.len()).step_by(37) {
+                space.maps[which].add(at, &by_id[at..by_id.len().min(at + 37)], &mut parts);
+            }
+            assert_eq!(space.without_nowhere(parts), expected);
+        }
+    }
 }
