@@ -25,11 +25,11 @@ pub(super) fn run(
 ) -> Result<(), FuseError> {
     while !generation.is_over()? {
         let spans = proposer.propose(generation)?;
+        // Cut short by the deadline, proposals cannot be compared: an early end would win for want of others.
+        if generation.stop().is_late() {
+            continue;
+        }
         if spans.iter().all(Option::is_none) {
-            // A deadline leaves no time to write.
-            if generation.is_over()? {
-                break;
-            }
             let reason = "no member proposed any text".to_owned();
             return Err(FuseError::Nothing { at: generation.text().len(), reason });
         }
