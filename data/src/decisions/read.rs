@@ -203,9 +203,6 @@ pub(crate) fn check(row: &DecisionRow) -> Result<(), String> {
 }
 
 fn check_names(candidates: &[String]) -> Result<(), String> {
-    if candidates.is_empty() {
-        return Err("`candidates` is empty, expected at least one model".to_owned());
-    }
     let mut names: Vec<&String> = candidates.iter().collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -214,7 +211,7 @@ fn check_names(candidates: &[String]) -> Result<(), String> {
     }
 }
 
-/// What is wrong with a row whose candidates are in order.
+/// What is wrong with a row besides that a model may stand twice.
 fn check_row(row: &DecisionRow) -> Result<(), String> {
     for (name, text) in [("objective", &row.objective), ("constraints", &row.constraints)] {
         let is_object = |text: &String| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok();
@@ -223,6 +220,9 @@ fn check_row(row: &DecisionRow) -> Result<(), String> {
         }
     }
     let n = row.candidates.len();
+    if n == 0 {
+        return Err("`candidates` is empty, expected at least one model".to_owned());
+    }
     let lists = [
         ("propensities", Some(row.propensities.len())),
         ("predicted_score", row.predicted_score.as_ref().map(Vec::len)),

@@ -88,6 +88,9 @@ fn a_row_that_cannot_be_right_is_named() {
         said
     };
     assert!(refused(&|r| r.candidates = [].into()).contains("at least one model"));
+    let first = DecisionRow { candidates: [].into(), propensities: vec![], ..decision("first") };
+    let said = read(&write(dir.path(), "first.parquet", [first])).unwrap_err().to_string();
+    assert!(said.starts_with("row 1 of ") && said.contains("at least one model"), "{said}");
     assert!(refused(&|r| r.candidates = ["b".to_owned(), "b".to_owned()].into()).contains("names `b` twice"));
     assert!(refused(&|r| r.propensities = vec![1.0]).contains("`1` entries"));
     assert!(refused(&|r| r.predicted_score = Some(vec![])).contains("`predicted_score` has `0`"));
