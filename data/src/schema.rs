@@ -17,7 +17,7 @@ pub enum ColumnType {
     Int32,
     /// A whole number, written as `int64`.
     Int64,
-    /// Milliseconds since 1970-01-01 UTC, written as `int64`; read from any `timestamp` too.
+    /// Milliseconds since 1970-01-01 UTC, written as `int64`; read from any `timestamp` or `date` too.
     TimestampMs,
     /// A vector of numbers, written as `list<float32>`.
     FloatList,
@@ -57,11 +57,11 @@ impl ColumnType {
     pub fn accepted(self) -> &'static str {
         match self {
             Self::Text => "utf8, large_utf8, utf8_view, binary holding UTF-8, or a dictionary of these",
-            Self::Float32 | Self::Float64 => "any float or integer type",
-            Self::Int32 | Self::Int64 => "any integer type, or floats that are whole numbers",
-            Self::TimestampMs => "int64 (milliseconds) or timestamp of any unit",
-            Self::FloatList => "list, large_list or fixed_size_list of float32 or float64",
-            Self::TextList => "list of utf8",
+            Self::Float32 | Self::Float64 => "any float, integer or decimal type",
+            Self::Int32 | Self::Int64 => "any integer type, or floats or decimals that are whole numbers",
+            Self::TimestampMs => "any integer type (milliseconds), timestamp of any unit, date32 or date64",
+            Self::FloatList => "list, large_list or fixed_size_list of any float, integer or decimal type",
+            Self::TextList => "list, large_list or fixed_size_list of texts",
         }
     }
 
@@ -70,20 +70,24 @@ impl ColumnType {
         match self {
             Self::Text => is_text(found),
             Self::Float32 | Self::Float64 | Self::Int32 | Self::Int64 => is_number(found),
-            Self::TimestampMs => found.is_integer() || matches!(found, DataType::Timestamp(_, _)),
-            Self::FloatList => match found {
-                DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                    matches!(item.data_type(), DataType::Float32 | DataType::Float64)
-                }
-                _ => false,
-            },
-            Self::TextList => match found {
-                DataType::List(item) => {
-                    matches!(item.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-                }
-                _ => false,
-            },
+            Self::TimestampMs => {
+                found.is_integer()
+                    || matches!(found, DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64)
+            }
+            // A list that is empty in every row has items of type null.
+            Self::FloatList => item_type(found).is_some_and(|item| is_number(item) || item.is_null()),
+            Self::TextList => item_type(found).is_some_and(|item| is_text(item) || item.is_null()),
         }
+    }
+}
+
+/// The type of the items of a list.
+fn item_type(found: &DataType) -> Option<&DataType> {
+    match found {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            Some(item.data_type())
+        }
+        _ => None,
     }
 }
 
@@ -98,7 +102,7 @@ pub(crate) fn is_text(found: &DataType) -> bool {
 }
 
 fn is_number(found: &DataType) -> bool {
-    found.is_integer() || matches!(found, DataType::Float16 | DataType::Float32 | DataType::Float64)
+    found.is_integer() || found.is_floating() || found.is_decimal()
 }
 
 /// A short name of an Arrow type, for messages.
@@ -434,8 +438,11 @@ pub fn render_markdown() -> String {
         "# Formats\n\n\
          Made from `data/src/schema.rs`; `ROUTEWRIGHT_REGENERATE=1 cargo test` writes it anew.\n\n\
          Every log is a Parquet file, or a directory of such files read in the order of their names. Columns \
-         may stand in any order and more columns than these may be there. Parquet compression may be zstd, \
-         snappy or none.\n",
+         may stand in any order and more columns than these may be there. A column of type null (all of its cells \
+         are missing) counts as absent, so does one that is null in some of the files. Parquet compression may be \
+         zstd, snappy, gzip, lz4 or none.\n\n\
+         A table of other columns, types or ranges becomes a log by `routewright data import` \
+         ([importing](importing.md)).\n",
     );
     for schema in ALL {
         let mut title = schema.name.to_owned();

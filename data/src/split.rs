@@ -3,7 +3,11 @@
 //! Every rule decides by prompt, never by row: prompts that are equal once case, spacing and trailing
 //! punctuation are set aside ([`prompt_key`]) always stand in the same split.
 
-use crate::log::{LogBatch, LogError, LogReader, LogWriter, WriteOptions, required, schema_of};
+use crate::log::{
+    LogBatch, LogError, LogReader, LogWriter, RowKeys, WriteOptions, common_schema, in_schema, required,
+    schema_of,
+};
+use crate::schema::LogSchema;
 use crate::suggest::near_names;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, cast::AsArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -149,47 +153,56 @@ fn at_share(unit: f64, fractions: &Fractions) -> &'static str {
 /// the same bytes.
 ///
 /// # Errors
-/// If the log cannot be read, a named source or model is not in it, a time is missing where the rule needs
-/// it, or the new log cannot be written (nothing is left behind then).
+/// If the log cannot be read or repeats a key, a named source or model is not in it, a time is missing where the
+/// rule needs it, or the new log cannot be written (nothing is left behind then).
 pub fn split_log(log: &Path, out: &Path, rule: &SplitRule, seed: u64) -> Result<SplitSummary, LogError> {
     let decider = Decider::new(log, rule, seed)?;
     let schema = schema_of(log)?;
     let mut summary = SplitSummary::default();
     let mut prompts = HashMap::<u64, &'static str>::new();
-    let mut writer: Option<(LogWriter, SchemaRef)> = None;
-    for batch in LogReader::open_all(log, schema)? {
+    let reader = LogReader::open_all(log, schema)?;
+    let common = common_schema(&reader, schema)?;
+    let target = with_split_field(&common);
+    let mut writer = LogWriter::create(out, Arc::clone(&target), WriteOptions::default())?;
+    let mut keys = RowKeys::default();
+    for batch in reader {
         let batch = batch?;
+        check_keys(&batch, schema, &mut keys)?;
         let (splits, kept) = decide(&decider, &batch, &mut prompts, &mut summary)?;
-        let target = with_split_field(&batch.batch.schema());
-        let (writer, first_schema) = match &mut writer {
-            Some(writer) => writer,
-            none => {
-                let created = LogWriter::create(out, Arc::clone(&target), WriteOptions::default())?;
-                none.insert((created, Arc::clone(&target)))
-            }
-        };
-        if *first_schema != target {
-            let reason = format!("its columns differ from those of the first file of `{}`", log.display());
-            return Err(LogError::Options(format!("cannot split `{}`: {reason}", batch.file.display())));
-        }
+        let columns = in_schema(&batch.batch, &common).map_err(|e| LogError::write(out, e))?;
         for (start, length) in runs(&kept, &text_bytes(&batch)) {
-            let slice =
-                with_splits(&batch.batch.slice(start, length), &target, &splits[start..start + length])
-                    .map_err(|e| LogError::write(out, e))?;
+            let slice = with_splits(&columns.slice(start, length), &target, &splits[start..start + length])
+                .map_err(|e| LogError::write(out, e))?;
             writer.write(&slice)?;
         }
     }
-    if let Some((writer, _)) = writer {
-        if writer.n_rows() == 0 {
-            let reason = "every row is of a held-out arm outside test; expected some other model";
-            return Err(LogError::Options(format!("cannot split `{}`: {reason}", log.display())));
-        }
-        writer.finish()?;
+    if writer.n_rows() == 0 {
+        let reason = "every row is of a held-out arm outside test; expected some other model";
+        return Err(LogError::Options(format!("cannot split `{}`: {reason}", log.display())));
     }
+    writer.finish()?;
     for split in prompts.values() {
         summary.splits.entry((*split).to_owned()).or_default().prompts += 1;
     }
     Ok(summary)
+}
+
+/// Errors at a second row of the same key: what is split is trained on.
+fn check_keys(batch: &LogBatch, schema: &LogSchema, keys: &mut RowKeys) -> Result<(), LogError> {
+    let [id, rest @ ..] = schema.key else { return Ok(()) };
+    let id = batch.text(id);
+    let rest: Vec<_> = rest.iter().map(|name| batch.text(name)).collect();
+    for row in 0..batch.n_rows() {
+        let query = required(batch, id, "query_id", row)?;
+        let cells: Vec<&str> = rest.iter().map(|c| c.and_then(|c| c.get(row)).unwrap_or("")).collect();
+        if !keys.insert(query, &cells.join("\n")) {
+            let named = schema.key[1..].iter().zip(&cells).map(|(name, cell)| format!("{name} `{cell}`"));
+            let named = named.collect::<Vec<_>>().join(", ");
+            let reason = format!("query `{query}` with {named} has a row already; expected one row each");
+            return Err(batch.error(row, reason));
+        }
+    }
+    Ok(())
 }
 
 /// The split of every row of a batch, and whether the row is kept.

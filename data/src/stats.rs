@@ -1,8 +1,13 @@
 //! What a log holds: per model, per source, per split, and what leaks between splits.
 
+mod coverage;
 mod table;
+mod units;
 
-use crate::log::{LogBatch, LogError, LogReader, required};
+pub use coverage::{Coverage, Thin};
+pub(crate) use units::Units;
+
+use crate::log::{LogBatch, LogError, LogReader, RowKeys, required};
 use crate::schema;
 use crate::split::prompt_key;
 use serde::Serialize;
@@ -28,6 +33,14 @@ pub struct LogStats {
     pub splits: Vec<SplitStats>,
     /// Pairs of splits that share prompts.
     pub leakage: Vec<Leakage>,
+    /// Cells with a score over all cells, `[0, 1]`.
+    pub coverage: f64,
+    /// Cells with a score a query, on average.
+    pub cells_a_query: f64,
+    /// Rows whose query and model have a row already; they count for nothing but `rows`.
+    pub repeated_rows: u64,
+    /// What a reader should know before training on the log.
+    pub warnings: Vec<String>,
 }
 
 /// One model of a log.
@@ -119,7 +132,11 @@ struct SourceSums {
 #[derive(Debug, Default)]
 struct Counting {
     rows: u64,
-    queries: HashSet<u64>,
+    keys: RowKeys,
+    /// Rows of a key that had one, and where the first of them is.
+    repeated: u64,
+    first_repeated: Option<String>,
+    units: Units,
     /// Splits of each prompt, as bits: a log has few splits, and bits above 63 are not told apart.
     prompts: HashMap<u64, u64>,
     models: BTreeMap<String, ModelSums>,
@@ -134,7 +151,8 @@ const NONE: &str = "(none)";
 /// # Errors
 /// If the log cannot be read, is not an outcome log, or has no such split.
 pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
-    let columns = ["query_id", "split", "source", "prompt", "model", "score", "cost_usd", "latency_ms"];
+    let columns =
+        ["query_id", "split", "source", "prompt", "model", "score", "cost_usd", "latency_ms", "timestamp_ms"];
     let reader = LogReader::open(path, &schema::OUTCOME, &columns)?;
     let mut counting = Counting::default();
     let has_splits = reader.columns_present().iter().any(|name| name == "split");
@@ -149,9 +167,14 @@ pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
         if !has_splits {
             return Err(LogError::NoSplits { path, split });
         }
-        let mut names: Vec<String> = splits.iter().map(|name| format!("`{name}`")).collect();
+        let mut names: Vec<String> =
+            splits.iter().filter(|name| *name != NONE).map(|name| format!("`{name}`")).collect();
         names.sort();
-        let hint = format!("the splits are {}", names.join(", "));
+        let hint = if names.is_empty() {
+            "its column `split` is null everywhere; assign splits with `routewright data split`".to_owned()
+        } else {
+            format!("the splits are {}", names.join(", "))
+        };
         return Err(LogError::UnknownSplit { path, split, hint });
     }
     Ok(counting.finish(path))
@@ -167,6 +190,7 @@ impl Counting {
         let [id, split, source, prompt, model] =
             ["query_id", "split", "source", "prompt", "model"].map(|name| batch.text(name));
         let [score, cost, latency] = ["score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
+        let time = batch.time("timestamp_ms");
         for row in 0..batch.n_rows() {
             let split = split.and_then(|c| c.get(row)).unwrap_or(NONE);
             if !seen.contains(split) {
@@ -176,7 +200,13 @@ impl Counting {
                 continue;
             }
             self.rows += 1;
-            let is_new = self.queries.insert(text_hash(required(batch, id, "query_id", row)?));
+            let (id, model) = (required(batch, id, "query_id", row)?, required(batch, model, "model", row)?);
+            let n_queries = self.keys.n_queries();
+            if !self.keys.insert(id, model) {
+                self.repeat(batch, row, id, model);
+                continue;
+            }
+            let is_new = self.keys.n_queries() > n_queries;
             let split = self.split_number(split);
             self.splits[split].rows += 1;
             self.splits[split].queries += u64::from(is_new);
@@ -185,12 +215,14 @@ impl Counting {
                 let key = prompt_key(required(batch, prompt, "prompt", row)?);
                 *self.prompts.entry(key).or_default() |= 1 << split.min(63);
             }
-            let model = required(batch, model, "model", row)?;
             let score = score.as_ref().and_then(|c| c.get(row));
             let sums = entry(&mut self.models, model);
             sums.score.add(score);
             sums.cost_usd.add(cost.as_ref().and_then(|c| c.get(row)));
-            sums.latency_ms.add(latency.as_ref().and_then(|c| c.get(row)));
+            let latency = latency.as_ref().and_then(|c| c.get(row));
+            sums.latency_ms.add(latency);
+            latency.into_iter().for_each(|latency| self.units.latency_ms(latency));
+            time.as_ref().and_then(|c| c.get(row)).into_iter().for_each(|time| self.units.timestamp_ms(time));
             let source = entry(&mut self.sources, source.and_then(|c| c.get(row)).unwrap_or(NONE));
             source.queries += u64::from(is_new);
             match source.score.get_mut(model) {
@@ -199,6 +231,30 @@ impl Counting {
             }
         }
         Ok(())
+    }
+
+    /// Notes a row whose key had one.
+    fn repeat(&mut self, batch: &LogBatch, row: usize, id: &str, model: &str) {
+        self.repeated += 1;
+        if self.first_repeated.is_none() {
+            let (number, file) = (batch.first_row + row as u64, batch.file.display());
+            self.first_repeated = Some(format!("row {number} of `{file}`, query `{id}` and model `{model}`"));
+        }
+    }
+
+    /// What a reader should know, most important first.
+    fn warnings(&self, sizes: &Coverage) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Some(first) = &self.first_repeated {
+            let n = self.repeated;
+            warnings.push(format!(
+                "{n} rows repeat a query and a model and are left out here (the first: {first}); such a log is \
+                 neither split nor trained on"
+            ));
+        }
+        warnings.extend(sizes.thin().map(|thin| thin.to_string()));
+        warnings.extend(self.units.findings().into_iter().map(|(_, message)| message));
+        warnings
     }
 
     fn split_number(&mut self, split: &str) -> usize {
@@ -210,7 +266,14 @@ impl Counting {
     }
 
     fn finish(mut self, path: &Path) -> LogStats {
-        let n_queries = self.queries.len() as u64;
+        let n_queries = self.keys.n_queries() as u64;
+        let sizes = Coverage {
+            queries: n_queries,
+            prompts: self.prompts.len() as u64,
+            models: self.models.len() as u64,
+            scored: self.models.values().map(|sums| sums.score.n).sum(),
+        };
+        let warnings = self.warnings(&sizes);
         let models = self.models.into_iter().map(|(model, sums)| ModelStats {
             model,
             scored: sums.score.n,
@@ -243,6 +306,10 @@ impl Counting {
             sources,
             splits: self.splits,
             leakage,
+            coverage: sizes.cells_a_query() / (sizes.models as f64).max(1.0),
+            cells_a_query: sizes.cells_a_query(),
+            repeated_rows: self.repeated,
+            warnings,
         }
     }
 }
@@ -269,12 +336,6 @@ fn entry<'a, V: Default>(map: &'a mut BTreeMap<String, V>, name: &str) -> &'a mu
         map.insert(name.to_owned(), V::default());
     }
     map.entry(name.to_owned()).or_default()
-}
-
-fn text_hash(text: &str) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
-    u64::from_le_bytes(bytes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::{export, from_store, output};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use routewright_data::importers::{self, ImportOptions};
+use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUnit};
 use routewright_data::log::{ValidateOptions, validate};
 use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
@@ -46,13 +46,14 @@ enum Action {
 struct Import {
     /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`, `dsjson`.
     format: Option<String>,
-    /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json or .parquet.
+    /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json, each also with .gz or .zst, or .parquet.
     #[arg(value_name = "FILE", requires = "out")]
     inputs: Vec<PathBuf>,
     /// Log to write, a Parquet file; for `dsjson` a folder.
     #[arg(long, value_name = "LOG")]
     out: Option<PathBuf>,
-    /// Read a column of ours from a field of theirs, e.g. `score=grade` or `score=metadata.grade`.
+    /// Read a column of ours from a field of theirs, e.g. `score=grade` or `score=metadata.grade`; `query_id=` leaves
+    /// it out.
     #[arg(long = "map", value_name = "COLUMN=FIELD", value_parser = pair)]
     map: Vec<(String, String)>,
     /// Source of rows that have none.
@@ -61,12 +62,31 @@ struct Import {
     /// Split of rows that have none.
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
-    /// Greatest score of the input: scores are divided by it.
-    #[arg(long, value_name = "NUMBER", default_value_t = 1.0)]
+    /// Least score of the input, e.g. -1 for thumbs or 1 for stars: it becomes 0.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0, allow_negative_numbers = true)]
+    score_min: f64,
+    /// Greatest score of the input: it becomes 1.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1.0, allow_negative_numbers = true)]
     score_max: f64,
+    /// Numbers for scores that are words, between the least and the greatest score, e.g. `up=1,down=0`.
+    #[arg(long, value_name = "WORD=NUMBER", value_delimiter = ',', value_parser = worth)]
+    score_values: Vec<(String, f64)>,
+    /// Unit of the field latencies are read from.
+    #[arg(long, value_name = "UNIT", value_enum)]
+    latency_unit: Option<Unit>,
     /// Count every score above 0 as 1 and keep the input's as `soft_score`.
     #[arg(long)]
     binarize: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Unit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +192,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     Ok((column.trim().to_owned(), field.trim().to_owned()))
 }
 
+/// Reads `WORD=NUMBER`.
+fn worth(text: &str) -> Result<(String, f64), String> {
+    let expected = || "expected WORD=NUMBER, e.g. up=1".to_owned();
+    let (word, number) = text.rsplit_once('=').ok_or_else(expected)?;
+    Ok((word.trim().to_owned(), number.trim().parse().map_err(|_| expected())?))
+}
+
 /// Reads `TRAIN,VALID,TEST`.
 fn fractions(text: &str) -> Result<Fractions, String> {
     let shares: Result<Vec<f64>, _> = text.split(',').map(|share| share.trim().parse()).collect();
@@ -206,7 +233,14 @@ impl Import {
             map: self.map.into_iter().collect(),
             source: self.source,
             split: self.split,
+            score_min: self.score_min,
             score_max: self.score_max,
+            score_values: self.score_values.into_iter().collect(),
+            latency_unit: self.latency_unit.map(|unit| match unit {
+                Unit::S => LatencyUnit::Seconds,
+                Unit::Ms => LatencyUnit::Milliseconds,
+                Unit::Us => LatencyUnit::Microseconds,
+            }),
             binarize: self.binarize,
         };
         let summary = importers::import(format, &self.inputs, out, &options)?;
@@ -214,12 +248,37 @@ impl Import {
             output::say_json(&serde_json::json!({ "log": out, "import": summary }))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let (rows, records) = (summary.rows, summary.records);
-        output::say(&format!("wrote `{}`: {rows} rows from {records} records", out.display()));
-        for (reason, n) in summary.skipped {
-            output::tell(&format!("left out {n} records {reason}"));
-        }
+        say_import(&summary, out);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints what was read, what was left out and why.
+fn say_import(summary: &ImportSummary, out: &std::path::Path) {
+    let (rows, records) = (summary.rows, summary.records);
+    output::say(&format!("wrote `{}`: {rows} rows from {records} records", out.display()));
+    let filled: Vec<String> =
+        summary.filled.iter().filter(|(_, n)| **n > 0).map(|(column, n)| format!("{column} {n}")).collect();
+    if !filled.is_empty() {
+        output::say(&format!("rows with a value: {}", filled.join(", ")));
+    }
+    let empty: Vec<&str> =
+        summary.filled.iter().filter(|(_, n)| **n == 0).map(|(column, _)| *column).collect();
+    if !empty.is_empty() {
+        output::say(&format!("empty: {}", empty.join(", ")));
+    }
+    if !summary.unread.is_empty() {
+        let fields = summary.unread.join(", ");
+        output::say(&format!("fields not read: {fields} (`--map COLUMN=FIELD` reads one)"));
+    }
+    for (reason, n) in &summary.skipped {
+        output::say(&format!("left out {n} records {reason}"));
+    }
+    for (what, n) in &summary.changed {
+        output::say(&format!("{n} records {what}"));
+    }
+    for warning in &summary.warnings {
+        output::tell(&format!("warning: {warning}"));
     }
 }
 

@@ -3,9 +3,10 @@
 //! The prompt is the first turn of the user and the responses are the first answers: that is what a router
 //! sees before it decides. Votes of later turns are of the whole conversation, as published.
 
+use super::mapping::Mapping;
 use super::messages::{content, first_of, parsed};
 use super::record::Record;
-use super::sink::{Mapping, Sink};
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::Winner;
 use crate::log::PairRow;

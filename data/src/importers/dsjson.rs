@@ -2,11 +2,11 @@
 //!
 //! | key of an event | here |
 //! |---|---|
-//! | `EventId`, `Timestamp` | decision id and time |
+//! | `EventId`, `Timestamp` | decision id and time; both are made where they are missing, and counted |
 //! | `a`, `p` (or `_p`) | action numbers from 1, the chosen one first, and their probabilities |
 //! | `_label_Action`, `_labelIndex`, `_label_probability` | the chosen action from 1 and from 0, its probability |
 //! | `_label_cost` | minus the reward; an event without it has no feedback |
-//! | `pdrop` | probability that the event was dropped: `pass_probability` is 1 minus it |
+//! | `pdrop` | probability that the event was dropped: `pass_probability` is 1 minus it; where it is 1, the event is left out and counted |
 //! | `c` | context: `c._multi[i]` describes action `i + 1`, the rest is shared |
 //! | `_skipLearn` | the event was not activated: it is left out and counted |
 //! | `routewright` | what the others have no place for; VowpalWabbit ignores it |
@@ -14,12 +14,14 @@
 //! Models are named by field `m.model` of their action, or `action-N`; the prompt is `c.q._text`, the source
 //! `c.s.source`, the features `c.x`; `--map` names other fields of them for `model`, `prompt`, `source`.
 //!
+//! Probabilities that sum to 1 within the rounding of their digits are divided by their sum, and counted.
+//!
 //! VowpalWabbit tells keys apart by length and prefix and passes over those it does not know, misspelled ones
 //! with them. Here a key that resembles a known one is refused; other strangers are passed over.
 //! Slates (`_outcomes`) and continuous actions (`pdf`) are refused.
 
 use super::record::Record;
-use super::times::{format_time, parse_time};
+use super::times::format_time;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::decisions::{DecisionReader, Outcomes, RewardRule, Rewarded, check};
 use crate::files;
@@ -69,16 +71,21 @@ const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000
 /// Writes the events of `inputs` as logs `decisions.parquet` and `feedback.parquet` in folder `out`.
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut summary = ImportSummary::default();
+    let mut made = Made::default();
     let mut decisions = RowWriter::create(&out.join("decisions.parquet"), WriteOptions::default())?;
     let mut feedback = RowWriter::create(&out.join("feedback.parquet"), WriteOptions::default())?;
     records::for_each(inputs, &mut |record| {
         summary.records += 1;
         check_keys(&record)?;
         if record.fields.get("_skipLearn").and_then(Value::as_bool) == Some(true) {
-            *summary.skipped.entry("that were not activated (`_skipLearn`)").or_default() += 1;
+            summary.skip("that were not activated (`_skipLearn`)");
             return Ok(());
         }
-        let row = decision(&record, options)?;
+        if number(&record, "pdrop")? == Some(1.0) {
+            summary.skip("with `pdrop` 1, which are never kept and cannot be weighed");
+            return Ok(());
+        }
+        let row = decision(&record, options, &mut made, &mut summary)?;
         check(&row).map_err(|reason| record.error(format!("event `{}`: {reason}", row.decision_id)))?;
         if let Some(outcome) = outcome(&record, &row)? {
             feedback.push(outcome)?;
@@ -87,6 +94,17 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         Ok(())
     })?;
     summary.rows = decisions.n_rows();
+    if summary.rows == 0 {
+        let skipped: Vec<String> =
+            summary.skipped.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
+        let why = if skipped.is_empty() {
+            "no events".to_owned()
+        } else {
+            format!("left out: {}", skipped.join(", "))
+        };
+        return Err(ImportError::Options(format!("nothing to import: {why}")));
+    }
+    summary.filled.insert("feedback", feedback.n_rows());
     feedback.finish()?;
     decisions.finish()?;
     Ok(summary)
@@ -137,18 +155,76 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, ImportError> {
+/// What is made for events that lack it.
+#[derive(Debug, Default)]
+struct Made {
+    last_ms: Option<i64>,
+}
+
+impl Made {
+    /// The event's id; else one made of its text and its place among the records.
+    fn id(&self, record: &Record, summary: &mut ImportSummary) -> String {
+        match record.fields.get("EventId") {
+            Some(Value::String(id)) if !id.is_empty() => return id.clone(),
+            Some(Value::Number(id)) => return id.to_string(),
+            _ => {}
+        }
+        summary.change("without `EventId`: ids were made");
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&summary.records.to_le_bytes());
+        hasher.update(Value::Object(record.fields.clone()).to_string().as_bytes());
+        format!("e-{}", &hasher.finalize().to_hex()[..16])
+    }
+
+    /// The event's time; else a millisecond after the event before it.
+    fn time(&mut self, record: &Record, summary: &mut ImportSummary) -> Result<i64, ImportError> {
+        let time = match record.time("Timestamp")? {
+            Some(time) => time,
+            None => {
+                summary.change("without `Timestamp`: times were made, a millisecond after the event before");
+                self.last_ms.map_or(0, |last| last + 1)
+            }
+        };
+        self.last_ms = Some(time);
+        Ok(time)
+    }
+}
+
+/// Divides probabilities by their sum where it is 1 within the rounding of their digits; what they were divided by.
+fn normalise(propensities: &mut [f64]) -> Option<f64> {
+    let total: f64 = propensities.iter().sum();
+    let digits = propensities.iter().map(|p| places(*p)).max().unwrap_or(0);
+    let rounding = 0.5 * 10_f64.powi(-digits) * propensities.len() as f64;
+    let off = (total - 1.0).abs();
+    // Numbers of one digit are rounded too coarsely to be told from wrong ones; below 1e-6 nothing is gained.
+    if digits < 2 || off <= 1e-6 || off > rounding * (1.0 + 1e-9) {
+        return None;
+    }
+    propensities.iter_mut().for_each(|p| *p /= total);
+    Some(total)
+}
+
+/// Decimal places of a number as it is written shortest.
+fn places(number: f64) -> i32 {
+    let text = number.to_string();
+    text.split_once('.').map_or(0, |(_, places)| places.len() as i32)
+}
+
+fn decision(
+    record: &Record,
+    options: &ImportOptions,
+    made: &mut Made,
+    summary: &mut ImportSummary,
+) -> Result<DecisionRow, ImportError> {
     let path =
         |name: &str, default: &'static str| options.map.get(name).map_or(default, String::as_str).to_owned();
     let context = record.fields.get("c").unwrap_or(&Value::Null);
     let own = record.fields.get(OWN).unwrap_or(&Value::Null);
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let id = text(record.fields.get("EventId"));
-    let id = id.ok_or_else(|| record.error("`EventId` is missing, expected a text"))?;
-    let time = text(record.fields.get("Timestamp"));
-    let time = time.as_deref().and_then(parse_time);
+    let id = made.id(record, summary);
+    let time = made.time(record, summary)?;
     let actions = numbers(record, &["a"])?;
-    let propensities = numbers(record, &["p", "_p"])?;
+    let mut propensities = numbers(record, &["p", "_p"])?;
     if actions.iter().any(|a| *a < 1.0 || a.fract() != 0.0) || actions.len() != propensities.len() {
         let (n, m) = (actions.len(), propensities.len());
         let reason = format!("`a` has {n} entries and `p` {m}, expected as many, and actions from 1");
@@ -161,14 +237,23 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
         text(described.and_then(|action| at(action, &model_path)))
             .unwrap_or_else(|| format!("action-{action}"))
     };
-    let listed = actions.iter().position(|a| *a == chosen).map(|at| propensities[at]);
+    let at_chosen = actions.iter().position(|a| *a == chosen);
+    let rounded = at_chosen.map(|at| propensities[at]);
+    let total = normalise(&mut propensities);
+    if total.is_some() {
+        summary.change("with rounded probabilities: divided by their sum");
+    }
+    let listed = at_chosen.map(|at| propensities[at]);
+    // The label's own probability is rounded as the list is; where they agree, the list's is the better one.
+    let labelled = number(record, "_label_probability")?;
+    let agrees = total.is_some() && labelled.zip(rounded).is_some_and(|(a, b)| (a - b).abs() <= 1e-6 * b);
+    let propensity = if agrees { listed } else { labelled.or(listed) };
     let pass = number(record, "pdrop")?.map(|dropped| (1.0 - dropped) as f32);
     let features = at(context, "x").and_then(Value::as_array);
     let features = features.and_then(|x| x.iter().map(|v| v.as_f64().map(|v| v as f32)).collect());
     Ok(DecisionRow {
         decision_id: id,
-        timestamp_ms: time
-            .ok_or_else(|| record.error("`Timestamp` is missing or no time, expected ISO 8601"))?,
+        timestamp_ms: time,
         policy: text(own.get("policy")).map_or_else(|| "dsjson".into(), Into::into),
         policy_version: text(own.get("policy_version")).map_or_else(|| "unknown".into(), Into::into),
         policy_digest: text(own.get("policy_digest")).map_or_else(|| NO_DIGEST.into(), Into::into),
@@ -176,7 +261,7 @@ fn decision(record: &Record, options: &ImportOptions) -> Result<DecisionRow, Imp
         candidates: actions.iter().map(|action| name(*action)).collect(),
         propensities: propensities.iter().map(|p| *p as f32).collect(),
         model: name(chosen),
-        propensity: number(record, "_label_probability")?.or(listed).unwrap_or(f64::NAN),
+        propensity: propensity.unwrap_or(f64::NAN),
         pass_probability: pass.filter(|pass| *pass < 1.0),
         seed: own.get("seed").and_then(Value::as_u64).unwrap_or_default(),
         source: text(at(context, &path("source", "s.source"))).or_else(|| options.source.clone()),
@@ -292,7 +377,7 @@ fn event(row: &DecisionRow, reward: Option<f64>, cost_usd: Option<f64>) -> Value
     set("_label_probability", json!(row.propensity));
     set("_label_Action", json!(chosen + 1));
     set("_labelIndex", json!(chosen));
-    set("Timestamp", json!(format_time(row.timestamp_ms)));
+    set("Timestamp", format_time(row.timestamp_ms).map_or_else(|| json!(row.timestamp_ms), Value::from));
     set("EventId", json!(row.decision_id));
     set("a", order.iter().map(|at| at + 1).collect::<Vec<_>>().into());
     set("p", order.iter().map(|at| f64::from(row.propensities[*at])).collect::<Vec<_>>().into());

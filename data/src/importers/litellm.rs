@@ -4,8 +4,9 @@
 //! Requests whose text was not stored (the proxy stores it only with `store_prompts_in_spend_logs`) and
 //! failed requests are left out and counted.
 
+use super::mapping::Mapping;
 use super::messages::{answer, prompt};
-use super::sink::{Mapping, Sink};
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
 use crate::schema;

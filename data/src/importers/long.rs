@@ -1,6 +1,7 @@
 //! Our own long form: one record a query and model, under our column names or mapped ones.
 
-use super::sink::{Mapping, Sink};
+use super::mapping::Mapping;
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
 use crate::schema;
@@ -20,19 +21,18 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         sink.summary.records += 1;
         mapping.see(&record);
         let field = |column: &'static str| mapping.field(column, column);
-        let number = |column| record.number(field(column)).map(|v| v.map(|v| v as f32));
         let row = OutcomeRow {
             query_id: record.text(field("query_id"))?.unwrap_or_default(),
             split: record.text(field("split"))?,
             source: record.text(field("source"))?,
             prompt: record.required_text(field("prompt"))?,
             model: record.required_text(field("model"))?,
-            score: number("score")?,
-            soft_score: number("soft_score")?,
+            score: mapping.score(&record, field("score"))?,
+            soft_score: mapping.score(&record, field("soft_score"))?,
             cost_usd: record.number(field("cost_usd"))?,
             input_tokens: record.count(field("input_tokens"))?,
             output_tokens: record.count(field("output_tokens"))?,
-            latency_ms: number("latency_ms")?,
+            latency_ms: mapping.latency_ms(&record, field("latency_ms"), 1.0)?,
             timestamp_ms: record.time(field("timestamp_ms"))?,
             response: record.text(field("response"))?,
             reference: record.text(field("reference"))?,
@@ -40,7 +40,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         if sink.summary.records == 1 && record.value(field("score")).is_none() {
             // The first record decides whether the column is there at all: a typo would lose every score.
             let name = field("score");
-            if !record.fields.contains_key(name) && !name.contains('.') {
+            if !name.is_empty() && !record.fields.contains_key(name) && !name.contains('.') {
                 let hint = crate::suggest::near_names(name, record.names());
                 return Err(record
                     .error(format!("there is no field `{name}`; {hint}; rename one with --map score=..")));
@@ -49,5 +49,6 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         sink.push(&record, row)
     })?;
     mapping.check()?;
+    sink.summary.unread = mapping.unread(&schema::OUTCOME);
     sink.finish(inputs)
 }

@@ -1,10 +1,12 @@
 //! Foreign formats to logs: one file and one row of [`ALL`] each.
 
 mod arena;
+mod cells;
 mod dsjson;
 mod error;
 mod litellm;
 mod long;
+mod mapping;
 mod messages;
 mod openai;
 mod record;
@@ -12,6 +14,7 @@ mod records;
 mod routerbench;
 mod routerdc;
 mod sink;
+mod text_files;
 mod times;
 
 pub use dsjson::write_dsjson;
@@ -26,25 +29,62 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportOptions {
     /// Our column to the field it is read from, e.g. `score` to `grade` or `score` to `metadata.grade`. A
-    /// field inside another is named with dots.
+    /// field inside another is named with dots; an empty name leaves the column out.
     pub map: BTreeMap<String, String>,
     /// Source of rows that have none.
     pub source: Option<String>,
     /// Split of rows that have none.
     pub split: Option<String>,
-    /// Greatest score of the input, by which scores are divided.
+    /// Least and greatest score of the input: scores are mapped from there to `[0, 1]`.
+    pub score_min: f64,
+    /// See [`Self::score_min`].
     pub score_max: f64,
+    /// Scores that are words, as numbers between the least and the greatest score, e.g. `up` as 1.
+    pub score_values: BTreeMap<String, f64>,
+    /// Unit of the field latencies are read from; milliseconds when `None`, unless its name says otherwise.
+    pub latency_unit: Option<LatencyUnit>,
     /// Whether the score is 1 where the input's is above 0, the input's own becoming `soft_score`.
     pub binarize: bool,
 }
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        Self { map: BTreeMap::new(), source: None, split: None, score_max: 1.0, binarize: false }
+        Self {
+            map: BTreeMap::new(),
+            source: None,
+            split: None,
+            score_min: 0.0,
+            score_max: 1.0,
+            score_values: BTreeMap::new(),
+            latency_unit: None,
+            binarize: false,
+        }
     }
 }
 
-/// What was imported.
+/// What a latency is counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LatencyUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+}
+
+impl LatencyUnit {
+    /// Milliseconds of one unit.
+    pub(crate) fn ms(self) -> f64 {
+        match self {
+            Self::Seconds => 1e3,
+            Self::Milliseconds => 1.0,
+            Self::Microseconds => 1e-3,
+        }
+    }
+}
+
+/// What was imported, what was left out and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ImportSummary {
     /// Records read.
@@ -52,7 +92,27 @@ pub struct ImportSummary {
     /// Rows written.
     pub rows: u64,
     /// Records left out, by reason.
-    pub skipped: BTreeMap<&'static str, u64>,
+    pub skipped: BTreeMap<String, u64>,
+    /// Records of which a part was left out or made, by what was done.
+    pub changed: BTreeMap<String, u64>,
+    /// Rows with a value in each column that may be missing.
+    pub filled: BTreeMap<&'static str, u64>,
+    /// Fields of the input that no column was read from (format `long`).
+    pub unread: Vec<String>,
+    /// What a reader should know before training on the log.
+    pub warnings: Vec<String>,
+}
+
+impl ImportSummary {
+    /// Counts a record left out.
+    pub(crate) fn skip(&mut self, reason: impl Into<String>) {
+        *self.skipped.entry(reason.into()).or_default() += 1;
+    }
+
+    /// Counts a record of which a part was left out or made.
+    pub(crate) fn change(&mut self, what: impl Into<String>) {
+        *self.changed.entry(what.into()).or_default() += 1;
+    }
 }
 
 /// A registered importer.
@@ -74,7 +134,8 @@ pub static ALL: &[Importer] =
 /// Reads `inputs` with the importer of that name and writes the log `out`, a Parquet file (for
 /// `dsjson`, a folder with two of them).
 ///
-/// Inputs are `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json` or `.parquet`, told apart by their names.
+/// Inputs are `.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json` (each also compressed, with `.gz` or `.zst`) or `.parquet`,
+/// told apart by their names.
 ///
 /// # Errors
 /// If the importer or a mapped column is unknown, an input cannot be read (file and line are named), a record
@@ -92,12 +153,21 @@ pub fn import(
     if inputs.is_empty() {
         return Err(ImportError::Options("no input files, expected at least one".to_owned()));
     }
-    if !(options.score_max.is_finite() && options.score_max > 0.0) {
-        let found = options.score_max;
-        return Err(ImportError::Options(format!("greatest score is `{found}`, expected a number above 0")));
+    let (min, max) = (options.score_min, options.score_max);
+    if !(min.is_finite() && max.is_finite() && min < max) {
+        let reason =
+            format!("scores reach from `{min}` to `{max}`, expected a least below a greatest number");
+        return Err(ImportError::Options(reason));
+    }
+    if let Some((word, value)) = options.score_values.iter().find(|(_, value)| !(min..=max).contains(*value))
+    {
+        let reason = format!("score `{word}` is worth `{value}`, expected a number in [{min}, {max}]");
+        return Err(ImportError::Options(reason));
     }
     (importer.run)(inputs, out, options)
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,9 @@
 //!
 //! Batch files are read too: messages in `body` or `request`, the answer in `response` or `response.body`.
 
+use super::mapping::Mapping;
 use super::messages::{answer, prompt};
-use super::sink::{Mapping, Sink};
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
 use crate::schema;

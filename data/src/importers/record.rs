@@ -1,6 +1,6 @@
 //! One record of any input format: named fields, read as the type the log needs.
 
-use super::times::parse_time;
+use super::times::{of_integer, of_number, parse_time};
 use super::{ImportError, Place};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -10,6 +10,21 @@ use std::borrow::Cow;
 pub(super) struct Record {
     pub(super) fields: Map<String, Value>,
     pub(super) place: Place,
+}
+
+/// Key of the object that stands for a cell of a type no importer reads.
+const UNREADABLE: &str = "\0unreadable";
+/// Whole numbers from here on are not all exact as 64-bit floats.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+/// What stands for a cell of a type no importer reads: an error where it is used, nothing where it is not.
+pub(super) fn unreadable(found: &str) -> Value {
+    serde_json::json!({ UNREADABLE: found })
+}
+
+/// The type of a cell no importer reads.
+pub(super) fn unreadable_type(value: &Value) -> Option<&str> {
+    value.get(UNREADABLE)?.as_str()
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -52,8 +67,11 @@ fn child<'a>(value: &'a Value, part: &str) -> Option<&'a Value> {
 }
 
 impl Record {
-    /// The value of a field, `None` when it is missing or null.
+    /// The value of a field, `None` when it is missing or null. No field is named by an empty text.
     pub(super) fn value(&self, name: &str) -> Option<Cow<'_, Value>> {
+        if name.is_empty() {
+            return None;
+        }
         descend(&self.fields, name).filter(|value| !value.is_null())
     }
 
@@ -71,7 +89,10 @@ impl Record {
         self.place.error(reason)
     }
 
-    fn wrong(&self, name: &str, value: &Value, expected: &str) -> ImportError {
+    pub(super) fn wrong(&self, name: &str, value: &Value, expected: &str) -> ImportError {
+        if let Some(found) = unreadable_type(value) {
+            return self.error(format!("`{name}` is {found}, which is not read; expected {expected}"));
+        }
         let mut shown = value.to_string();
         if let Some((end, _)) = shown.char_indices().nth(60) {
             shown.truncate(end);
@@ -80,13 +101,25 @@ impl Record {
         self.error(format!("`{name}` is {} `{shown}`, expected {expected}", kind(value)))
     }
 
-    /// A field as a text; numbers and booleans are written out.
+    /// A field as a text; numbers and booleans are written out, floats that are whole as whole numbers.
     pub(super) fn text(&self, name: &str) -> Result<Option<String>, ImportError> {
         match self.value(name).as_deref() {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) if number.is_f64() => self.whole(name, number).map(Some),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(Some(value.to_string())),
             Some(value) => Err(self.wrong(name, value, "a text")),
+        }
+    }
+
+    /// A float as a text: tables keep whole numbers as floats where one is missing.
+    fn whole(&self, name: &str, number: &serde_json::Number) -> Result<String, ImportError> {
+        match number.as_f64().filter(|float| float.fract() == 0.0) {
+            None => Ok(number.to_string()),
+            Some(float) if float.abs() < EXACT_MAX => Ok((float as i64).to_string()),
+            Some(_) => Err(self.error(format!(
+                "`{name}` is the float `{number}`, too great to be exact; expected a text or a whole number of 64 bits"
+            ))),
         }
     }
 
@@ -125,16 +158,20 @@ impl Record {
         Err(self.error(format!("`{name}` is `{number}`, expected a whole number from 0 to {}", i32::MAX)))
     }
 
-    /// A field as milliseconds since 1970: a number of seconds or milliseconds, or an ISO 8601 text.
+    /// A field as milliseconds since 1970: a number (its size tells the unit), or an ISO 8601 text.
     pub(super) fn time(&self, name: &str) -> Result<Option<i64>, ImportError> {
         let Some(value) = self.value(name) else { return Ok(None) };
         let time = match value.as_ref() {
-            Value::Number(number) => number.as_f64().and_then(super::times::of_number),
+            Value::Number(number) => match number.as_i64() {
+                Some(number) => Some(of_integer(number)),
+                None => number.as_f64().and_then(of_number),
+            },
             Value::String(text) if text.trim().is_empty() => return Ok(None),
             Value::String(text) => parse_time(text),
             _ => None,
         };
-        let expected = "a time like `2026-01-31T12:00:00Z`, or seconds or milliseconds since 1970";
+        let expected =
+            "a time like `2026-01-31T12:00:00Z`, or seconds, milli-, micro- or nanoseconds since 1970";
         time.map(Some).ok_or_else(|| self.wrong(name, &value, expected))
     }
 }

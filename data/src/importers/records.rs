@@ -1,17 +1,15 @@
 //! Streams the records of a file, whatever its format.
 
+use super::cells::value_of;
 use super::record::Record;
+use super::text_files::{self, json_error, plain_name};
 use super::{ImportError, Place};
-use crate::files;
-use crate::log::{LogReader, NumberColumn, TimeColumn};
+use crate::log::LogReader;
 use crate::schema::LogSchema;
-use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,8 +21,8 @@ static ANY: LogSchema = LogSchema { name: "table", doc: "", columns: &[], key: &
 /// Hands every record of every input to `take`, in order.
 pub(super) fn for_each(inputs: &[PathBuf], take: Take<'_>) -> Result<(), ImportError> {
     for path in inputs {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
-        match extension.as_deref() {
+        let name = plain_name(path);
+        match name.rsplit_once('.').map(|(_, ending)| ending) {
             Some("csv") => csv_records(path, b',', take)?,
             Some("tsv") => csv_records(path, b'\t', take)?,
             Some("jsonl" | "ndjson" | "dsjson") => json_lines(path, take)?,
@@ -33,7 +31,8 @@ pub(super) fn for_each(inputs: &[PathBuf], take: Take<'_>) -> Result<(), ImportE
             _ if path.is_dir() => parquet_records(path, take)?,
             _ => {
                 let reason = "its name ends in no known format; \
-                              expected .csv, .tsv, .jsonl, .ndjson, .json or .parquet";
+                              expected .csv, .tsv, .jsonl, .ndjson, .json, each also with .gz or .zst, or \
+                              .parquet";
                 return Err(ImportError::Unreadable { file: path.clone(), reason: reason.to_owned() });
             }
         }
@@ -47,7 +46,7 @@ fn unreadable(path: &Path, reason: impl ToString) -> ImportError {
 
 fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportError> {
     let file: Arc<Path> = Arc::from(path);
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(files::open(path)?);
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text_files::open(path)?);
     let place = |line: u64| Place { file: Arc::clone(&file), unit: "line", number: line };
     let text = |bytes: &[u8], line: u64, what: &str| {
         let decoded = std::str::from_utf8(bytes).map(str::to_owned);
@@ -59,18 +58,15 @@ fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportE
     };
     let mut names = Vec::new();
     for (col, name) in reader.byte_headers().map_err(failed)?.iter().enumerate() {
-        // A byte order mark belongs to the file, not to its first column.
-        let name = name.strip_prefix(b"\xef\xbb\xbf").unwrap_or(name);
         names.push(text(name, 1, &format!("the name of column {}", col + 1))?);
     }
-    if names.is_empty() {
-        return Err(unreadable(path, "it is empty, expected a line of column names"));
-    }
+    check_names(path, &names, delimiter)?;
     let mut row = csv::ByteRecord::new();
     while reader.read_byte_record(&mut row).map_err(failed)? {
         let line = row.position().map_or(0, csv::Position::line);
         let mut fields = Map::new();
-        for (name, cell) in names.iter().zip(row.iter()) {
+        // A column without a name, such as the index of a data frame, cannot be asked for.
+        for (name, cell) in names.iter().zip(row.iter()).filter(|(name, _)| !name.is_empty()) {
             // An empty cell is a missing one: CSV has no null.
             let cell =
                 if cell.is_empty() { Value::Null } else { text(cell, line, &format!("`{name}`"))?.into() };
@@ -79,6 +75,30 @@ fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportE
         take(Record { fields, place: place(line) })?;
     }
     Ok(())
+}
+
+/// Checks the first line of a table.
+fn check_names(path: &Path, names: &[String], delimiter: u8) -> Result<(), ImportError> {
+    if names.is_empty() {
+        return Err(unreadable(path, "it is empty, expected a line of column names"));
+    }
+    let expected = if delimiter == b',' { "a comma" } else { "a tab" };
+    let other = [(';', "semicolons"), ('\t', "tabs"), (',', "commas"), ('|', "bars")];
+    if let [name] = names
+        && let Some((_, found)) = other.iter().find(|(c, _)| name.contains(*c))
+    {
+        let reason = format!(
+            "its columns seem to be separated by {found}, expected {expected}; save it with commas (and points in \
+             numbers) as .csv, or with tabs as .tsv"
+        );
+        return Err(unreadable(path, reason));
+    }
+    let mut sorted: Vec<&String> = names.iter().filter(|name| !name.is_empty()).collect();
+    sorted.sort();
+    match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => Err(unreadable(path, format!("two columns are named `{}`, expected one", twice[0]))),
+        None => Ok(()),
+    }
 }
 
 fn object(value: Value, place: Place) -> Result<Record, ImportError> {
@@ -90,7 +110,7 @@ fn object(value: Value, place: Place) -> Result<Record, ImportError> {
 
 fn json_lines(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
     let file: Arc<Path> = Arc::from(path);
-    let mut reader = BufReader::new(files::open(path)?);
+    let mut reader = text_files::open(path)?;
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
@@ -103,7 +123,7 @@ fn json_lines(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
             continue;
         }
         let text = std::str::from_utf8(&line).map_err(|e| place.error(format!("not valid UTF-8: {e}")))?;
-        let value = serde_json::from_str(text).map_err(|e| place.error(format!("not valid JSON: {e}")))?;
+        let value = serde_json::from_str(text).map_err(|e| json_error(&file, number, &e))?;
         take(object(value, place)?)?;
     }
     Ok(())
@@ -112,7 +132,7 @@ fn json_lines(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
 /// A `.json` file: a list of objects, an object with the list in field `data`, or objects one after another.
 fn json_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
     let file: Arc<Path> = Arc::from(path);
-    let mut reader = BufReader::new(files::open(path)?);
+    let mut reader = text_files::open(path)?;
     let is_list = loop {
         let buffer = reader.fill_buf().map_err(|e| unreadable(path, e))?;
         let Some(first) = buffer.first().copied() else {
@@ -128,7 +148,7 @@ fn json_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
         return read_list(path, reader, &mut items);
     }
     for value in serde_json::Deserializer::from_reader(reader).into_iter::<Value>() {
-        let value = value.map_err(|e| json_error(&file, &e))?;
+        let value = value.map_err(|e| json_error(&file, e.line() as u64, &e))?;
         match value {
             Value::Object(mut fields) if fields.get("data").is_some_and(Value::is_array) => {
                 let Some(Value::Array(list)) = fields.remove("data") else { continue };
@@ -146,13 +166,8 @@ fn read_list(path: &Path, reader: impl Read, items: &mut Items<'_, '_>) -> Resul
     match (items.failed.take(), read) {
         (Some(error), _) => Err(error),
         (None, Ok(())) => Ok(()),
-        (None, Err(error)) => Err(json_error(&Arc::from(path), &error)),
+        (None, Err(error)) => Err(json_error(&Arc::from(path), error.line() as u64, &error)),
     }
-}
-
-fn json_error(file: &Arc<Path>, error: &serde_json::Error) -> ImportError {
-    let place = Place { file: Arc::clone(file), unit: "line", number: error.line() as u64 };
-    place.error(format!("not valid JSON: {error}"))
 }
 
 /// Takes the items of a JSON list as they are parsed, so that the list need not fit in memory.
@@ -203,43 +218,10 @@ fn parquet_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
         let schema = batch.batch.schema();
         for row in 0..batch.n_rows() {
             let cells = schema.fields().iter().zip(batch.batch.columns());
-            let fields = cells
-                .filter_map(|(field, array)| Some((field.name().clone(), value_of(array, row)?)))
-                .collect();
+            let fields = cells.map(|(field, array)| (field.name().clone(), value_of(array, row))).collect();
             let number = batch.first_row + row as u64;
             take(Record { fields, place: Place { file: Arc::clone(&batch.file), unit: "row", number } })?;
         }
     }
     Ok(())
-}
-
-/// A cell as JSON; `None` for types no importer reads, as if the column were not there.
-fn value_of(array: &ArrayRef, row: usize) -> Option<Value> {
-    if array.is_null(row) {
-        return Some(Value::Null);
-    }
-    let list = |items: ArrayRef| (0..items.len()).map(|i| value_of(&items, i)).collect::<Option<Vec<_>>>();
-    Some(match array.data_type() {
-        DataType::Utf8View => array.as_string_view().value(row).into(),
-        DataType::Utf8 => array.as_string::<i32>().value(row).into(),
-        DataType::LargeUtf8 => array.as_string::<i64>().value(row).into(),
-        DataType::Boolean => array.as_boolean().value(row).into(),
-        DataType::List(_) => list(array.as_list::<i32>().value(row))?.into(),
-        DataType::LargeList(_) => list(array.as_list::<i64>().value(row))?.into(),
-        DataType::Struct(fields) => {
-            let columns = fields.iter().zip(array.as_struct().columns());
-            let value = |(field, array): (&Arc<arrow_schema::Field>, &ArrayRef)| {
-                Some((field.name().clone(), value_of(array, row)?))
-            };
-            Value::Object(columns.map(value).collect::<Option<Map<_, _>>>()?)
-        }
-        DataType::Timestamp(_, _) => TimeColumn::new(&array.slice(row, 1))?.get(0)?.into(),
-        // A cell of whole numbers stays one, so that ids do not become `1.0`.
-        found if found.is_integer() => (NumberColumn::new(&array.slice(row, 1))?.get(0)? as i64).into(),
-        // A number JSON cannot hold (NaN) goes on as its name, so that it is refused, not lost.
-        _ => {
-            let number = NumberColumn::new(&array.slice(row, 1))?.get(0)?;
-            serde_json::Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
-        }
-    })
 }

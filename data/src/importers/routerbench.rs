@@ -1,7 +1,8 @@
 //! RouterBench (arXiv 2403.12031): one wide record a query with three fields a model.
 
+use super::mapping::Mapping;
 use super::record::Record;
-use super::sink::{Mapping, Sink};
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
 use crate::schema;
@@ -41,7 +42,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             return Err(record.error(reason));
         }
         for model in models {
-            let score = record.number(&model)?.map(|score| score as f32);
+            let score = mapping.score(&record, &model)?;
             let cost_usd = record.number(&format!("{model}|total_cost"))?;
             let response = record.text(&format!("{model}|model_response"))?;
             let (query_id, source, split) = (query_id.clone(), source.clone(), split.clone());

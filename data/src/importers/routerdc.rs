@@ -4,7 +4,8 @@
 //! file's is above 0 (what the authors' evaluation counts on multiple choice) and the file's own is
 //! `soft_score`.
 
-use super::sink::{Mapping, Sink};
+use super::mapping::Mapping;
+use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
 use crate::schema;

@@ -3,62 +3,10 @@
 use super::record::Record;
 use super::{ImportError, ImportOptions, ImportSummary};
 use crate::log::{OutcomeRow, PairRow, RowWriter, WriteOptions};
-use crate::schema::LogSchema;
-use crate::suggest::near_names;
+use crate::split::prompt_key;
+use crate::stats::{Coverage, Units};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-
-/// Fields of the input by our names, with the user's map.
-#[derive(Debug)]
-pub(super) struct Mapping<'a> {
-    options: &'a ImportOptions,
-    /// Mapped fields that some record had.
-    found: HashSet<&'a str>,
-    /// Fields of the last record, for near names.
-    known: Vec<String>,
-}
-
-impl<'a> Mapping<'a> {
-    /// Checks that every mapped name is a column of the log.
-    pub(super) fn new(options: &'a ImportOptions, schema: &LogSchema) -> Result<Self, ImportError> {
-        for name in options.map.keys() {
-            if schema.column(name).is_none() {
-                let hint = near_names(name, schema.columns.iter().map(|column| column.name));
-                let reason = format!("cannot map `{name}`: no such column in the {}; {hint}", schema.name);
-                return Err(ImportError::Options(reason));
-            }
-        }
-        Ok(Self { options, found: HashSet::new(), known: Vec::new() })
-    }
-
-    /// The field our column is read from: the user's, else the format's own.
-    pub(super) fn field<'b>(&'b self, column: &str, usual: &'b str) -> &'b str {
-        self.options.map.get(column).map_or(usual, String::as_str)
-    }
-
-    /// Notes which mapped fields a record has.
-    pub(super) fn see(&mut self, record: &Record) {
-        if self.found.len() == self.options.map.len() {
-            return;
-        }
-        let there = self.options.map.values().filter(|field| record.value(field).is_some());
-        self.found.extend(there.map(String::as_str));
-        if self.known.is_empty() {
-            self.known = record.names().map(str::to_owned).collect();
-        }
-    }
-
-    /// Errors when a mapped field was in no record.
-    pub(super) fn check(&self) -> Result<(), ImportError> {
-        let absent = self.options.map.iter().find(|(_, field)| !self.found.contains(field.as_str()));
-        absent.map_or(Ok(()), |(column, field)| {
-            let hint = near_names(field, self.known.iter().map(String::as_str));
-            Err(ImportError::Options(format!(
-                "no record has the field `{field}` mapped to `{column}`; {hint}"
-            )))
-        })
-    }
-}
 
 /// Gives queries without an id one that depends on the prompt alone: rows of equal prompts are one query, and
 /// the second row of the same prompt and model opens a second query.
@@ -93,19 +41,32 @@ pub(super) struct Sink<'a, R> {
     writer: RowWriter<R>,
     ids: QueryIds,
     keys: HashSet<u64>,
+    /// Hashes of query ids and of prompts, and the models seen.
+    queries: HashSet<u64>,
+    prompts: HashSet<u64>,
+    models: HashSet<String>,
+    units: Units,
     pub(super) summary: ImportSummary,
 }
 
 impl<'a, R: crate::log::LogRow> Sink<'a, R> {
     pub(super) fn create(out: &Path, options: &'a ImportOptions) -> Result<Self, ImportError> {
         let writer = RowWriter::create(out, WriteOptions::default())?;
-        let (ids, keys) = (QueryIds::default(), HashSet::new());
-        Ok(Self { options, writer, ids, keys, summary: ImportSummary::default() })
+        let (keys, queries, prompts, models) = Default::default();
+        let (ids, units, summary) = Default::default();
+        Ok(Self { options, writer, ids, keys, queries, prompts, models, units, summary })
     }
 
     /// Leaves a record out, counted by its reason.
-    pub(super) fn skip(&mut self, reason: &'static str) {
-        *self.summary.skipped.entry(reason).or_default() += 1;
+    pub(super) fn skip(&mut self, reason: impl Into<String>) {
+        self.summary.skip(reason);
+    }
+
+    /// Counts the columns that have a value in a row.
+    fn fill(&mut self, columns: &[(&'static str, bool)]) {
+        for (column, is_there) in columns {
+            *self.summary.filled.entry(column).or_default() += u64::from(*is_there);
+        }
     }
 
     fn take_key(&mut self, record: &Record, parts: &[&str]) -> Result<(), ImportError> {
@@ -128,6 +89,11 @@ impl<'a, R: crate::log::LogRow> Sink<'a, R> {
             return Err(ImportError::Options(reason));
         }
         self.writer.finish()?;
+        let scored = self.summary.filled.get("score").copied().unwrap_or_default();
+        let (queries, prompts) = (self.queries.len() as u64, self.prompts.len() as u64);
+        let sizes = Coverage { queries, prompts, models: self.models.len() as u64, scored };
+        self.summary.warnings.extend(sizes.thin().map(|thin| thin.to_string()));
+        self.summary.warnings.extend(self.units.findings().into_iter().map(|(_, message)| message));
         Ok(self.summary)
     }
 
@@ -146,16 +112,9 @@ impl Sink<'_, OutcomeRow> {
                 return Err(record.error(format!("`{name}` is missing or empty, expected a text")));
             }
         }
-        let scale = self.options.score_max;
+        let raw = row.score;
         for (name, score) in [("score", &mut row.score), ("soft_score", &mut row.soft_score)] {
-            let Some(score) = score else { continue };
-            let scaled = f64::from(*score) / scale;
-            if !(0.0..=1.0).contains(&scaled) {
-                return Err(
-                    record.error(format!("{name} `{score}` is not valid; expected a number in [0, {scale}]"))
-                );
-            }
-            *score = scaled as f32;
+            *score = self.scaled(record, name, *score)?;
         }
         for (name, value) in [("cost_usd", row.cost_usd), ("latency_ms", row.latency_ms.map(f64::from))] {
             if let Some(value) = value.filter(|value| !(value.is_finite() && *value >= 0.0)) {
@@ -166,7 +125,7 @@ impl Sink<'_, OutcomeRow> {
         }
         if self.options.binarize {
             row.soft_score = row.score;
-            row.score = row.score.map(|score| f32::from(u8::from(score > 0.0)));
+            row.score = raw.map(|score| f32::from(u8::from(score > 0.0)));
         }
         row.source = row.source.or_else(|| self.options.source.clone());
         row.split = row.split.or_else(|| self.options.split.clone());
@@ -175,7 +134,48 @@ impl Sink<'_, OutcomeRow> {
         } else {
             self.take_key(record, &[&row.query_id, &row.model])?;
         }
+        self.note(&row);
         Ok(self.writer.push(row)?)
+    }
+
+    /// A score of the input's range as one in `[0, 1]`.
+    fn scaled(&self, record: &Record, name: &str, score: Option<f32>) -> Result<Option<f32>, ImportError> {
+        let Some(score) = score else { return Ok(None) };
+        let (min, max) = (self.options.score_min, self.options.score_max);
+        // NaN fails this test too.
+        if (min as f32..=max as f32).contains(&score) {
+            return Ok(Some(((f64::from(score) - min) / (max - min)).clamp(0.0, 1.0) as f32));
+        }
+        let hint = if score.is_nan() {
+            ", or none where it is unknown"
+        } else {
+            "; `--score-min` and `--score-max` name another range"
+        };
+        Err(record.error(format!("{name} `{score}` is not valid; expected a number in [{min}, {max}]{hint}")))
+    }
+
+    /// Takes a row into the counts of the summary.
+    fn note(&mut self, row: &OutcomeRow) {
+        self.queries.insert(hash_of(&[&row.query_id]));
+        self.prompts.insert(prompt_key(&row.prompt));
+        if !self.models.contains(&row.model) {
+            self.models.insert(row.model.clone());
+        }
+        row.latency_ms.into_iter().for_each(|latency| self.units.latency_ms(latency.into()));
+        row.timestamp_ms.into_iter().for_each(|time| self.units.timestamp_ms(time));
+        self.fill(&[
+            ("score", row.score.is_some()),
+            ("soft_score", row.soft_score.is_some()),
+            ("cost_usd", row.cost_usd.is_some()),
+            ("input_tokens", row.input_tokens.is_some()),
+            ("output_tokens", row.output_tokens.is_some()),
+            ("latency_ms", row.latency_ms.is_some()),
+            ("timestamp_ms", row.timestamp_ms.is_some()),
+            ("source", row.source.is_some()),
+            ("split", row.split.is_some()),
+            ("response", row.response.is_some()),
+            ("reference", row.reference.is_some()),
+        ]);
     }
 }
 
@@ -198,6 +198,14 @@ impl Sink<'_, PairRow> {
         } else {
             self.take_key(record, &[&row.query_id, &row.model_a, &row.model_b, &judge])?;
         }
+        self.fill(&[
+            ("judge", row.judge.is_some()),
+            ("timestamp_ms", row.timestamp_ms.is_some()),
+            ("source", row.source.is_some()),
+            ("split", row.split.is_some()),
+            ("response_a", row.response_a.is_some()),
+            ("response_b", row.response_b.is_some()),
+        ]);
         Ok(self.writer.push(row)?)
     }
 }

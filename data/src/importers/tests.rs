@@ -329,3 +329,103 @@ fn a_directory_of_parquet_files_is_an_input() {
     assert_eq!(summary.rows, 2);
     assert_eq!(case.table().queries[1].id, "q");
 }
+
+#[test]
+fn byte_order_marks_are_skipped_and_compressed_texts_read() {
+    use std::io::Write as _;
+    let case = Case::new();
+    let line = "{\"prompt\": \"p\", \"model\": \"m\", \"score\": 0.5}\n";
+    for (file, text) in [("in.jsonl", format!("\u{feff}{line}")), ("in.json", format!("\u{feff}[{line}]"))] {
+        assert_eq!(case.import("long", file, text).unwrap().rows, 1, "{file}");
+    }
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all("\u{feff}prompt,model,score\np,m,0.5\n".as_bytes()).unwrap();
+    let gzip = gzip.finish().unwrap();
+    assert_eq!(case.import("long", "in.csv.gz", &gzip).unwrap().rows, 1);
+    let zstd = zstd::encode_all(line.as_bytes(), 1).unwrap();
+    assert_eq!(case.import("long", "in.JSONL.zst", zstd).unwrap().rows, 1);
+    let refused = |file: &str, bytes: &[u8], words: &str| {
+        let error = Case::new().refused("long", file, bytes);
+        assert!(error.contains(words), "{error}");
+    };
+    refused("in.csv", &gzip, "name that ends in .gz");
+    refused("in.csv", b"\xff\xfep\0", "UTF-16");
+    refused("in.json", b"\xfe\xff\0[", "UTF-16");
+    refused("in.csv", b"PK\x03\x04", "workbook");
+    refused("in.csv", b"prompt;model;score\np;m;0,5\n", "semicolons");
+    refused("in.csv", b"prompt\tmodel\tscore\np\tm\t1\n", "tabs");
+    refused("in.csv", b"prompt,model,score,score\np,m,1,0\n", "two columns are named `score`");
+    refused("in.jsonl", b"{\"prompt\": \"p\", \"model\": \"m\", \"score\": NaN}", "JSON has no `NaN`");
+    refused("in.csv", b"prompt,model,score\np,m,NaN\n", "or none where it is unknown");
+}
+
+#[test]
+fn scores_of_other_ranges_and_words_are_mapped() {
+    let scores = |case: &Case| {
+        let table = case.table();
+        (0..table.n_queries()).map(|query| table.score.get(query, 0)).collect::<Vec<_>>()
+    };
+    let mut case = Case::new();
+    (case.options.score_min, case.options.score_max) = (-1.0, 1.0);
+    case.import("long", "in.csv", "prompt,model,score\np,m,-1\nq,m,0\nr,m,1\n").unwrap();
+    assert_eq!(scores(&case), [Some(0.0), Some(0.5), Some(1.0)]);
+    case.options.binarize = true;
+    case.import("long", "in.csv", "prompt,model,score\np,m,-1\nq,m,0\nr,m,1\n").unwrap();
+    assert_eq!(scores(&case), [Some(0.0), Some(0.0), Some(1.0)], "above 0 in the input");
+    assert_eq!(case.table().soft_score.unwrap().get(1, 0), Some(0.5));
+    let mut case = Case::new();
+    (case.options.score_min, case.options.score_max) = (1.0, 5.0);
+    case.import("long", "in.csv", "prompt,model,score\np,m,1\nq,m,4\nr,m,5\n").unwrap();
+    assert_eq!(scores(&case), [Some(0.0), Some(0.75), Some(1.0)]);
+    let mut case = Case::new();
+    case.options.score_values = [("up".to_owned(), 1.0), ("down".to_owned(), 0.0)].into();
+    case.import("long", "in.csv", "prompt,model,score\np,m,UP\nq,m,down\nr,m,\n").unwrap();
+    assert_eq!(scores(&case), [Some(1.0), Some(0.0), None]);
+    let error = case.import("long", "in.csv", "prompt,model,score\np,m,sideways\n").unwrap_err().to_string();
+    assert!(error.contains("`down`, `up`") && error.contains("sideways"), "{error}");
+    case.options.score_values.insert("great".to_owned(), 2.0);
+    assert!(case.import("long", "in.csv", "prompt,model,score\np,m,up\n").is_err());
+    for (score, words) in [("-1", "--score-min"), ("up", "--score-values"), ("85", "--score-max")] {
+        let error = Case::new().refused("long", "in.csv", format!("prompt,model,score\np,m,{score}\n"));
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn units_of_latencies_are_asked_for_and_converted() {
+    let mut case = Case::new().map("latency_ms", "latency_s");
+    let csv = "prompt,model,score,latency_s\np,m,1,1.5\n";
+    let error = case.import("long", "in.csv", csv).unwrap_err().to_string();
+    assert!(error.contains("`latency_s`") && error.contains("--latency-unit"), "{error}");
+    case.options.latency_unit = Some(LatencyUnit::Seconds);
+    case.import("long", "in.csv", csv).unwrap();
+    assert_eq!(case.table().latency_ms.unwrap().get(0, 0), Some(1500.0));
+    let case = Case::new();
+    let rows: String = (0..30).map(|i| format!("p{i},m,1,1.5\n")).collect();
+    let summary = case.import("long", "in.csv", format!("prompt,model,score,latency_ms\n{rows}")).unwrap();
+    assert!(summary.warnings[0].contains("are they seconds?"), "{:?}", summary.warnings);
+}
+
+#[test]
+fn a_summary_counts_what_was_read_and_names_what_was_not() {
+    let case = Case::new();
+    let csv = "prompt,model,score,cost,latency_ms,team\np,m,1,0.5,,x\nq,m,,0.5,900,y\n";
+    let summary = case.import("long", "in.csv", csv).unwrap();
+    assert_eq!(
+        (summary.filled["score"], summary.filled["cost_usd"], summary.filled["latency_ms"]),
+        (1, 0, 1)
+    );
+    assert_eq!(summary.unread, ["cost", "team"]);
+    // An id of the request as the id of the query: each prompt stands under several.
+    let rows: String = (0..60).map(|i| format!("r{i},p{},m{},1\n", i / 3, i % 3)).collect();
+    let csv = format!("request_id,prompt,model,score\n{rows}");
+    let mut case = Case::new().map("query_id", "request_id");
+    let summary = case.import("long", "in.csv", &csv).unwrap();
+    assert!(summary.warnings[0].contains("20 prompts stand under 60 query ids"), "{:?}", summary.warnings);
+    case.options.map.insert("query_id".to_owned(), String::new());
+    let summary = case.import("long", "in.csv", &csv).unwrap();
+    assert_eq!((summary.warnings.len(), case.table().n_queries()), (0, 20));
+    let rows: String = (0..60).map(|i| format!("p{i},m{},1\n", i % 3)).collect();
+    let summary = case.import("long", "in.csv", format!("prompt,model,score\n{rows}")).unwrap();
+    assert!(summary.warnings[0].contains("log of decisions"), "{:?}", summary.warnings);
+}

@@ -2,11 +2,14 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
 };
-use arrow_array::{Array, ArrayRef, ListArray, PrimitiveArray, StringArray, StringViewArray};
+use arrow_array::{
+    Array, ArrayRef, ArrowPrimitiveType, ListArray, PrimitiveArray, StringArray, StringViewArray,
+};
 use arrow_schema::{DataType, TimeUnit};
 use std::sync::Arc;
 
@@ -25,6 +28,23 @@ impl<'a> TextColumn<'a> {
     pub fn get(&self, row: usize) -> Option<&'a str> {
         (!self.0.is_null(row)).then(|| self.0.value(row))
     }
+}
+
+/// Milliseconds of a day.
+const DAY_MS: i64 = 86_400_000;
+
+/// The number `units * 10^-scale`, rounded once.
+pub(crate) fn decimal(units: i128, scale: i8) -> f64 {
+    // Both operands are exact below these bounds, so that the division is the only rounding.
+    if units.unsigned_abs() < 1 << 53 && (0..=22).contains(&scale) {
+        return units as f64 / 10_f64.powi(i32::from(scale));
+    }
+    decimal_of_digits(&units.to_string(), scale)
+}
+
+/// As [`decimal`], of units written out.
+pub(crate) fn decimal_of_digits(units: &str, scale: i8) -> f64 {
+    format!("{units}e{}", -i32::from(scale)).parse().unwrap_or(f64::NAN)
 }
 
 /// A column of numbers of any width.
@@ -61,6 +81,26 @@ impl NumberColumn {
             DataType::UInt16 => widen!(UInt16Type),
             DataType::UInt32 => widen!(UInt32Type),
             DataType::UInt64 => widen!(UInt64Type),
+            DataType::Decimal32(_, scale) => {
+                let values = array.as_primitive::<Decimal32Type>();
+                Numbers::Other(values.iter().map(|v| v.map(|v| decimal(v.into(), *scale))).collect())
+            }
+            DataType::Decimal64(_, scale) => {
+                let values = array.as_primitive::<Decimal64Type>();
+                Numbers::Other(values.iter().map(|v| v.map(|v| decimal(v.into(), *scale))).collect())
+            }
+            DataType::Decimal128(_, scale) => {
+                let values = array.as_primitive::<Decimal128Type>();
+                Numbers::Other(values.iter().map(|v| v.map(|v| decimal(v, *scale))).collect())
+            }
+            DataType::Decimal256(_, scale) => {
+                let values = array.as_primitive::<Decimal256Type>();
+                let number = |v: <Decimal256Type as ArrowPrimitiveType>::Native| {
+                    v.to_i128()
+                        .map_or_else(|| decimal_of_digits(&v.to_string(), *scale), |v| decimal(v, *scale))
+                };
+                Numbers::Other(values.iter().map(|v| v.map(number)).collect())
+            }
             _ => return None,
         }))
     }
@@ -80,7 +120,7 @@ impl NumberColumn {
 pub struct TimeColumn(Vec<Option<i64>>);
 
 impl TimeColumn {
-    /// `None` when the column is neither of integers nor of timestamps.
+    /// `None` when the column is neither of numbers nor of times. A number that is not whole is no time.
     pub fn new(array: &ArrayRef) -> Option<Self> {
         macro_rules! scaled {
             ($type:ty, $scale:expr) => {
@@ -98,10 +138,15 @@ impl TimeColumn {
             DataType::Timestamp(TimeUnit::Nanosecond, _) => {
                 scaled!(TimestampNanosecondType, |v| v.div_euclid(1_000_000))
             }
+            DataType::Date32 => scaled!(Date32Type, |v| i64::from(v) * DAY_MS),
+            DataType::Date64 => scaled!(Date64Type, |v| v),
             DataType::Int64 => scaled!(Int64Type, |v| v),
+            // The bits are kept: seeds are bits of a u64, and no time is that late.
+            DataType::UInt64 => scaled!(UInt64Type, |v| v as i64),
             _ => {
                 let numbers = NumberColumn::new(array)?;
-                (0..array.len()).map(|row| numbers.get(row).map(|v| v as i64)).collect()
+                let whole = |v: &f64| v.is_finite() && v.fract() == 0.0;
+                (0..array.len()).map(|row| numbers.get(row).filter(whole).map(|v| v as i64)).collect()
             }
         }))
     }
@@ -147,12 +192,15 @@ impl<'a> VectorColumn<'a> {
             DataType::LargeList(_) => self.array.as_list::<i64>().value(row),
             _ => self.array.as_fixed_size_list().value(row),
         };
+        if items.is_empty() {
+            return Some(Vec::new());
+        }
         let numbers = NumberColumn::new(&items)?;
         Some((0..items.len()).map(|i| numbers.get(i).map_or(f32::NAN, |v| v as f32)).collect())
     }
 }
 
-/// A column of lists of texts.
+/// A column of lists of texts. The reader turns every list of texts into this one type.
 #[derive(Debug, Clone, Copy)]
 pub struct TextListColumn<'a> {
     list: &'a ListArray,
@@ -214,6 +262,41 @@ mod tests {
             Arc::new(arrow_array::TimestampNanosecondArray::from(vec![Some(-1), Some(5_000_000)]));
         let times = TimeColumn::new(&nanos).unwrap();
         assert_eq!((times.get(0), times.get(1)), (Some(-1), Some(5)));
+        let days: ArrayRef = Arc::new(arrow_array::Date32Array::from(vec![-1, 19_782]));
+        let times = TimeColumn::new(&days).unwrap();
+        assert_eq!((times.get(0), times.get(1)), (Some(-86_400_000), Some(1_709_164_800_000)));
+        let seeds: ArrayRef = Arc::new(arrow_array::UInt64Array::from(vec![u64::MAX]));
+        assert_eq!(TimeColumn::new(&seeds).unwrap().get(0), Some(-1));
+        let floats: ArrayRef = Arc::new(arrow_array::Float64Array::from(vec![f64::NAN, 0.5, 7.0]));
+        let times = TimeColumn::new(&floats).unwrap();
+        assert_eq!([0, 1, 2].map(|row| times.get(row)), [None, None, Some(7)]);
+    }
+
+    #[test]
+    fn decimals_of_every_width_are_rounded_once() {
+        use arrow_array::{Decimal32Array, Decimal64Array, Decimal128Array, Decimal256Array};
+        let arrays: [ArrayRef; 4] = [
+            Arc::new(Decimal32Array::from(vec![Some(-12_345), None]).with_precision_and_scale(9, 4).unwrap()),
+            Arc::new(
+                Decimal64Array::from(vec![Some(-12_345), None]).with_precision_and_scale(18, 4).unwrap(),
+            ),
+            Arc::new(
+                Decimal128Array::from(vec![Some(-12_345), None]).with_precision_and_scale(38, 4).unwrap(),
+            ),
+            Arc::new(
+                Decimal256Array::from_iter([Some((-12_345_i64).into()), None])
+                    .with_precision_and_scale(76, 4)
+                    .unwrap(),
+            ),
+        ];
+        for array in &arrays {
+            let column = NumberColumn::new(array).unwrap();
+            assert_eq!((column.get(0), column.get(1)), (Some(-1.2345), None), "{}", array.data_type());
+        }
+        // Python 3.11: float(Decimal("12345678901234567890.123456789")) and float(Decimal("0.000000000000000000000001")).
+        assert_eq!(decimal(12_345_678_901_234_567_890_123_456_789, 9), 1.234_567_890_123_456_8e19);
+        assert_eq!(decimal(1, 24), 1e-24);
+        assert_eq!(decimal(5, -3), 5000.0);
     }
 
     #[test]

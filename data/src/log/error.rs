@@ -63,7 +63,7 @@ pub enum LogError {
         hint: String,
     },
     /// A column is of a type that cannot be read as the schema says.
-    #[error("column `{column}` of `{path}` has type {found}; accepted: {accepted}")]
+    #[error("column `{column}` of `{path}` has type {found}; accepted: {accepted}{hint}")]
     WrongType {
         /// The file.
         path: String,
@@ -73,6 +73,8 @@ pub enum LogError {
         found: String,
         /// Types that can be read.
         accepted: &'static str,
+        /// What converts it, where something does.
+        hint: &'static str,
     },
     /// A cell that is not valid.
     #[error("{at}: {reason}")]

@@ -1,7 +1,7 @@
 //! Reads an outcome log into the matrices every method learns from.
 
 use super::queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
-use super::{LogBatch, LogError, LogReader, NumberColumn, VectorColumn};
+use super::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, VectorColumn};
 use crate::schema::{self, ColumnType};
 use crate::suggest::near_names;
 use crate::{Cells, FeatureMatrix, OutcomeTable};
@@ -27,6 +27,10 @@ impl LoadOptions {
     }
 }
 
+/// What maps scores of another range to `[0, 1]`.
+const SCORE_HINT: &str =
+    "; `routewright data import long --score-min MIN --score-max MAX` maps another range to [0, 1]";
+
 /// One outcome, before the number of models is known. Missing values are NaN.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -46,7 +50,8 @@ struct Loading {
     models_seen: HashSet<String>,
     model_numbers: HashMap<String, u32>,
     entries: Vec<Entry>,
-    keys: HashSet<(u32, u32)>,
+    /// Keys of all rows, of the split asked for or not: a log that repeats one is not learned from.
+    keys: RowKeys,
     vector_column: Option<String>,
     vectors: Vec<Vec<f32>>,
 }
@@ -84,7 +89,7 @@ impl OutcomeTable {
             models_seen: HashSet::new(),
             model_numbers: HashMap::new(),
             entries: Vec::new(),
-            keys: HashSet::new(),
+            keys: RowKeys::default(),
             vector_column: options.vector_column.clone(),
             vectors: Vec::new(),
         };
@@ -110,7 +115,9 @@ fn number(
     }
     let range =
         if high == f64::INFINITY { "a finite number >= 0".to_owned() } else { format!("[{low}, {high}]") };
-    Err(batch.error(row, format!("{name} `{value}` is not valid; expected {range}, or null where unknown")))
+    let hint = if name == "score" { SCORE_HINT } else { "" };
+    let reason = format!("{name} `{value}` is not valid; expected {range}, or null where unknown{hint}");
+    Err(batch.error(row, reason))
 }
 
 impl Loading {
@@ -125,22 +132,20 @@ impl Loading {
         };
         for row in 0..batch.n_rows() {
             let model = required(batch, model_column, "model", row)?;
+            let id = required(batch, query.id, "query_id", row)?;
+            if !self.keys.insert(id, model) {
+                let reason =
+                    format!("query `{id}` and model `{model}` have a row already; expected one row each");
+                return Err(batch.error(row, reason));
+            }
             if self.wanted_models.is_some() && !self.models_seen.contains(model) {
                 self.models_seen.insert(model.to_owned());
             }
             let keep = self.wanted_models.as_ref().is_none_or(|models| models.contains(model));
             let Some(query_number) = self.queries.add(batch, &query, row, keep)? else { continue };
-            let model_number = self.model_number(model);
-            let key = (query_number as u32, model_number);
-            if !self.keys.insert(key) {
-                let id = &self.queries.queries[query_number].id;
-                let reason =
-                    format!("query `{id}` and model `{model}` have a row already; expected one row each");
-                return Err(batch.error(row, reason));
-            }
             let entry = Entry {
-                query: key.0,
-                model: key.1,
+                query: query_number as u32,
+                model: self.model_number(model),
                 score: number(batch, score.as_ref(), "score", row, (0.0, 1.0))?,
                 soft_score: number(batch, soft.as_ref(), "soft_score", row, (0.0, 1.0))?,
                 cost_usd: number(batch, cost.as_ref(), "cost_usd", row, (0.0, f64::INFINITY))?,
@@ -244,7 +249,7 @@ fn vector_column<'a>(batch: &'a LogBatch, name: &str) -> Result<VectorColumn<'a>
     let usable = ColumnType::FloatList.accepts(array.data_type());
     VectorColumn::new(array).filter(|_| usable).ok_or_else(|| {
         let found = schema::type_name(array.data_type());
-        LogError::WrongType { path, column: name.to_owned(), found, accepted }
+        LogError::WrongType { path, column: name.to_owned(), found, accepted, hint: "" }
     })
 }
 

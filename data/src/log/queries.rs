@@ -27,7 +27,7 @@ struct Seen {
 /// The query columns of one batch.
 #[derive(Debug)]
 pub(crate) struct QueryColumns<'a> {
-    id: Option<TextColumn<'a>>,
+    pub(crate) id: Option<TextColumn<'a>>,
     split: Option<TextColumn<'a>>,
     source: Option<TextColumn<'a>>,
     prompt: Option<TextColumn<'a>>,
@@ -142,7 +142,8 @@ impl QueryRows {
             let path = path.display().to_string();
             let names: Vec<String> = self.splits.keys().map(|name| format!("`{name}`")).collect();
             let hint = if names.is_empty() {
-                "its column `split` is null everywhere".to_owned()
+                "its column `split` is null everywhere; assign splits with `routewright data split`"
+                    .to_owned()
             } else {
                 format!("the splits are {}", names.join(", "))
             };

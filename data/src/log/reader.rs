@@ -1,11 +1,13 @@
 //! Reads a log in record batches whose memory is bounded by bytes, not by rows.
 
+use super::guard::{check_extents, guarded};
+use super::storage::fields_as_read;
 use super::{LogError, NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 use crate::files;
-use crate::schema::{self, Column, ColumnType, LogSchema, Need, is_text, type_name};
+use crate::schema::{self, Column, ColumnType, LogSchema, Need, type_name};
 use crate::suggest::near_names;
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -210,6 +212,11 @@ impl LogReader {
         self.n_rows
     }
 
+    /// The files that are still to be read, with their columns as they are read.
+    pub(super) fn schemas(&self) -> impl Iterator<Item = (&Path, &SchemaRef)> {
+        self.parts.as_slice().iter().map(|part| (&*part.path, part.metadata.schema()))
+    }
+
     /// Names of all columns of all files, projected or not.
     pub fn columns_present(&self) -> &[String] {
         &self.present
@@ -218,9 +225,8 @@ impl LogReader {
     fn advance(&mut self) -> Result<Option<LogBatch>, LogError> {
         loop {
             if let Some((path, reader, next_row)) = &mut self.current
-                && let Some(batch) = reader.next()
+                && let Some(batch) = guarded(path, || reader.next().transpose())?
             {
-                let batch = batch.map_err(|e| LogError::not_parquet(path, e))?;
                 let first_row = *next_row;
                 *next_row += batch.num_rows() as u64;
                 return Ok(Some(LogBatch { batch, file: Arc::clone(path), first_row }));
@@ -252,29 +258,15 @@ fn open_part(path: &Path, dtype: &dyn Fn(&str) -> Option<ColumnType>) -> Result<
         let path = path.display().to_string();
         return Err(LogError::Empty { path, expected: "expected a Parquet file" });
     }
-    let fail = |e: parquet::errors::ParquetError| LogError::not_parquet(path, e);
+    let n_bytes = file.metadata().map_or(u64::MAX, |m| m.len());
     let options = ArrowReaderOptions::new();
-    let plain = ArrowReaderMetadata::load(&file, options.clone()).map_err(fail)?;
-    let as_view = |field: &Arc<Field>| {
-        let text = match dtype(field.name()) {
-            Some(dtype) => dtype == ColumnType::Text && is_text(field.data_type()),
-            None => is_text(field.data_type()) && !is_binary(field.data_type()),
-        };
-        if text {
-            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
-        } else {
-            Arc::clone(field)
-        }
-    };
-    let fields: Vec<_> = plain.schema().fields().iter().map(as_view).collect();
-    let schema = Arc::new(Schema::new(fields));
-    let metadata = ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options.with_schema(schema))
-        .map_err(fail)?;
+    let plain = guarded(path, || ArrowReaderMetadata::load(&file, options.clone()))?;
+    check_extents(path, plain.metadata(), n_bytes)?;
+    let leaves = plain.parquet_schema().columns().iter().map(|column| column.physical_type());
+    let fields = fields_as_read(plain.schema().fields(), leaves, dtype);
+    let options = options.with_schema(Arc::new(Schema::new(fields)));
+    let metadata = guarded(path, || ArrowReaderMetadata::try_new(Arc::clone(plain.metadata()), options))?;
     Ok(Part { path: Arc::from(path), metadata })
-}
-
-fn is_binary(found: &DataType) -> bool {
-    matches!(found, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
 fn read_part(part: &Part, columns: Option<&[String]>) -> Result<ParquetRecordBatchReader, LogError> {
@@ -285,8 +277,7 @@ fn read_part(part: &Part, columns: Option<&[String]>) -> Result<ParquetRecordBat
     let roots = fields.iter().enumerate().filter(|(_, f)| wanted(f.name())).map(|(i, _)| i);
     let mask = ProjectionMask::roots(builder.parquet_schema(), roots.collect::<Vec<_>>());
     let rows = batch_rows(part, &wanted);
-    let builder = builder.with_projection(mask).with_batch_size(rows);
-    builder.build().map_err(|e| LogError::not_parquet(&part.path, e))
+    guarded(&part.path, || builder.with_projection(mask).with_batch_size(rows).build())
 }
 
 /// Rows of a batch such that the fattest row group's average row keeps a batch near [`BATCH_BYTES`].
@@ -318,9 +309,21 @@ fn check_column(path: &Path, found: &SchemaRef, schema: &LogSchema, column: &Col
             hint,
         });
     };
-    if column.dtype.accepts(field.data_type()) {
+    // A writer that saw no value gives a column the type null: it is as good as absent.
+    let is_absent = field.data_type().is_null() && column.need != Need::Required;
+    if is_absent || column.dtype.accepts(field.data_type()) {
         return Ok(());
     }
     let (name, found) = (column.name.to_owned(), type_name(field.data_type()));
-    Err(LogError::WrongType { path, column: name, found, accepted: column.dtype.accepted() })
+    let hint = import_hint(schema);
+    Err(LogError::WrongType { path, column: name, found, accepted: column.dtype.accepted(), hint })
+}
+
+/// What makes a log of a table whose columns have other types or ranges.
+pub(super) fn import_hint(schema: &LogSchema) -> &'static str {
+    match schema.name {
+        "outcome log" => "; `routewright data import long` converts other types",
+        "pair log" => "; `routewright data import arena` converts other types",
+        _ => "",
+    }
 }

@@ -6,11 +6,14 @@
 //! million rows were checked with at most 235 MB resident (a query a row; 154 MB at eight rows a query).
 
 use super::complaints::{Complaint, Complaints, Severity};
+use super::hashes::{Hashes, PARTITION_BITS, first_u64};
 use super::reader::structural_faults;
 use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
 use crate::Winner;
 use crate::decisions::DecisionReader;
 use crate::schema::{self, Column, ColumnType, LogSchema, Need};
+use crate::split::prompt_key;
+use crate::stats::{Coverage, Units};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
@@ -21,7 +24,6 @@ const SUSPECTS_MAX: usize = 10_000;
 const MODELS_MAX: usize = 10_000;
 /// Bits of the hash of a query's content that are kept; the rest of the 64 are bits of its id's hash.
 const CONTENT_BITS: u32 = 28;
-const PARTITION_BITS: u32 = 12;
 
 /// How much to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +124,10 @@ struct Checking {
     contents: Hashes,
     models: HashMap<String, Seen>,
     models_overflow: bool,
+    /// Least and greatest valid score, and of all finite ones.
     score_range: Option<(f64, f64)>,
+    any_score_range: Option<(f64, f64)>,
+    units: Units,
 }
 
 impl Checking {
@@ -136,6 +141,8 @@ impl Checking {
             models: HashMap::new(),
             models_overflow: false,
             score_range: None,
+            any_score_range: None,
+            units: Units::default(),
         }
     }
 
@@ -153,7 +160,7 @@ impl Checking {
     fn stream(&mut self, path: &Path, schema: &LogSchema) -> Result<(), LogError> {
         let checked = |c: &&Column| c.range().is_some() || c.need == Need::Required;
         let mut names: Vec<&str> = schema.columns.iter().filter(checked).map(|c| c.name).collect();
-        names.extend(["split", "judge"].iter().filter(|name| schema.column(name).is_some()));
+        names.extend(["split", "judge", "timestamp_ms"].iter().filter(|name| schema.column(name).is_some()));
         let reader = LogReader::open(path, schema, &names)?;
         self.misnamed(schema, reader.columns_present());
         for batch in reader {
@@ -170,6 +177,32 @@ impl Checking {
             self.locate(path, schema, &twice, &torn)?;
         }
         self.oddities(schema);
+        if std::ptr::eq(schema, &schema::OUTCOME) {
+            self.thin(path)?;
+        }
+        Ok(())
+    }
+
+    /// Warns where too few queries have scores of several models; only then the prompts are read and counted.
+    fn thin(&mut self, path: &Path) -> Result<(), LogError> {
+        let scored = self.models.values().map(|seen| seen.scored).sum();
+        let models = self.models.len() as u64;
+        let mut sizes = Coverage { queries: self.n_queries, prompts: 0, models, scored };
+        if !sizes.is_thin() {
+            return Ok(());
+        }
+        let mut prompts = Hashes::new();
+        for batch in LogReader::open(path, &schema::OUTCOME, &["prompt"])? {
+            let batch = batch?;
+            let Some(texts) = batch.text("prompt") else { continue };
+            (0..batch.n_rows())
+                .filter_map(|row| texts.get(row))
+                .for_each(|text| prompts.push(prompt_key(text)));
+        }
+        sizes.prompts = prompts.distinct();
+        if let Some(thin) = sizes.thin() {
+            self.complaints.general(Severity::Warning, thin.rule(), thin.to_string());
+        }
         Ok(())
     }
 
@@ -218,6 +251,11 @@ impl Checking {
                 self.numbers(batch, column, &numbers, range);
             }
         }
+        if let Some(times) = batch.time("timestamp_ms") {
+            (0..batch.n_rows())
+                .filter_map(|row| times.get(row))
+                .for_each(|time| self.units.timestamp_ms(time));
+        }
         self.models_of(batch, schema);
         self.winners(batch);
     }
@@ -230,16 +268,32 @@ impl Checking {
         (low, high): (f64, f64),
     ) {
         let is_score = column.name == "score";
+        let is_whole = matches!(column.dtype, ColumnType::Int32 | ColumnType::Int64);
+        let wider = |range: Option<(f64, f64)>, value: f64| {
+            range.map_or((value, value), |(low, high)| (low.min(value), high.max(value)))
+        };
         for row in 0..batch.n_rows() {
             let Some(value) = numbers.get(row) else { continue };
-            if !value.is_finite() || value < low || value > high {
+            if is_score && value.is_finite() {
+                self.any_score_range = Some(wider(self.any_score_range, value));
+            }
+            if column.name == "latency_ms" && value.is_finite() {
+                self.units.latency_ms(value);
+            }
+            if is_whole && value.is_finite() && value.fract() != 0.0 {
+                let message = || format!("{} `{value}` is not valid; expected a whole number", column.name);
+                self.complaints.at(batch, row, "not-whole", message);
+            } else if !value.is_finite() || value < low || value > high {
                 let expected = if high.is_finite() { "in [0, 1]" } else { "finite and >= 0" };
-                let message =
-                    || format!("{} `{value}` is not valid; expected a number {expected}", column.name);
+                let message = || {
+                    format!(
+                        "{} `{value}` is not valid; expected a number {expected}, or null where unknown",
+                        column.name
+                    )
+                };
                 self.complaints.at(batch, row, "out-of-range", message);
             } else if is_score {
-                let (low, high) = self.score_range.unwrap_or((value, value));
-                self.score_range = Some((low.min(value), high.max(value)));
+                self.score_range = Some(wider(self.score_range, value));
             }
         }
     }
@@ -308,7 +362,7 @@ impl Checking {
     /// The queries (as [`Content::id_bits`]) that occur with more than one content; counts the different ids.
     fn torn_queries(&mut self) -> Vec<(u64, u64)> {
         let mut torn = Vec::new();
-        for (partition, hashes) in self.contents.partitions.iter_mut().enumerate() {
+        for (partition, hashes) in self.contents.partitions_mut().enumerate() {
             hashes.sort_unstable();
             hashes.dedup();
             let (mut last, mut last_torn) = (None, None);
@@ -387,6 +441,17 @@ impl Checking {
             warn(
                 "many-models",
                 format!("more than {MODELS_MAX} different models; is `model` the right column?"),
+            );
+        }
+        self.units.findings().into_iter().for_each(|(rule, message)| warn(rule, message));
+        if let Some((low, high)) = self.any_score_range.filter(|(low, high)| *low < 0.0 || *high > 1.0) {
+            let (min, max) = (low.min(0.0), high.max(1.0));
+            warn(
+                "score-range",
+                format!(
+                    "scores reach from {low} to {high}: `routewright data import long --score-min {min} \
+                     --score-max {max}` maps that range, or the true one, to [0, 1]"
+                ),
             );
         }
         if schema.column("query_id").is_some() && self.n_queries == 1 {
@@ -490,47 +555,6 @@ impl Content<'_> {
         hasher.update(&[0, u8::from(self.split.is_some())]);
         hasher.update(self.split.unwrap_or("").as_bytes());
         first_u64(&hasher.finalize()) & ((1 << CONTENT_BITS) - 1)
-    }
-}
-
-fn first_u64(hash: &blake3::Hash) -> u64 {
-    let mut bytes = [0; 8];
-    bytes.copy_from_slice(&hash.as_bytes()[..8]);
-    u64::from_le_bytes(bytes)
-}
-
-/// Many hashes, in partitions that grow by a quarter: at most a quarter of the room is idle.
-#[derive(Debug)]
-struct Hashes {
-    partitions: Vec<Vec<u64>>,
-}
-
-impl Hashes {
-    fn new() -> Self {
-        Self { partitions: vec![Vec::new(); 1 << PARTITION_BITS] }
-    }
-
-    fn push_to(&mut self, partition: u64, value: u64) {
-        let hashes = &mut self.partitions[partition as usize];
-        if hashes.len() == hashes.capacity() {
-            hashes.reserve_exact(hashes.len() / 4 + 16);
-        }
-        hashes.push(value);
-    }
-
-    /// Keeps a hash, in the partition its upper bits name.
-    fn push(&mut self, hash: u64) {
-        self.push_to(hash >> (64 - PARTITION_BITS), hash);
-    }
-
-    /// One entry for every time a hash occurs again.
-    fn repeated(&mut self) -> Vec<u64> {
-        let mut repeated = Vec::new();
-        for hashes in &mut self.partitions {
-            hashes.sort_unstable();
-            repeated.extend(hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
-        }
-        repeated
     }
 }
 

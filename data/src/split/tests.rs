@@ -123,3 +123,18 @@ fn shares_and_times_that_make_no_sense_are_refused_and_nothing_is_left() {
     assert!(error.contains("timestamp_ms"), "{error}");
     assert!(!out.exists());
 }
+
+#[test]
+fn a_log_that_repeats_a_key_is_not_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, out) = (dir.path().join("log.parquet"), dir.path().join("out.parquet"));
+    let mut writer = RowWriter::create(&log, WriteOptions::default()).unwrap();
+    for (query, model) in [("a", "m"), ("b", "m"), ("a", "m")] {
+        let [query_id, prompt, model] = [query, query, model].map(str::to_owned);
+        writer.push(OutcomeRow { query_id, prompt, model, ..OutcomeRow::default() }).unwrap();
+    }
+    writer.finish().unwrap();
+    let error = split_log(&log, &out, &SplitRule::Random(Fractions::default()), 0).unwrap_err().to_string();
+    assert!(error.contains("row 3") && error.contains("query `a` with model `m`"), "{error}");
+    assert!(!out.exists());
+}

@@ -38,12 +38,21 @@ impl fmt::Display for LogStats {
         let splits =
             self.splits.iter().map(|s| vec![s.split.clone(), s.queries.to_string(), s.rows.to_string()]);
         write!(f, "\n{}\n", aligned(&["split", "queries", "rows"], splits))?;
+        writeln!(
+            f,
+            "{:.2} scored cells a query, {:.1} % of all cells",
+            self.cells_a_query,
+            100.0 * self.coverage
+        )?;
         if self.leakage.is_empty() {
-            return writeln!(f, "no prompt stands in two splits");
+            writeln!(f, "no prompt stands in two splits")?;
         }
         for leak in &self.leakage {
             let [a, b] = &leak.splits;
             writeln!(f, "leakage: {} prompts stand in both `{a}` and `{b}`", leak.prompts)?;
+        }
+        for warning in &self.warnings {
+            writeln!(f, "warning: {warning}")?;
         }
         Ok(())
     }

@@ -58,3 +58,25 @@ fn one_split_can_be_looked_at_alone() {
     let error = of(&sample(), Some("tets")).unwrap_err().to_string();
     assert!(error.contains("the splits are `test`, `train`"), "{error}");
 }
+
+#[test]
+fn repeated_rows_are_left_out_and_named() {
+    let twice = [sample(), vec![row("b", "train", "Bye", "m", Some(1.0))]].concat();
+    let (found, plain) = (of(&twice, None).unwrap(), of(&sample(), None).unwrap());
+    assert_eq!((found.repeated_rows, found.models.clone()), (1, plain.models));
+    assert!(found.warnings[0].contains("1 rows repeat") && found.warnings[0].contains("row 6 of"), "{found}");
+    assert!(found.models.iter().all(|model| model.coverage <= 1.0));
+}
+
+#[test]
+fn a_log_of_decisions_and_a_log_without_splits_say_what_to_do() {
+    let rows: Vec<_> = (0..40)
+        .map(|i| row(&format!("q{i}"), "train", &format!("p{i}"), ["m", "n"][i % 2], Some(0.5)))
+        .collect();
+    let found = of(&rows, None).unwrap();
+    assert_eq!((found.cells_a_query, found.coverage), (1.0, 0.5));
+    assert!(found.to_string().contains("warning: a query has 1.00 scores of 2 models"), "{found}");
+    let unsplit: Vec<_> = rows.into_iter().map(|row| OutcomeRow { split: None, ..row }).collect();
+    let error = of(&unsplit, Some("train")).unwrap_err().to_string();
+    assert!(error.contains("routewright data split"), "{error}");
+}

@@ -121,3 +121,50 @@ fn out_and_in_again_is_the_same_log() {
         (Some(0.3), Some(0.01), None)
     );
 }
+
+#[test]
+fn what_events_lack_is_made_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let bare = r#"{"_label_cost":-1.0,"_label_probability":0.5,"_label_Action":2,"a":[2,1],"p":[0.5,0.5]}"#;
+    let summary = import(dir.path(), &format!("{bare}\n{bare}"), &ImportOptions::default()).unwrap();
+    assert_eq!(summary.changed.values().copied().collect::<Vec<_>>(), [2, 2]);
+    let rows = decisions(&dir.path().join("decisions.parquet"));
+    assert_ne!(rows[0].decision_id, rows[1].decision_id, "equal events are two decisions");
+    assert!(rows[0].timestamp_ms < rows[1].timestamp_ms);
+    let id = rows[0].decision_id.clone();
+    import(dir.path(), bare, &ImportOptions::default()).unwrap();
+    assert_eq!(decisions(&dir.path().join("decisions.parquet"))[0].decision_id, id, "made the same again");
+}
+
+#[test]
+fn rounded_probabilities_are_divided_by_their_sum() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = |p: &str, labelled: &str| {
+        format!(
+            r#"{{"EventId":"e","Timestamp":1577934245,"_label_probability":{labelled},"a":[1,2,3],"p":{p}}}"#
+        )
+    };
+    let summary = import(dir.path(), &event("[0.33,0.33,0.33]", "0.33"), &ImportOptions::default()).unwrap();
+    assert_eq!(summary.changed.len(), 1);
+    let row = &decisions(&dir.path().join("decisions.parquet"))[0];
+    assert_eq!(row.propensities[2], 1.0 / 3.0);
+    assert!((row.propensity - 1.0 / 3.0).abs() < 1e-15, "{}", row.propensity);
+    assert_eq!(row.timestamp_ms, 1_577_934_245_000);
+    let exact = import(dir.path(), &event("[0.5,0.25,0.25]", "0.5"), &ImportOptions::default()).unwrap();
+    assert!(exact.changed.is_empty());
+    for wrong in ["[0.33,0.33,0.3]", "[1,1,0]", "[0.5,0.5,0.1]"] {
+        let error = import(dir.path(), &event(wrong, "0.33"), &ImportOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("sum to"), "{error}");
+    }
+}
+
+#[test]
+fn events_that_are_never_kept_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let dropped = EVENT.replace("\"pdrop\":0.5", "\"pdrop\":1.0");
+    let both = dropped.clone() + &EVENT.replace("\"e1\"", "\"e2\"");
+    let summary = import(dir.path(), &both, &ImportOptions::default()).unwrap();
+    assert_eq!((summary.rows, summary.skipped.values().sum::<u64>()), (1, 1));
+    let error = import(dir.path(), &dropped, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("`pdrop` 1"), "{error}");
+}

@@ -214,3 +214,33 @@ fn the_routerdc_log_has_the_shape_its_readme_states() {
 fn eprintln_skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
+
+#[test]
+fn a_key_twice_is_refused_whatever_split_is_read() {
+    let (_dir, path) =
+        log(&[row("a", "m", 1.0), row("t", "m", 0.5), row("b", "m", 0.5), row("t", "m", 0.25)]);
+    for split in [None, Some("train"), Some("test")] {
+        let options = LoadOptions { split: split.map(str::to_owned), ..LoadOptions::default() };
+        let error = OutcomeTable::load(&path, &options).unwrap_err().to_string();
+        assert!(error.contains("row 4") && error.contains("have a row already"), "{split:?}: {error}");
+    }
+}
+
+#[test]
+fn scores_of_other_ranges_types_and_logs_without_splits_get_a_way_out() {
+    let error = load_error(&[row("a", "m", 85.0)]);
+    assert!(error.contains("--score-min MIN --score-max MAX"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log.parquet");
+    let ids: ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1]));
+    let score: ArrayRef = Arc::new(Float64Array::from(vec![0.5]));
+    write_columns(
+        &path,
+        vec![("query_id", ids), ("prompt", texts(&["p"])), ("model", texts(&["m"])), ("score", score)],
+    );
+    let error = OutcomeTable::load(&path, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains("int64") && error.contains("routewright data import long"), "{error}");
+    let (_dir, path) = log(&[OutcomeRow { split: None, ..row("a", "m", 0.5) }]);
+    let error = OutcomeTable::load(&path, &LoadOptions::split("train")).unwrap_err().to_string();
+    assert!(error.contains("routewright data split"), "{error}");
+}

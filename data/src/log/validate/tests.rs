@@ -190,3 +190,23 @@ fn pair_logs_are_checked_too() {
     assert_eq!(only(&found, "same-model").row, Some(2));
     assert_eq!(only(&found, "duplicate-key").row, Some(3));
 }
+
+#[test]
+fn what_is_legitimate_but_seldom_meant_is_a_warning() {
+    let many = |change: &dyn Fn(usize) -> OutcomeRow| (0..60).map(change).collect::<Vec<_>>();
+    let full = |i: usize| row(&format!("q{}", i / 3), &format!("m{}", i % 3), 0.5 + i as f32 / 120.0);
+    assert_eq!(check(&many(&full)).complaints, []);
+    let thin = |i: usize| row(&format!("q{i}"), &format!("m{}", i % 3), i as f32 / 60.0);
+    let found = check(&many(&thin));
+    assert!(only(&found, "decisions").message.contains("routewright ope"), "{:?}", found.complaints);
+    let ids = |i: usize| OutcomeRow { prompt: format!("p{}", i / 3), ..thin(i) };
+    let found = check(&many(&ids));
+    assert!(only(&found, "split-queries").message.contains("20 prompts stand under 60 query ids"));
+    let seconds = |i: usize| OutcomeRow { latency_ms: Some(1.5), ..full(i) };
+    assert_eq!(only(&check(&many(&seconds)), "latency-unit").severity, Severity::Warning);
+    let times = |i: usize| OutcomeRow { timestamp_ms: Some(1_740_823_201), ..full(i) };
+    assert_eq!(only(&check(&many(&times)), "time-unit").severity, Severity::Warning);
+    let stars = |i: usize| OutcomeRow { score: Some((i % 5) as f32 + 1.0), ..full(i) };
+    let found = check(&many(&stars));
+    assert!(only(&found, "score-range").message.contains("--score-max 5"), "{:?}", found.complaints);
+}
