@@ -6,7 +6,7 @@
 //! | `a`, `p` (or `_p`) | action numbers from 1, the chosen one first, and their probabilities |
 //! | `_label_Action`, `_labelIndex`, `_label_probability` | the chosen action from 1 and from 0, its probability |
 //! | `_label_cost` | minus the reward; an event without it has no feedback |
-//! | `pdrop` | probability that the event was dropped: `pass_probability` is 1 minus it; where it is 1, the event is left out and counted |
+//! | `pdrop` | probability that the event was dropped: `pass_probability` is 1 minus it; 1 leaves it out, counted |
 //! | `c` | context: `c._multi[i]` describes action `i + 1`, the rest is shared |
 //! | `_skipLearn` | the event was not activated: it is left out and counted |
 //! | `routewright` | what the others have no place for; VowpalWabbit ignores it |

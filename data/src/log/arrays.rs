@@ -293,7 +293,7 @@ mod tests {
             let column = NumberColumn::new(array).unwrap();
             assert_eq!((column.get(0), column.get(1)), (Some(-1.2345), None), "{}", array.data_type());
         }
-        // Python 3.11: float(Decimal("12345678901234567890.123456789")) and float(Decimal("0.000000000000000000000001")).
+        // Python 3.11: float(Decimal("12345678901234567890.123456789")) and float(Decimal("1e-24")).
         assert_eq!(decimal(12_345_678_901_234_567_890_123_456_789, 9), 1.234_567_890_123_456_8e19);
         assert_eq!(decimal(1, 24), 1e-24);
         assert_eq!(decimal(5, -3), 5000.0);

@@ -5,8 +5,8 @@ use arrow_schema::{DataType, Field, Fields, TimeUnit};
 use parquet::basic::Type as PhysicalType;
 use std::sync::Arc;
 
-/// The fields of a file as they are read: dictionaries as their values, INT96 times in milliseconds (in nanoseconds they
-/// overflow in 2262), texts as views where the column is one of texts, its lists of texts as `list<utf8>`.
+/// The fields of a file as they are read: dictionaries as their values, INT96 times in milliseconds (in nanoseconds
+/// they overflow in 2262), texts as views where the column is one of texts, its lists of texts as `list<utf8>`.
 ///
 /// `leaves` are the physical types of the file's leaf columns, in order; `dtype` says what a known column holds.
 pub(super) fn fields_as_read(
