@@ -32,7 +32,7 @@ pub enum Activation {
 impl Activation {
     /// Applies it in place.
     pub fn apply(self, values: &mut [f32]) {
-        pulp::Arch::new().dispatch(
+        crate::simd::widest(
             #[inline(always)]
             || match self {
                 Self::Identity => {}
@@ -177,7 +177,7 @@ pub fn add_product(x: &[f32], w: &[f32], n_in: usize, n_out: usize, out: &mut [f
 }
 
 fn product_block(x: &[f32], w: &[f32], n_in: usize, n_out: usize, out: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    crate::simd::widest(
         #[inline(always)]
         || {
             let whole = x.len() / n_in / BLOCK_ROWS * BLOCK_ROWS;

@@ -16,7 +16,7 @@ pub(crate) fn probabilities(logs: &[f32], mut take: impl FnMut(usize, &[f32])) {
     let mut block = [0.0_f32; LOGS];
     for (at, logs) in logs.chunks(LOGS).enumerate() {
         let block = &mut block[..logs.len()];
-        pulp::Arch::new().dispatch(
+        routewright_data::simd::widest(
             #[inline(always)]
             || {
                 for (p, log) in block.iter_mut().zip(logs) {
@@ -45,7 +45,7 @@ pub(crate) fn blend(members: &[(&[f32], f32)]) -> Option<Vec<f32>> {
 
 /// Adds so much of `from` to `to`.
 pub(crate) fn add_weighted(to: &mut [f32], from: &[f32], weight: f32) {
-    pulp::Arch::new().dispatch(
+    routewright_data::simd::widest(
         #[inline(always)]
         || to.iter_mut().zip(from).for_each(|(to, from)| *to += weight * from),
     );
@@ -65,7 +65,7 @@ fn scale(mass: &mut [f32], sum: f32) -> bool {
         return false;
     }
     let factor = 1.0 / sum;
-    pulp::Arch::new().dispatch(
+    routewright_data::simd::widest(
         #[inline(always)]
         || mass.iter_mut().for_each(|mass| *mass *= factor),
     );
@@ -74,7 +74,7 @@ fn scale(mass: &mut [f32], sum: f32) -> bool {
 
 fn add_lanes(sums: &mut [f32; LANES], mass: &[f32]) {
     let before = *sums;
-    *sums = pulp::Arch::new().dispatch(
+    *sums = routewright_data::simd::widest(
         #[inline(always)]
         || {
             let mut sums = before;
@@ -102,7 +102,7 @@ pub(crate) fn best(mass: &[f32]) -> Option<usize> {
 }
 
 fn greatest(mass: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(
+    routewright_data::simd::widest(
         #[inline(always)]
         || {
             let (blocks, rest) = mass.as_chunks::<LANES>();

@@ -144,10 +144,10 @@ impl HashedBag {
     fn write_features(&self, text: &str, out: &mut [f32]) {
         let dim = self.spec.dim;
         let grams = self.vocabulary.grams(text);
-        pulp::Arch::new().dispatch(
+        crate::simd::widest(
             #[inline(always)]
             || {
-                for (bucket, weight) in grams {
+                for &(bucket, weight) in &grams {
                     let bucket = bucket as usize;
                     let weight = weight * self.scale[bucket];
                     let row = &self.rows[bucket * dim..(bucket + 1) * dim];

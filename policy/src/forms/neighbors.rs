@@ -192,7 +192,7 @@ fn weights(neighbors: &[Neighbor], power: f32) -> Vec<(usize, f64)> {
 /// Weighted sums over the present cells of every arm, each in the order of the neighbors.
 fn sums(weights: &[(usize, f64)], cells: &Cells) -> Vec<Sum> {
     let mut sums = vec![Sum::default(); cells.n_cols()];
-    pulp::Arch::new().dispatch(
+    routewright_data::simd::widest(
         #[inline(always)]
         || {
             for &(row, weight) in weights {

@@ -216,10 +216,10 @@ impl BayesianRidge {
 
     fn predict_row(&self, room: &mut Room, score: &mut [f32], score_se: &mut [f32]) {
         let noise = self.shape.noise as f32;
-        pulp::Arch::new().dispatch(
+        routewright_data::simd::widest(
             #[inline(always)]
             || {
-                for ((arm, score), se) in self.arms.iter().zip(score).zip(score_se) {
+                for ((arm, score), se) in self.arms.iter().zip(score.iter_mut()).zip(score_se.iter_mut()) {
                     let (mean, spread) = match &self.shared {
                         None => arm.predict(&room.features, &room.scratch),
                         Some(shared) => shared.predict(arm, &room.features, &mut room.scratch),

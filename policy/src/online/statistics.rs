@@ -361,7 +361,7 @@ impl Posterior {
             self.history.add(features, reward, weight, time, forgetting);
             return self.refresh().map(|()| None);
         }
-        let change = pulp::Arch::new().dispatch(
+        let change = routewright_data::simd::widest(
             #[inline(always)]
             || {
                 self.history.add(features, reward, weight, time, forgetting);

@@ -88,7 +88,7 @@ impl TrainableBag {
     /// Pooled vectors `(queries.len(), dim)`.
     pub fn pool(&self, rows: &BagRows, queries: &[usize]) -> Vec<f32> {
         let mut out = vec![0.0_f32; queries.len() * self.dim];
-        pulp::Arch::new().dispatch(
+        routewright_data::simd::widest(
             #[inline(always)]
             || {
                 for (out, &query) in out.chunks_exact_mut(self.dim).zip(queries) {
@@ -118,7 +118,7 @@ impl TrainableBag {
         let [first, second] = &mut self.moments;
         let (table, touched) = (&mut self.table, &self.touched);
         let mut sum = vec![0.0_f32; dim];
-        pulp::Arch::new().dispatch(
+        routewright_data::simd::widest(
             #[inline(always)]
             || {
                 for group in touched.chunk_by(|a, b| a.0 == b.0) {

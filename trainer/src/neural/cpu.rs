@@ -196,7 +196,7 @@ impl Engine for CpuEngine {
 
 /// Multiplies a gradient with respect to outputs by the slope of the activation.
 fn apply_slope(activation: Activation, sums: &[f32], outputs: &[f32], grad: &mut [f32]) {
-    pulp::Arch::new().dispatch(
+    routewright_data::simd::widest(
         #[inline(always)]
         || match activation {
             Activation::Identity => {}

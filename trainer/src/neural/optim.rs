@@ -60,7 +60,7 @@ impl AdamW {
 impl AtStep {
     /// Updates weights `w` with moments `m`, `v` by gradient `g`; all of one length.
     pub(super) fn update(&self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32]) {
-        pulp::Arch::new().dispatch(
+        routewright_data::simd::widest(
             #[inline(always)]
             || self.update_inline(w, m, v, g),
         );

@@ -1,4 +1,4 @@
-//! Matrix products on processors with 512-bit registers, for which the gemm crate has no kernel in this build.
+//! Matrix products on processors with 512-bit registers, for which gemm has no kernel in this build.
 //!
 //! The classic scheme: both sides are packed into strips, a block of [`ROWS`] x [`COLS`] sums stays in
 //! registers while the strips stream by.
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     #[expect(clippy::print_stdout, reason = "a skipped test says so")]
-    fn products_equal_the_gemm_crate_at_every_remainder_and_layout() {
+    fn products_equal_those_of_gemm_at_every_remainder_and_layout() {
         let values = |n: usize| (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect::<Vec<_>>();
         for (m, k, n) in [(1, 1, 1), (8, 5, 32), (13, 64, 47), (64, 40, 70)] {
             let (a, b) = (values(m * k), values(k * n));
@@ -122,7 +122,7 @@ mod tests {
                         println!("SKIPPED: this processor has no AVX-512");
                         return;
                     }
-                    super::super::product::with_gemm(a_view, b_view, &mut want, add);
+                    routewright_data::product::product(a_view, b_view, &mut want, add);
                     for (found, want) in found.iter().zip(&want) {
                         assert!((found - want).abs() < 1e-4, "{m}x{k}x{n}: {found} {want}");
                     }

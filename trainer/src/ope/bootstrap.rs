@@ -8,6 +8,7 @@
 use rand::RngExt as _;
 use rand_distr::{Binomial, Distribution};
 use rand_xoshiro::rand_core::Rng as _;
+use routewright_data::product::{View, product};
 use routewright_data::rng::{self, Rng};
 use std::ops::Range;
 
@@ -72,36 +73,10 @@ fn scatter(counts: &mut [f64], draws: u64, rng: &mut Rng) {
 }
 
 /// `sums += counts columns^T` for `counts` of shape `(resamples, size)` and `columns` `(n_columns, size)`.
-#[expect(unsafe_code, reason = "gemm takes raw pointers; the shapes are checked above the call")]
 fn add_product(sums: &mut [f64], counts: &[f64], columns: &[f64], size: usize) {
     let (rows, n_columns) = (counts.len() / size, columns.len() / size);
-    assert_eq!(sums.len(), rows * n_columns, "sums: (resamples, n_columns)");
-    let (m, n, k) = (rows, n_columns, size);
-    let parallelism = gemm::Parallelism::None;
-    // SAFETY: the strides stay within the slices, whose lengths are those of the shapes.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            sums.as_mut_ptr(),
-            1,
-            n as isize,
-            true,
-            counts.as_ptr(),
-            1,
-            k as isize,
-            columns.as_ptr(),
-            k as isize,
-            1,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            parallelism,
-        );
-    }
+    let (counts, columns) = (View::new(counts, rows, size), View::new(columns, n_columns, size));
+    product(counts, columns.transposed(), sums, true);
 }
 
 /// The `share` quantile of ascending `values`, interpolated linearly between neighbors (numpy's default).

@@ -188,7 +188,7 @@ fn attention(q: &[f32], k: &[f32], v: &[f32], h: usize, n_heads: usize) -> Vec<f
 
 /// `exp(scale x) / sum exp(scale x)` in place.
 fn softmax(row: &mut [f32], scale: f32) {
-    pulp::Arch::new().dispatch(
+    crate::simd::widest(
         #[inline(always)]
         || {
             let greatest = row.iter().fold(f32::NEG_INFINITY, |m, x| m.max(*x));

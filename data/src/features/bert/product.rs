@@ -1,6 +1,6 @@
-//! The matrix product of the forward pass: a checked door to the gemm crate, one thread.
+//! The matrix product of the forward pass.
 
-use gemm::Parallelism;
+use crate::product::View;
 
 /// `out = a b^T` where `transposed`, `b` being `(n, k)`; else `out = a b`, `b` being `(k, n)`. `a` is `(m, k)`
 /// and `out` `(m, n)`, all row-major.
@@ -12,34 +12,8 @@ pub(super) fn product(a: &[f32], b: &[f32], transposed: bool, n: usize, out: &mu
         return;
     }
     let (m, k) = (out.len() / n, b.len() / n);
-    assert_eq!((m * n, m * k, k * n), (out.len(), a.len(), b.len()), "product: lengths");
-    let (b_cols, b_rows) = if transposed { (k as isize, 1) } else { (1, n as isize) };
-    #[expect(unsafe_code, reason = "gemm takes pointers; every length is checked above")]
-    // SAFETY: `a` and `b` hold m*k and k*n values and the strides stay inside them; `out` holds m*n values
-    // and is borrowed mutably, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            k as isize,
-            b.as_ptr(),
-            b_cols,
-            b_rows,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    let b = if transposed { View::new(b, n, k).transposed() } else { View::new(b, k, n) };
+    crate::product::product(View::new(a, m, k), b, out, false);
 }
 
 #[cfg(test)]
