@@ -11,7 +11,8 @@
 
 use super::known::KnownHashes;
 use super::ngrams::NGrams;
-use super::sparse::{SparseRows, right_singular_vectors};
+use super::sparse::SparseRows;
+use super::svd::right_singular_vectors;
 use super::{FeatureError, FeatureInput, Featurizer, FeaturizerRow, FeaturizerSpec};
 use crate::{FeatureMatrix, Tensors, rng};
 use rand::seq::index;
@@ -195,7 +196,7 @@ impl Lexical {
     fn write_features(&self, text: &str, out: &mut [f32]) {
         let mut weights = weigh(&self.vocabulary, &self.idf, &NGrams::of(text));
         weights.iter_mut().for_each(|(row, weight)| *weight *= self.scale[*row as usize]);
-        pulp::Arch::new().dispatch(
+        crate::simd::widest(
             #[inline(always)]
             || self.project(&weights, out),
         );

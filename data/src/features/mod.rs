@@ -27,6 +27,7 @@ mod source_posterior;
 mod sources;
 mod sparse;
 mod state;
+mod svd;
 #[cfg(feature = "embed")]
 mod vector_cache;
 
