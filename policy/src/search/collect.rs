@@ -1,59 +1,35 @@
 //! Per-query state of a scan: the rows that may still be among the best `k`.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use super::bound::{Interval, QueryCode};
-use super::neighbor::{BestList, Neighbor};
+use super::neighbor::{BestList, Key, Neighbor, key, neighbor};
 
-/// Length at which a candidate list is first cleaned of rows that have fallen below the floor.
-const FIRST_CLEANUP: usize = 1024;
+/// Rows that a candidate list takes in between two cleanups, at least.
+const FRESH_MIN: usize = 64;
 
 /// Candidates of one query. The k-th largest lower bound seen is the *floor*: at least `k` rows reach it, so
 /// a row whose upper bound is below it is out.
+///
+/// The floor is found by selection each time the list has grown by half, not row by row: a few operations a row
+/// whatever `k`, where a heap takes `log k` and is cache-unfriendly.
 #[derive(Debug)]
 pub(super) struct Collector {
     k: usize,
     floor: f32,
-    lower_bounds: BinaryHeap<Reverse<Ordered>>,
-    candidates: Vec<(f32, u32)>,
+    candidates: Vec<Candidate>,
     cleanup_at: usize,
 }
 
-/// An f32 with a total order.
 #[derive(Debug, Clone, Copy)]
-struct Ordered(f32);
-
-impl PartialEq for Ordered {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Ordered {}
-
-impl PartialOrd for Ordered {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Ordered {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
+struct Candidate {
+    lower: f32,
+    upper: f32,
+    row: u32,
 }
 
 impl Collector {
     /// `k` is at least 1.
     pub(super) fn new(k: usize) -> Self {
-        Self {
-            k,
-            floor: f32::NEG_INFINITY,
-            lower_bounds: BinaryHeap::with_capacity(k.min(FIRST_CLEANUP)),
-            candidates: Vec::with_capacity(FIRST_CLEANUP),
-            cleanup_at: FIRST_CLEANUP,
-        }
+        Self { k, floor: f32::NEG_INFINITY, candidates: Vec::new(), cleanup_at: k.max(FRESH_MIN) }
     }
 
     /// Value that a row's upper bound must reach to matter.
@@ -61,42 +37,57 @@ impl Collector {
         self.floor
     }
 
+    #[inline]
     pub(super) fn offer(&mut self, row: u32, interval: Interval) {
         if interval.upper < self.floor {
             return;
         }
-        if self.candidates.len() == self.cleanup_at {
+        self.candidates.push(Candidate { lower: interval.lower, upper: interval.upper, row });
+        if self.candidates.len() >= self.cleanup_at {
             self.cleanup();
         }
-        self.candidates.push((interval.upper, row));
-        if self.lower_bounds.len() < self.k {
-            self.lower_bounds.push(Reverse(Ordered(interval.lower)));
-        } else if let Some(mut smallest) = self.lower_bounds.peek_mut()
-            && smallest.0.0 < interval.lower
-        {
-            *smallest = Reverse(Ordered(interval.lower));
-        }
-        if self.lower_bounds.len() == self.k
-            && let Some(smallest) = self.lower_bounds.peek()
-        {
-            self.floor = smallest.0.0;
-        }
     }
 
+    /// Raises the floor and drops what has fallen below it.
     fn cleanup(&mut self) {
-        let floor = self.floor;
-        self.candidates.retain(|(upper, _)| *upper >= floor);
-        self.cleanup_at = FIRST_CLEANUP.max(2 * self.candidates.len());
+        if self.candidates.len() >= self.k {
+            let mut lowers: Vec<f32> = self.candidates.iter().map(|candidate| candidate.lower).collect();
+            let (_, kth, _) = lowers.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
+            let floor = *kth;
+            self.drop_below(floor);
+            self.floor = floor;
+        }
+        let kept = self.candidates.len();
+        self.cleanup_at = kept + FRESH_MIN.max(kept / 2);
     }
 
-    /// Scores the candidates exactly, best upper bound first, until no later one can enter the answer.
+    /// Without a branch: which candidates stay is nothing a processor could guess.
+    fn drop_below(&mut self, floor: f32) {
+        let mut kept = 0;
+        for at in 0..self.candidates.len() {
+            let candidate = self.candidates[at];
+            self.candidates[kept] = candidate;
+            kept += usize::from(candidate.upper >= floor);
+        }
+        self.candidates.truncate(kept);
+    }
+
+    /// Scores the candidates exactly: the `k` of the greatest upper bounds, then the others, best upper bound
+    /// first, until no later one can enter the answer.
     pub(super) fn finish(mut self, query: &QueryCode, exact: impl Fn(u32) -> f32) -> Vec<Neighbor> {
         self.cleanup();
-        // equal bounds (copies of one row) in row order: memory is read forward
-        self.candidates.sort_unstable_by(|left, right| right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)));
+        let bound = |candidate: &Candidate| Neighbor { row: candidate.row, similarity: candidate.upper };
+        let mut bounds: Vec<Key> = self.candidates.iter().map(|candidate| key(&bound(candidate))).collect();
+        let first = self.k.min(bounds.len());
+        if first < bounds.len() {
+            bounds.select_nth_unstable(first);
+            // Equal bounds (copies of one row) in row order: memory is read forward.
+            bounds[first..].sort_unstable();
+        }
         let mut best = BestList::new(self.k);
-        for (upper, row) in self.candidates {
-            if best.worst().is_some_and(|worst| query.upper(upper) < f64::from(worst)) {
+        for (at, Neighbor { row, similarity: upper }) in bounds.into_iter().map(neighbor).enumerate() {
+            let reaches = |worst: f32| query.upper(upper) >= f64::from(worst);
+            if at >= first && !best.worst().is_none_or(reaches) {
                 break;
             }
             best.offer(Neighbor { row, similarity: exact(row) });
@@ -110,13 +101,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_floor_is_the_kth_largest_lower_bound() {
+    fn the_floor_is_the_kth_largest_lower_bound_after_a_cleanup() {
         let mut collector = Collector::new(3);
-        // (lower bound offered, floor after it)
+        // (lower bound offered, floor after a cleanup)
         let none = f32::NEG_INFINITY;
         let steps = [(0.5, none), (0.1, none), (0.3, 0.1), (0.05, 0.1), (0.4, 0.3), (-1.0, 0.3), (0.6, 0.4)];
         for (row, (lower, floor)) in (0..).zip(steps) {
             collector.offer(row, Interval { lower, upper: 2.0 });
+            collector.cleanup();
             assert_eq!(collector.floor(), floor, "after row {row}");
         }
         let kept = collector.candidates.len();
@@ -128,11 +120,13 @@ mod tests {
 
     #[test]
     fn candidates_stay_few_when_rows_keep_getting_better() {
-        let mut collector = Collector::new(2);
-        for row in 0..20_000 {
-            let lower = row as f32;
-            collector.offer(row, Interval { lower, upper: lower + 1.5 });
+        for k in [2, 100] {
+            let mut collector = Collector::new(k);
+            for row in 0..20_000 {
+                let lower = row as f32;
+                collector.offer(row, Interval { lower, upper: lower + 1.5 });
+            }
+            assert!(collector.candidates.len() <= 2 * (k + FRESH_MIN), "{k}: {}", collector.candidates.len());
         }
-        assert!(collector.candidates.len() <= FIRST_CLEANUP);
     }
 }

@@ -12,9 +12,9 @@
 //! Similarities are the f64 inner product rounded to f32; order is by that value, ties by lower row. The
 //! result has the same bits on every processor and for every batch composition.
 //!
-//! Cost: `n * dim` byte multiply-adds a query plus some tens of exact inner products. The worst case is rows
-//! that differ by less than the bound (many copies of one query): then every such row is rescored, which
-//! costs as much as a plain f32 scan. Memory: `5 dim + 16` bytes a row.
+//! Cost: `n * dim` byte multiply-adds a query plus `k` and some more exact inner products (at `k = 400` of 7,800
+//! rows of width 136 some 500). The worst case is rows that differ by less than the bound (many copies of one
+//! query): then every such row is rescored, which costs as much as a plain f32 scan. Memory: `5 dim + 16` bytes a row.
 
 use super::bound::QueryCode;
 use super::codes::{Codes, MAX_DIM};

@@ -9,6 +9,8 @@ mod x86;
 
 use super::codes::Group;
 use super::neighbor::inner_product;
+#[cfg(target_arch = "x86_64")]
+use super::neighbor::{SUMS, add_up};
 
 /// Rows a block: one 32-bit lane each.
 pub(super) const LANES: usize = 16;
@@ -198,4 +200,22 @@ fn passing<const Q: usize>(group: Group<'_>, cuts: &[Cut; Q], dots: &[Dots; Q]) 
         }
     }
     passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::search::oracle::unit_rows;
+
+    #[test]
+    fn every_kernel_gives_the_same_bits_at_every_length() {
+        for len in [1, 15, 16, 33, 136, 384] {
+            let values = unit_rows(len as u64, 2, len);
+            let (left, right) = values.split_at(len);
+            let want = inner_product(left, right).to_bits();
+            for kernel in Kernel::available() {
+                assert_eq!(kernel.inner_product(left, right).to_bits(), want, "{len} values, {kernel:?}");
+            }
+        }
+    }
 }
