@@ -71,7 +71,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         return id.clone();
     }
     let mut buffer = [0_u8; uuid::fmt::Hyphenated::LENGTH];
-    let fresh = uuid::Uuid::now_v7();
+    let fresh = crate::ids::fresh();
     let fresh = fresh.hyphenated().encode_lower(&mut buffer);
     HeaderValue::from_str(fresh).unwrap_or(HeaderValue::from_static("-"))
 }

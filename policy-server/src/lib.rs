@@ -40,6 +40,7 @@ mod extract;
 mod fusion;
 mod guard;
 mod handlers;
+mod ids;
 pub mod keys;
 mod learning;
 mod limits;

@@ -36,7 +36,7 @@ pub(super) struct Ticket {
 impl Ticket {
     /// A fresh id, and a seed of 53 bits (JSON numbers are exact up to there) from its random part.
     pub(super) fn draw() -> Self {
-        let uuid = uuid::Uuid::now_v7();
+        let uuid = crate::ids::fresh();
         let mut buffer = [0_u8; uuid::fmt::Simple::LENGTH];
         let id = format!("dec_{}", uuid.simple().encode_lower(&mut buffer));
         Self { id, seed: uuid.as_u64_pair().1 & ((1 << 53) - 1) }

@@ -41,7 +41,7 @@ async fn reply(app: &Arc<App>, asked: wire::Asked, shape: CompletionShape) -> Re
     let ensemble = app.fusions.find(&asked.model)?;
     let ask = asked.ask(ensemble)?;
     let created = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let id = format!("{}-{}", shape.id_prefix(), uuid::Uuid::now_v7().simple());
+    let id = format!("{}-{}", shape.id_prefix(), crate::ids::fresh().simple());
     let answering = Answering { id, model: asked.model.clone(), created, shape };
     let mut writing = app.fusions.write(ensemble, ask)?;
     if asked.stream {

@@ -83,5 +83,5 @@ impl ArmsFile {
 
 /// A fresh id.
 pub(crate) fn change_id() -> String {
-    format!("chg_{}", uuid::Uuid::now_v7().simple())
+    format!("chg_{}", crate::ids::fresh().simple())
 }

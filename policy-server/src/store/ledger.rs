@@ -115,12 +115,15 @@ impl Ledger {
         }
         let n = decisions.len() as u64;
         let entries = decisions.into_iter().map(|decision| Entry::Decision(Box::new(decision))).collect();
-        let queued = self.shared.writer.append(entries).inspect_err(|_| {
+        let not_logged = |_: &StoreError| {
             self.shared.meter.not_logged.fetch_add(n, Relaxed);
-        });
+        };
         if durability == Durability::Async {
+            // Counted where the queue is full; the reply does not depend on it.
+            let _counted = self.shared.writer.append_unheard(entries).inspect_err(not_logged);
             return Ok(());
         }
+        let queued = self.shared.writer.append(entries).inspect_err(not_logged);
         let answer = queued.map_err(unavailable)?.await;
         answer.unwrap_or(Err(StoreError::Closed)).map(|_| ()).map_err(unavailable)
     }

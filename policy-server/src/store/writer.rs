@@ -1,8 +1,10 @@
 //! The one thread that writes: group commit.
 //!
 //! Requests queue their entries. The writer takes what waits, about `group_max` entries at most, appends it in
-//! one transaction and answers everybody after the commit. Nothing is delayed to fill a group: while one
-//! commit waits for the disk, the next group gathers by itself.
+//! one transaction and answers everybody after the commit. Nothing is delayed to fill a group that a caller waits
+//! for: while one commit waits for the disk, the next group gathers by itself. A group without a waiting caller
+//! (decisions of durability `async`) is given [`UNHEARD_GATHERS`] to grow: a commit costs more processor time than
+//! a decision, and takes it from the requests.
 
 use super::meter::StoreMeter;
 use super::{Entry, Receipt, Store, StoreError};
@@ -11,15 +13,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// What is told to those who wait.
 pub(crate) type Answer = Result<Vec<Receipt>, StoreError>;
 type Task = Box<dyn FnOnce(&mut dyn Store) + Send>;
 
+/// How long a group that no caller waits for gathers.
+const UNHEARD_GATHERS: Duration = Duration::from_millis(2);
+
 enum Job {
-    Append(Vec<Entry>, oneshot::Sender<Answer>),
+    /// Entries, and where their receipts are waited for.
+    Append(Vec<Entry>, Option<oneshot::Sender<Answer>>),
     Do(Task),
 }
 
@@ -60,17 +66,29 @@ impl Writer {
     /// # Errors
     /// If too many wait already: a group larger than the queue is taken only by an empty one.
     pub(crate) fn append(&self, entries: Vec<Entry>) -> Result<oneshot::Receiver<Answer>, StoreError> {
+        let (reply, receiver) = oneshot::channel();
+        self.queue(entries, Some(reply))?;
+        Ok(receiver)
+    }
+
+    /// Queues entries whose receipts nobody waits for; see [`Writer::append`].
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub(crate) fn append_unheard(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        self.queue(entries, None)
+    }
+
+    fn queue(&self, entries: Vec<Entry>, reply: Option<oneshot::Sender<Answer>>) -> Result<(), StoreError> {
         let n = entries.len() as u64;
         let waiting = self.meter.waiting.fetch_add(n, Relaxed);
         if waiting > 0 && waiting + n > self.queue_max as u64 {
             self.meter.waiting.fetch_sub(n, Relaxed);
             return Err(StoreError::QueueFull { waiting: waiting as usize, max: self.queue_max });
         }
-        let (reply, receiver) = oneshot::channel();
         self.send(Job::Append(entries, reply)).inspect_err(|_| {
             self.meter.waiting.fetch_sub(n, Relaxed);
-        })?;
-        Ok(receiver)
+        })
     }
 
     /// Has the writer do something between two groups; the receiver gets the result.
@@ -111,6 +129,10 @@ fn work(mut store: Box<dyn Store>, queue: &Receiver<Job>, meter: &StoreMeter, gr
         match job {
             Job::Do(task) => task(&mut *store),
             Job::Append(entries, reply) => {
+                if reply.is_none() && entries.len() < group_max {
+                    // Asleep and not at the queue, so that no request has to wake it.
+                    std::thread::sleep(UNHEARD_GATHERS);
+                }
                 let mut group = entries;
                 let mut replies = vec![(group.len(), reply)];
                 while group.len() < group_max {
@@ -136,7 +158,7 @@ fn work(mut store: Box<dyn Store>, queue: &Receiver<Job>, meter: &StoreMeter, gr
 fn commit(
     store: &mut dyn Store,
     group: &[Entry],
-    replies: Vec<(usize, oneshot::Sender<Answer>)>,
+    replies: Vec<(usize, Option<oneshot::Sender<Answer>>)>,
     meter: &StoreMeter,
 ) {
     let began = Instant::now();
@@ -150,14 +172,10 @@ fn commit(
     if answer.is_err() { &meter.not_logged } else { &meter.logged }.fetch_add(decisions, Relaxed);
     let mut receipts = answer.as_ref().map_or(&[][..], Vec::as_slice);
     for (n, reply) in replies {
-        let own = match &answer {
-            Ok(_) => {
-                let (own, rest) = receipts.split_at(n);
-                receipts = rest;
-                Ok(own.to_vec())
-            }
-            Err(error) => Err(error.clone()),
-        };
+        let (own, rest) = receipts.split_at(n.min(receipts.len()));
+        receipts = rest;
+        let Some(reply) = reply else { continue };
+        let own = answer.as_ref().map(|_| own.to_vec()).map_err(StoreError::clone);
         // The caller may have gone: what is committed stays, and its retry is a duplicate.
         let _unheard = reply.send(own);
     }
@@ -239,5 +257,28 @@ mod tests {
         assert_eq!(*groups.lock().unwrap(), [1, 1]);
         assert_eq!((meter.logged.load(Relaxed), meter.not_logged.load(Relaxed)), (2, 4));
         assert_eq!(meter.waiting.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn entries_nobody_waits_for_gather_into_one_group_and_a_caller_among_them_is_answered() {
+        let (open, gate) = channel();
+        let groups = Arc::new(Mutex::new(Vec::new()));
+        let meter = Arc::new(StoreMeter::new(&StoreConfig::at("")));
+        let fake = Fake { groups: Arc::clone(&groups), gate };
+        let writer = Writer::start(Box::new(fake), Arc::clone(&meter), 100, 50).unwrap();
+        let entries = |n| vec![Entry::Decision(Box::default()); n];
+        // The writer is held by a task while the others queue, so that time decides nothing.
+        let (held, hold) = channel::<()>();
+        let task = writer.run(move |_| hold.recv().unwrap()).unwrap();
+        (0..7).for_each(|_| writer.append_unheard(entries(2)).unwrap());
+        let heard = writer.append(entries(3)).unwrap();
+        writer.append_unheard(entries(1)).unwrap();
+        held.send(()).unwrap();
+        open.send(Ok(())).unwrap();
+        task.blocking_recv().unwrap();
+        assert_eq!(heard.blocking_recv().unwrap().unwrap().len(), 3);
+        drop(writer);
+        assert_eq!(*groups.lock().unwrap(), [18]);
+        assert_eq!((meter.logged.load(Relaxed), meter.waiting.load(Relaxed)), (18, 0));
     }
 }
