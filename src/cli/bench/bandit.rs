@@ -48,6 +48,9 @@ const SHAPES: [(usize, usize, &[Rival]); 2] = [
     (384, 1000, &[("ParetoBandit", "paretobandit", Some(5.0)), ("a NumPy loop", "numpy", None)]),
 ];
 
+/// What Vowpal Wabbit's speed is taken of: C++, but its Python binding hands it every round as text.
+const COMPILED: Rival = ("Vowpal Wabbit squarecb (C++, rounds as text)", "vw-squarecb", None);
+
 /// Explorers of Vowpal Wabbit that the regret at the least width is compared with: name and the peer's request.
 const EXPLORERS: [Rival; 7] = [
     ("Vowpal Wabbit squarecb", "vw-squarecb", None),
@@ -170,6 +173,7 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()
         let streams = Streams::draw(width, rounds);
         streams.write(&dir)?;
         speed(&streams, rivals, settings.rounds, &mut peer, report)?;
+        speed(&streams, &[COMPILED], settings.rounds, &mut vowpal, report)?;
         regret(&streams, rivals, &mut peer, report)?;
         regret(&streams, &EXPLORERS, &mut vowpal, report)?;
     }

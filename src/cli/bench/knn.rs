@@ -1,4 +1,6 @@
-//! Nearest-neighbor search beside faiss flat (exact) and hnswlib (graph), on the same bytes.
+//! Nearest-neighbor search beside the faster of faiss flat and NumPy (exact) and hnswlib (graph), on the same
+//! bytes: rows like those of a sentence encoder, and rows like the default features. Exact search is measured at
+//! the numbers of neighbors that `train knn` chooses from, not only at a small one.
 //!
 //! The graphs are compared at equal recall: hnswlib's time at our recall is interpolated between the two of
 //! its `ef` whose recalls enclose ours. Where ours is above all of its recalls, the time of its greatest `ef`
@@ -8,25 +10,31 @@ use super::measure::{Rounds, cpu_seconds};
 use super::peer::{Peer, Script};
 use super::report::{Report, Target};
 use super::{Settings, npy};
-use anyhow::bail;
+use anyhow::{Context, bail};
 use rand_distr::{Distribution, StandardNormal};
 use routewright_data::rng;
 use routewright_policy::search::{ApproximateIndex, ExactIndex, GraphOptions, Neighbor};
 use std::path::{Path, PathBuf};
 
 const SCRIPT: Script =
-    Script { peer: "faiss and hnswlib", file: "knn.py", text: include_str!("peers/knn.py") };
+    Script { peer: "faiss, NumPy and hnswlib", file: "knn.py", text: include_str!("peers/knn.py") };
 
-/// Neighbors asked for.
+/// Neighbors asked for where nothing else is said.
 const K: usize = 20;
+/// Numbers of neighbors that exact search is measured at besides.
+const MANY_NEIGHBORS: [usize; 2] = [100, 400];
 /// Width of generated vectors, that of a small sentence encoder.
 const DIM: usize = 384;
+/// Rows and width of a second set: the default features of a log of some thousand queries.
+const FEATURES: (usize, usize) = (8000, 136);
 /// Generated queries.
 const N_QUERIES: usize = 1000;
 /// Queries the graphs are searched with.
 const GRAPH_QUERIES: usize = 500;
 /// Queries a call, and how many are timed.
 const BATCHES: [(usize, usize); 3] = [(1, 128), (64, 512), (1000, 1000)];
+/// The same for many neighbors.
+const SERVED_BATCHES: [(usize, usize); 2] = [(1, 128), (64, 512)];
 const OUR_EFS: [usize; 3] = [64, 96, 128];
 const PEER_EFS: [usize; 8] = [24, 32, 48, 64, 96, 128, 192, 256];
 /// Rows of a second, larger run where the data given have them.
@@ -47,9 +55,10 @@ struct Vectors {
 /// # Errors
 /// If the data given are refused or generated ones cannot be written.
 pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()> {
+    let work = settings.interpreters.work();
     let vectors = match &settings.data {
         Some(folder) => Vectors::read(folder)?,
-        None => Vectors::generate(settings.rows, settings.interpreters.work())?,
+        None => Vectors::generate(settings.rows, DIM, &work.join("rows"))?,
     };
     let mut peer = settings.interpreters.start(SCRIPT, &[&vectors.folder], report);
     let n = vectors.rows.len() / vectors.dim;
@@ -64,7 +73,12 @@ pub(super) fn run(settings: &Settings, report: &mut Report) -> anyhow::Result<()
         flat(&exact, &vectors, settings.rounds, &mut peer, report)?;
         graph(&exact, &vectors, settings.rounds, &mut peer, report)?;
     }
-    Ok(())
+    let (n, dim) = FEATURES;
+    super::output::tell(&format!("knn: {n} rows of {dim}"));
+    let vectors = Vectors::generate(n, dim, &work.join("features"))?;
+    let mut peer = settings.interpreters.start(SCRIPT, &[&vectors.folder], report);
+    let exact = ExactIndex::new(vectors.rows.clone(), dim)?;
+    flat(&exact, &vectors, settings.rounds, &mut peer, report)
 }
 
 fn flat(
@@ -74,20 +88,29 @@ fn flat(
     peer: &mut Peer,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    let n = index.len();
-    for (batch, count) in BATCHES {
+    let (n, dim) = (index.len(), index.dim());
+    let few = BATCHES.map(|batch| (K, batch));
+    let many = MANY_NEIGHBORS.map(|k| SERVED_BATCHES.map(|batch| (k, batch)));
+    for (k, (batch, count)) in few.into_iter().chain(many.into_iter().flatten()) {
         let queries = vectors.queries(count);
-        let count = queries.len() / vectors.dim;
+        let count = queries.len() / dim;
         let mut figures = Rounds::default();
+        let mut each = serde_json::Value::Null;
         for _ in 0..rounds {
-            let (us, _) = search(queries, vectors.dim, batch, |part| Ok(index.search(part, K)?))?;
-            figures.push(us, peer.figure(&format!("flat {n} {batch} {count} {K}"), "us", report));
+            let (us, _) = search(queries, dim, batch, |part| Ok(index.search(part, k)?))?;
+            let request = format!("flat {n} {batch} {count} {k}");
+            let answer = peer.ask(&request, report).unwrap_or_default();
+            figures.push(us, answer["us"].as_f64().filter(|us| *us > 0.0));
+            each = answer["each"].clone();
         }
-        let what = format!("knn exact, {n} rows, batch {batch}, vs faiss flat");
+        let what = format!("knn exact, {n} rows of {dim}, k {k}, batch {batch}");
+        if !each.is_null() {
+            report.note(format!("{what}: us of each peer in the last round: {each}"));
+        }
         report.row(what, "us", &figures, Some(Target::RatioAtMost(1.0)));
     }
     let queries = vectors.queries(GRAPH_QUERIES);
-    let count = queries.len() / vectors.dim;
+    let count = queries.len() / dim;
     if let Some(answer) = peer.ask(&format!("answers {n} {count} {K}"), report) {
         let theirs: Vec<Vec<u32>> = serde_json::from_value(answer["rows"].clone()).unwrap_or_default();
         let share = recall(&index.search(queries, K)?, &theirs);
@@ -195,12 +218,14 @@ impl Vectors {
         Ok(Self { rows, queries, dim, folder: folder.to_owned() })
     }
 
-    fn generate(n: usize, folder: &Path) -> anyhow::Result<Self> {
-        let mut rows = generate(n + N_QUERIES);
-        let queries = rows.split_off(n * DIM);
-        npy::write(&folder.join("ref.npy"), &rows, DIM)?;
-        npy::write(&folder.join("ann_queries.npy"), &queries, DIM)?;
-        Ok(Self { rows, queries, dim: DIM, folder: folder.to_owned() })
+    fn generate(n: usize, dim: usize, folder: &Path) -> anyhow::Result<Self> {
+        let mut rows = generate(n + N_QUERIES, dim);
+        let queries = rows.split_off(n * dim);
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
+        npy::write(&folder.join("ref.npy"), &rows, dim)?;
+        npy::write(&folder.join("ann_queries.npy"), &queries, dim)?;
+        Ok(Self { rows, queries, dim, folder: folder.to_owned() })
     }
 
     /// The first `count` queries, or all.
@@ -209,23 +234,23 @@ impl Vectors {
     }
 }
 
-/// Unit vectors `(n, DIM)` shaped like sentence embeddings: topics and what varies within them in some two
+/// Unit vectors `(n, dim)` shaped like sentence embeddings: topics and what varies within them in some two
 /// dozen directions, and a little noise in all.
-fn generate(n: usize) -> Vec<f32> {
+fn generate(n: usize, dim: usize) -> Vec<f32> {
     const DIRECTIONS: usize = 24;
     const TOPICS: usize = 200;
     const WITHIN: f32 = 0.6;
     const NOISE: f32 = 0.3;
     let mut rng = rng::stream(1, "bench vectors");
     let mut normal = |n: usize| -> Vec<f32> { (0..n).map(|_| StandardNormal.sample(&mut rng)).collect() };
-    let basis = normal(DIRECTIONS * DIM);
+    let basis = normal(DIRECTIONS * dim);
     let topics = normal(TOPICS * DIRECTIONS);
-    let mut out = Vec::with_capacity(n * DIM);
+    let mut out = Vec::with_capacity(n * dim);
     for i in 0..n {
         let topic = &topics[i * 7919 % TOPICS * DIRECTIONS..][..DIRECTIONS];
         let within = normal(DIRECTIONS);
-        let mut row: Vec<f32> = normal(DIM).iter().map(|x| NOISE * x).collect();
-        for ((topic, within), direction) in topic.iter().zip(&within).zip(basis.chunks_exact(DIM)) {
+        let mut row: Vec<f32> = normal(dim).iter().map(|x| NOISE * x).collect();
+        for ((topic, within), direction) in topic.iter().zip(&within).zip(basis.chunks_exact(dim)) {
             let weight = topic + WITHIN * within;
             row.iter_mut().zip(direction).for_each(|(x, b)| *x += weight * b);
         }
@@ -252,8 +277,8 @@ mod tests {
 
     #[test]
     fn generated_vectors_repeat_and_have_unit_norm() {
-        let vectors = generate(5);
-        assert_eq!(vectors, generate(5));
+        let vectors = generate(5, DIM);
+        assert_eq!(vectors, generate(5, DIM));
         for row in vectors.chunks_exact(DIM) {
             assert!((row.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
         }

@@ -1,6 +1,6 @@
 //! Servers as processes of their own, and the requests that keep them busy.
 
-use super::measure::{cpu_seconds_of, resident_mb_of};
+use super::measure::{cpu_seconds_of, own_mb_of};
 use anyhow::{Context, bail};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -82,12 +82,12 @@ impl Process {
         }
     }
 
-    /// Megabytes in RAM.
+    /// Megabytes of its own in RAM.
     ///
     /// # Errors
     /// If the system does not tell.
-    pub(super) fn resident_mb(&self) -> anyhow::Result<f64> {
-        resident_mb_of(self.child.id()).context("cannot read the memory of a server from /proc")
+    pub(super) fn own_mb(&self) -> anyhow::Result<f64> {
+        own_mb_of(self.child.id()).context("cannot read the memory of a server from /proc")
     }
 
     fn cpu_seconds(&self) -> anyhow::Result<f64> {

@@ -22,11 +22,46 @@ pub(super) fn cpu_seconds_of(process: u32) -> Option<f64> {
     Some((ticks()? + ticks()?) / TICKS)
 }
 
-/// Memory another process holds in RAM, megabytes (2^20 bytes); Linux only.
-pub(super) fn resident_mb_of(process: u32) -> Option<f64> {
+/// Memory of its own that another process holds in RAM (heap, stacks, relocated data), megabytes (2^20 bytes); Linux
+/// only. Pages of the program's file are left out: they are the kernel's cache, shared, and how many of them are
+/// mapped depends on the kernel and on the size of the program rather than on what it serves.
+pub(super) fn own_mb_of(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS"))?;
+    let line = status.lines().find(|line| line.starts_with("RssAnon"))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
+}
+
+/// What this machine takes to read memory: a fixed sum over as many bytes as 36,000 rows of 128 codes.
+///
+/// Absolute times of what reads memory differ between virtual machines by far more than those of what computes, so
+/// a target of such a benchmark is a multiple of this.
+#[derive(Debug)]
+pub(super) struct MemoryProbe(Vec<u64>);
+
+impl MemoryProbe {
+    const BYTES: usize = 36_000 * 128;
+    const TIMES: usize = 100;
+
+    /// The bytes that are read.
+    pub(super) fn new() -> Self {
+        Self((0..Self::BYTES as u64 / 8).collect())
+    }
+
+    /// Processor microseconds of one sum.
+    ///
+    /// # Errors
+    /// None.
+    pub(super) fn us(&self) -> anyhow::Result<f64> {
+        let seconds = cpu_seconds(|| {
+            for _ in 0..Self::TIMES {
+                std::hint::black_box(
+                    std::hint::black_box(&self.0).iter().fold(0, |sum: u64, x| sum.wrapping_add(*x)),
+                );
+            }
+            Ok(())
+        })?;
+        Ok(seconds * 1e6 / Self::TIMES as f64)
+    }
 }
 
 /// Load averages of the machine over 1, 5 and 15 minutes, where the system tells.
@@ -108,7 +143,7 @@ mod tests {
     fn a_process_is_read_from_proc() {
         let own = std::process::id();
         assert!(cpu_seconds_of(own).unwrap() >= 0.0);
-        assert!(resident_mb_of(own).unwrap() > 0.5);
+        assert!(own_mb_of(own).unwrap() > 0.1);
         assert_eq!(cpu_seconds_of(u32::MAX), None);
     }
 }

@@ -1,4 +1,4 @@
-//! `routewright bench [knn|step|bandit|pacing|route|feedback|ingest|ope|fusion|all]`: our processor time beside a
+//! `routewright bench [fit|knn|step|bandit|pacing|route|feedback|ingest|ope|fusion|all]`: our processor time beside a
 //! named peer's, measured in one run.
 //!
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
@@ -10,6 +10,7 @@
 
 mod bandit;
 mod feedback;
+mod fit;
 mod fusion;
 mod ingest;
 mod knn;
@@ -39,12 +40,12 @@ pub(crate) struct BenchCommand {
     /// What to measure.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
-    /// Python with the packages of a peer (faiss, hnswlib, numpy; torch; paretobandit, mabwiser,
-    /// vowpalwabbit; obp; torch or scipy for `fusion`); may be given several times, the first that can run a
+    /// Python with the packages of a peer (scikit-learn; faiss, hnswlib, numpy; torch; paretobandit, mabwiser,
+    /// vowpalwabbit; obp; scipy and, where it is there, torch for `fusion`); may be given several times, the first that can run a
     /// peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `knn.py`, `step.py`, `bandit.py`, `ingest.py`, `ope.py` or `fusion.py` is run in place of the
+    /// Folder whose `fit.py`, `knn.py`, `step.py`, `bandit.py`, `ingest.py`, `ope.py` or `fusion.py` is run in place of the
     /// script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
@@ -71,7 +72,9 @@ pub(crate) struct BenchCommand {
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
-    /// Nearest neighbors, beside faiss flat and hnswlib.
+    /// The default features, beside scikit-learn's TF-IDF and truncated SVD.
+    Fit,
+    /// Nearest neighbors, beside faiss flat, NumPy and hnswlib.
     Knn,
     /// A RouterDC training step, beside PyTorch.
     Step,
@@ -124,6 +127,9 @@ impl BenchCommand {
         };
         let mut report = Report::start(settings.rounds);
         let wanted = |what| self.what == what || self.what == What::All;
+        if wanted(What::Fit) {
+            fit::run(&settings, &mut report)?;
+        }
         if wanted(What::Knn) {
             knn::run(&settings, &mut report)?;
         }

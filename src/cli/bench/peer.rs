@@ -154,13 +154,13 @@ impl Peer {
         }
     }
 
-    /// One number of the answer, positive.
+    /// One number of the answer, positive. A peer that answers without it (a package for this request is missing,
+    /// say) is skipped for this request only.
     pub(super) fn figure(&mut self, request: &str, key: &str, report: &mut Report) -> Option<f64> {
         let answer = self.ask(request, report)?;
         let figure = answer[key].as_f64().filter(|figure| *figure > 0.0);
         if figure.is_none() {
             report.skip(self.name, &format!("asked `{request}`, it answered no `{key}`: {answer}"));
-            self.process = None;
         }
         figure
     }
@@ -191,6 +191,19 @@ mod tests {
         let text = report.text();
         assert!(text.contains("peer: sh"), "{text}");
         assert_eq!(text.matches("SKIPPED: peer shell: asked `8`, it ended: oh").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_request_a_peer_cannot_answer_is_skipped_once_and_the_others_are_asked() {
+        let script = "echo '{\"ready\": \"sh\"}'; while read a; do \
+                      if [ $a = torch ]; then echo '{\"error\": \"no torch\"}'; else echo '{\"ms\": 2}'; fi; done";
+        let (_dir, mut report, mut peer) = peer(script);
+        for _round in 0..3 {
+            assert_eq!(peer.figure("torch", "ms", &mut report), None);
+            assert_eq!(peer.figure("scipy", "ms", &mut report), Some(2.0));
+        }
+        let text = report.text();
+        assert_eq!(text.matches("no torch").count(), 1, "{text}");
     }
 
     #[test]

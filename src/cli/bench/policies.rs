@@ -29,18 +29,20 @@ const SYLLABLES: [&str; 16] =
 pub(super) struct Served {
     /// The method whose shape it has.
     pub(super) name: &'static str,
-    /// Processor microseconds a request over the echo, at most.
-    pub(super) us_max: f64,
-    /// Megabytes in RAM, at most.
+    /// Processor time a request over the echo, at most so many times that of the echo itself ...
+    pub(super) echoes: f64,
+    /// ... and so many times that of the [memory probe](super::measure::MemoryProbe).
+    pub(super) probes: f64,
+    /// Megabytes of its own in RAM, at most.
     pub(super) mb_max: f64,
 }
 
 /// In the order they are measured in.
 pub(super) const SERVED: [Served; 4] = [
-    Served { name: "ridge", us_max: 60.0, mb_max: 30.0 },
-    Served { name: "routerdc", us_max: 60.0, mb_max: 30.0 },
-    Served { name: "knn", us_max: 1200.0, mb_max: 80.0 },
-    Served { name: "knn-graph", us_max: 400.0, mb_max: 80.0 },
+    Served { name: "ridge", echoes: 3.0, probes: 0.0, mb_max: 20.0 },
+    Served { name: "routerdc", echoes: 3.0, probes: 0.0, mb_max: 20.0 },
+    Served { name: "knn", echoes: 4.0, probes: 2.0, mb_max: 80.0 },
+    Served { name: "knn-graph", echoes: 8.0, probes: 0.0, mb_max: 80.0 },
 ];
 
 /// Texts of [`TEXT_BYTES`] bytes from made-up words.

@@ -14,8 +14,6 @@ pub(super) enum Target {
     RatioAtLeast(f64),
     /// Our figure at most, in the unit of the row.
     OursAtMost(f64),
-    /// Our figure at least, in the unit of the row.
-    OursAtLeast(f64),
 }
 
 /// One thing measured.
@@ -50,7 +48,6 @@ impl Target {
             Self::RatioAtMost(most) => row.ratio().map(|ratio| ratio <= most),
             Self::RatioAtLeast(least) => row.ratio().map(|ratio| ratio >= least),
             Self::OursAtMost(most) => row.ours().map(|ours| ours <= most),
-            Self::OursAtLeast(least) => row.ours().map(|ours| ours >= least),
         }
     }
 
@@ -59,7 +56,6 @@ impl Target {
             Self::RatioAtMost(most) => format!("ratio <= {most}"),
             Self::RatioAtLeast(least) => format!("ratio >= {least}"),
             Self::OursAtMost(most) => format!("<= {most} {unit}"),
-            Self::OursAtLeast(least) => format!(">= {least} {unit}"),
         }
     }
 }
@@ -95,11 +91,13 @@ impl Report {
         self.rows.push(Row { what, unit, ours, peer, ratio, target, met });
     }
 
-    /// Adds a note; it is also told at once.
+    /// Adds a note, once; it is also printed at once.
     pub(super) fn note(&mut self, text: impl Into<String>) {
         let text = text.into();
-        output::tell(&text);
-        self.notes.push(text);
+        if !self.notes.contains(&text) {
+            output::tell(&text);
+            self.notes.push(text);
+        }
     }
 
     /// Says that a peer is missing, and why.
@@ -186,8 +184,6 @@ mod tests {
             (Target::RatioAtLeast(5.0), 49.0, Some(10.0), Some(false)),
             (Target::OursAtMost(60.0), 61.0, None, Some(false)),
             (Target::OursAtMost(60.0), 60.0, Some(1.0), Some(true)),
-            (Target::OursAtLeast(60.0), 59.0, None, Some(false)),
-            (Target::OursAtLeast(60.0), 60.0, Some(1.0), Some(true)),
         ] {
             assert_eq!(target.met(&rounds(ours, peer)), met, "{target:?} {ours} {peer:?}");
         }

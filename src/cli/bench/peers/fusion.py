@@ -3,6 +3,8 @@
 The first line printed says that all is loaded. Then every line of standard input is a request
 "KIND STEPS UNION VOCABULARY...", and one line of JSON answers it: {"ms": processor time of a step, milliseconds}.
 
+Without torch the kinds that need it are answered by {"error": ...}, the others as ever.
+
   gac     a row of probabilities times its 0/1 matrix, tokens by units, in coordinate form and in the order of the
           ids, by torch.sparse.mm: the product the released code asks for
   torch   the same product with the matrix transposed and sorted beforehand
