@@ -41,12 +41,12 @@ pub(crate) struct BenchCommand {
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Python with the packages of a peer (scikit-learn; faiss, hnswlib, numpy; torch; paretobandit, mabwiser,
-    /// vowpalwabbit; obp; scipy and, where it is there, torch for `fusion`); may be given several times, the first that can run a
-    /// peer is taken
+    /// vowpalwabbit; obp; scipy and, where it is there, torch for `fusion`); may be given several times, the first
+    /// that can run a peer is taken
     #[arg(long, value_name = "PY")]
     python: Vec<PathBuf>,
-    /// Folder whose `fit.py`, `knn.py`, `step.py`, `bandit.py`, `ingest.py`, `ope.py` or `fusion.py` is run in place of the
-    /// script shipped
+    /// Folder whose `fit.py`, `knn.py`, `step.py`, `bandit.py`, `ingest.py`, `ope.py` or `fusion.py` is run in
+    /// place of the script shipped
     #[arg(long, value_name = "DIR", requires = "python")]
     peers: Option<PathBuf>,
     /// Folder with `ref.npy` and `ann_queries.npy`, f32 rows of unit norm [default: generated]

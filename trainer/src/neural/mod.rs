@@ -3,8 +3,8 @@
 //! Two [`Engine`]s take the same steps. [`CpuEngine`] computes losses and gradients by hand and updates
 //! the weights in one pass; it is what the processor runs. `AutodiffEngine` is written in burn, generic
 //! over the backend; it runs on a GPU (feature `cuda`), and on burn's processor backend it is the reference the
-//! other one is tested against. Without `cuda` or `bert` burn is not compiled at all. All random choices of a step (which arms, which cluster mates) are made beforehand, in
-//! [`Targets`], so that both engines see the same batch.
+//! other one is tested against. Without `cuda` or `bert` burn is not compiled at all. All random choices of a step
+//! (which arms, which cluster mates) are made beforehand, in [`Targets`], so that both engines see the same batch.
 //!
 //! This is the only module that names burn.
 
