@@ -7,7 +7,7 @@ use crate::{Cells, FeatureMatrix};
 pub struct Query {
     /// Key of the query in the log.
     pub id: String,
-    /// Literal text sent to the models.
+    /// Text that is routed on, see [`crate::query_text`].
     pub prompt: String,
     /// Task or origin, where the log says so.
     pub source: Option<String>,

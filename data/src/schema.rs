@@ -1,5 +1,6 @@
 //! The columns of every log: one table of names, types and units, from which `docs/formats.md` is made.
 
+use crate::query_text::{LOG_KEY, QueryText};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -303,6 +304,7 @@ pub static DECISION: LogSchema = LogSchema {
             "a JSON object",
             "What the request asked of the model, where it did.",
         ),
+        col("query_text", Text, Optional, "", "Rule that made `prompt` of a request; null for a plain text."),
     ],
     key: &["decision_id"],
 };
@@ -443,6 +445,14 @@ pub fn render_markdown() -> String {
          zstd, snappy, gzip, lz4 or none.\n\n\
          A table of other columns, types or ranges becomes a log by `routewright data import` \
          ([importing](importing.md)).\n",
+    );
+    let rules: Vec<String> = QueryText::ALL.iter().map(|rule| format!("`{rule}`")).collect();
+    let _ = writeln!(
+        out,
+        "\nA log whose prompts were made of requests names the rule in the Parquet metadata of every file, under \
+         `{LOG_KEY}`: one of {} ([importing](importing.md#the-text-of-a-query)). `data split` keeps it, `train` \
+         writes it into the artifact, and files of two rules are not read as one log.",
+        rules.join(", ")
     );
     for schema in ALL {
         let mut title = schema.name.to_owned();

@@ -163,7 +163,8 @@ pub fn split_log(log: &Path, out: &Path, rule: &SplitRule, seed: u64) -> Result<
     let reader = LogReader::open_all(log, schema)?;
     let common = common_schema(&reader, schema)?;
     let target = with_split_field(&common);
-    let mut writer = LogWriter::create(out, Arc::clone(&target), WriteOptions::default())?;
+    let mut writer = LogWriter::create(out, Arc::clone(&target), WriteOptions::default())?
+        .with_query_text(reader.query_text());
     let mut keys = RowKeys::default();
     for batch in reader {
         let batch = batch?;

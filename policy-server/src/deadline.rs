@@ -1,4 +1,4 @@
-//! The answer when the decision is late: the default arm, marked as such.
+//! The answer when the decision is late or there is nothing to decide on: the default arm, marked as such.
 
 use crate::error::ApiError;
 use crate::query::Query;
@@ -17,6 +17,7 @@ pub(crate) fn default_decision(
     policy: &Policy,
     default_arm: usize,
     query: &Query,
+    reason: Reason,
 ) -> Result<Staged, ApiError> {
     let n_arms = policy.arms.len();
     let prediction = Prediction {
@@ -49,7 +50,7 @@ pub(crate) fn default_decision(
         candidate.score_se = None;
     }
     decision.propensity = 1.0;
-    decision.reason = Reason::DeadlineDefault;
+    decision.reason = reason;
     decision.flip = None;
     Ok(Staged { decision, stages: Stages::default(), features: None })
 }
@@ -61,17 +62,19 @@ mod tests {
     use crate::testing::{policy, query};
     use std::sync::Arc;
 
+    const LATE: Reason = Reason::DeadlineDefault;
+
     #[test]
     fn the_default_arm_answers_where_it_is_allowed_and_the_cheapest_allowed_one_else() {
         let policy = policy("p"); // small 0.001, large 0.01, other (price unknown)
-        let allowed = default_decision(&policy, 1, &query("x")).unwrap().decision;
+        let allowed = default_decision(&policy, 1, &query("x"), LATE).unwrap().decision;
         assert_eq!((allowed.arm, allowed.propensity, allowed.reason), (1, 1.0, Reason::DeadlineDefault));
         let mut limited = Arc::into_inner(query("x")).unwrap();
         limited.constraints.max_cost_usd = Some(0.005);
-        assert_eq!(default_decision(&policy, 1, &limited).unwrap().decision.arm, 0);
+        assert_eq!(default_decision(&policy, 1, &limited, LATE).unwrap().decision.arm, 0);
         limited.constraints.tags = vec!["nowhere".to_owned()];
-        assert_eq!(default_decision(&policy, 1, &limited).unwrap_err().code, Code::NoEligibleCandidate);
+        assert_eq!(default_decision(&policy, 1, &limited, LATE).unwrap_err().code, Code::NoEligibleCandidate);
         limited.candidates = Some(vec!["smal".to_owned()]);
-        assert_eq!(default_decision(&policy, 1, &limited).unwrap_err().code, Code::UnknownCandidate);
+        assert_eq!(default_decision(&policy, 1, &limited, LATE).unwrap_err().code, Code::UnknownCandidate);
     }
 }

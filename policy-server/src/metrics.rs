@@ -31,11 +31,12 @@ const BUCKETS_NS: [u64; 13] = [
     100_000_000,
     250_000_000,
 ];
-const REASONS: [(Reason, &str); 4] = [
+const REASONS: [(Reason, &str); 5] = [
     (Reason::Selected, "selected"),
     (Reason::Objective, "objective"),
     (Reason::OnlyEligible, "only_eligible"),
     (Reason::DeadlineDefault, "deadline_default"),
+    (Reason::NoTextDefault, "no_text_default"),
 ];
 const N_OUTCOMES: usize = Code::ALL.len() + 1;
 const N_ENDPOINTS: usize = Endpoint::ALL.len();

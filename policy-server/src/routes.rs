@@ -88,7 +88,7 @@ const PROBE: Row = Row {
 };
 
 /// Every route, in the order of the documentation.
-pub(crate) const TABLE: [Row; 24] = [
+pub(crate) const TABLE: [Row; 25] = [
     ROUTE,
     Row {
         endpoint: Endpoint::RouteBatch,
@@ -165,6 +165,16 @@ pub(crate) const TABLE: [Row; 24] = [
         path: "/v1/models",
         access: Access::Key,
         title: "Policies and arms, as models",
+        request: None,
+        reply: Some("ModelList"),
+        handler: || get(handlers::models::handle),
+    },
+    Row {
+        endpoint: Endpoint::Models,
+        method: "get",
+        path: "/route/v1/models",
+        access: Access::Key,
+        title: "Policies and arms, as models, for an SDK whose base URL is /route/v1",
         request: None,
         reply: Some("ModelList"),
         handler: || get(handlers::models::handle),
@@ -334,9 +344,10 @@ impl Endpoint {
     }
 }
 
-/// The row of a path, whatever the method.
+/// The row of a path, whatever the method; a slash behind the path is passed over.
 pub(crate) fn find(path: &str) -> Option<&'static Row> {
     const ROWS: &[Row] = &TABLE;
+    let path = path.strip_suffix('/').unwrap_or(path);
     ROWS.iter().find(|row| row.path == path)
 }
 
@@ -345,8 +356,10 @@ pub(crate) fn router(admin: bool) -> Router<Arc<App>> {
     let rows = TABLE.iter().filter(|row| (row.access == Access::Admin) == admin);
     // The probes answer on both listeners: an orchestrator may only see one of them.
     let probes = TABLE.iter().filter(|row| admin && row.access == Access::Open);
-    let router =
-        rows.chain(probes).fold(Router::new(), |router, row| router.route(row.path, (row.handler)()));
+    let router = rows.chain(probes).fold(Router::new(), |router, row| {
+        let router = router.route(row.path, (row.handler)());
+        router.route(&format!("{}/", row.path), (row.handler)())
+    });
     router.fallback(handlers::fallback::not_found).method_not_allowed_fallback(handlers::fallback::method)
 }
 

@@ -15,10 +15,9 @@ use crate::registry::slot::{self, Challengers};
 use crate::reload::Memory;
 use crate::stages;
 use crate::store::ledger::Ledger;
-use crate::wire::Explain;
 use arc_swap::ArcSwap;
 use routewright_data::suggest::near_names;
-use routewright_policy::{Arm, Constraints, Policy, artifact};
+use routewright_policy::{Arm, Policy, artifact};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -192,17 +191,8 @@ fn is_cheap(policy: &Policy) -> bool {
     let probe = Arc::new(Query {
         text: "How many days does it take to cross the ocean by ship when the wind is fair? ".repeat(3),
         vector: Some(vector),
-        source: None,
-        candidates: None,
-        objective: None,
-        constraints: Constraints::default(),
-        seed: 0,
-        price: 0.0,
-        session_id: None,
-        explain: Explain::None,
         dry_run: true,
-        deferred: false,
-        keep_features: false,
+        ..Query::default()
     });
     let time = |_| {
         let start = Instant::now();

@@ -1,11 +1,10 @@
 //! Fixtures of the unit tests.
 
 use crate::query::Query;
-use crate::wire::Explain;
 use routewright_data::features::Column;
 use routewright_policy::artifact::{DataRecord, Draft};
 use routewright_policy::forms::{Constant, CostModel};
-use routewright_policy::{Arm, Constraints, Policy, Price, SelectorSpec};
+use routewright_policy::{Arm, Policy, Price, SelectorSpec};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ pub(crate) fn policy(name: &str) -> Policy {
         featurizer: Arc::new(Column::new("vector", 0)),
         predictor: Box::new(Constant::new(vec![0.5, 0.8, 0.6], Vec::new(), Vec::new(), cost)),
         selector: SelectorSpec::named("argmax"),
+        query_text: routewright_data::QueryText::default(),
         params: serde_json::json!({}),
         data: DataRecord::default(),
         metrics: BTreeMap::new(),
@@ -34,19 +34,5 @@ pub(crate) fn policy(name: &str) -> Policy {
 
 /// A query of one text and, as the fixture's featurizer wants it, an empty vector.
 pub(crate) fn query(text: &str) -> Arc<Query> {
-    Arc::new(Query {
-        text: text.to_owned(),
-        vector: Some(Vec::new()),
-        source: None,
-        candidates: None,
-        objective: None,
-        constraints: Constraints::default(),
-        seed: 1,
-        price: 0.0,
-        session_id: None,
-        explain: Explain::Summary,
-        dry_run: false,
-        deferred: false,
-        keep_features: false,
-    })
+    Arc::new(Query { text: text.to_owned(), vector: Some(Vec::new()), seed: 1, ..Query::default() })
 }

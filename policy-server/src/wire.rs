@@ -134,11 +134,17 @@ impl RouteRequest {
         let refuse = |reason: &str, param: &str| {
             Err(ApiError::new(Code::InvalidRequest, reason.to_owned()).param(param))
         };
-        let text = match (self.input, self.request) {
+        let (text, conversation) = match (self.input, self.request) {
             (Some(_), Some(_)) => return refuse("give either `input` or `request`, not both", "input"),
-            (Some(text), None) => text,
-            (None, Some(body)) => extract::text(self.input_format.unwrap_or_default(), &body)?,
-            (None, None) if self.vector.is_some() => String::new(),
+            (Some(text), None) if text.is_empty() && self.vector.is_none() => {
+                return refuse("`input` is empty, expected a text", "input");
+            }
+            (Some(text), None) => (text, None),
+            (None, Some(body)) => {
+                let format = self.input_format.unwrap_or_default();
+                (String::new(), Some(extract::conversation(format, &body)?))
+            }
+            (None, None) if self.vector.is_some() => (String::new(), None),
             (None, None) => {
                 return refuse(
                     "nothing to route on: give `input` (text), `request` (a body with its \
@@ -151,18 +157,18 @@ impl RouteRequest {
             self.objective.map(|o| Objective { quality: o.quality, cost: o.cost, latency: o.latency });
         Ok(Query {
             text,
+            conversation,
             vector: self.vector,
             source: self.source,
             candidates: self.candidates,
             objective,
             constraints: self.constraints.map(Constraints::from).unwrap_or_default(),
             seed: self.seed.unwrap_or(fresh_seed),
-            price: 0.0,
             session_id: self.session_id,
             explain: self.explain,
             dry_run: self.dry_run,
             deferred: self.deferred,
-            keep_features: false,
+            ..Query::default()
         })
     }
 }
@@ -265,6 +271,12 @@ impl From<ArmChangeBody> for ArmChange {
 /// # Errors
 /// If it is not JSON, or not what the type accepts: line, column and near field names are given.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // Editors and PowerShell put a byte order mark before the text.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    if body.starts_with(&[0xff, 0xfe]) || body.starts_with(&[0xfe, 0xff]) {
+        let message = "the body is UTF-16 (it begins with its byte order mark), expected UTF-8";
+        return Err(ApiError::new(Code::InvalidJson, message));
+    }
     // The derived readers also take an array of the fields in order; nobody was promised that.
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(not_an_object());
@@ -305,6 +317,9 @@ fn json_error(error: &serde_json::Error) -> ApiError {
 #[derive(Debug, Serialize)]
 pub(crate) struct DecisionBody<'a> {
     pub(crate) object: &'static str,
+    /// What to do with it, on the routes SDKs take for a completion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) notice: Option<&'static str>,
     pub(crate) id: &'a str,
     /// Seconds since 1970.
     pub(crate) created: u64,

@@ -4,9 +4,9 @@ use crate::artifact::Manifest;
 use crate::selectors::{Utility, net_scores};
 use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
 use rand::RngExt;
-use routewright_data::FeatureMatrix;
 use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
 use routewright_data::suggest::near_names;
+use routewright_data::{FeatureMatrix, QueryText};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -99,6 +99,15 @@ pub enum Reason {
     OnlyEligible,
     /// The deadline passed: the default arm.
     DeadlineDefault,
+    /// The request has no text the policy reads, such as an image alone: the default arm.
+    NoTextDefault,
+}
+
+impl Reason {
+    /// Whether the default arm answered, without a prediction.
+    pub fn is_default_arm(self) -> bool {
+        matches!(self, Self::DeadlineDefault | Self::NoTextDefault)
+    }
 }
 
 /// One arm as the decision saw it.
@@ -198,6 +207,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// What of a request the policy reads: the rule its training texts were made by. Artifacts that name none are read
+    /// as servers did before rules had names.
+    pub fn query_text(&self) -> QueryText {
+        self.manifest.query_text.unwrap_or(QueryText::UNNAMED)
+    }
+
     /// Predicts the outcome of every arm on every request.
     ///
     /// # Errors

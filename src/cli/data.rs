@@ -1,7 +1,7 @@
 //! `routewright data import|validate|stats|split|simulate|log-decisions|export|from-store`: foreign formats to
 //! logs and back, and logs looked at.
 
-use super::{export, from_store, output};
+use super::{export, from_store, output, query_text};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUnit};
@@ -9,7 +9,7 @@ use routewright_data::log::{ValidateOptions, validate};
 use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
 use routewright_data::synthetic::{Settings, World};
-use routewright_data::{LoadOptions, OutcomeTable};
+use routewright_data::{LoadOptions, OutcomeTable, QueryText};
 use routewright_policy::artifact;
 use routewright_trainer::ope::{LogDecisionsOptions, log_decisions};
 use std::path::PathBuf;
@@ -77,6 +77,10 @@ struct Import {
     /// Count every score above 0 as 1 and keep the input's as `soft_score`.
     #[arg(long)]
     binarize: bool,
+    /// What of a request becomes the prompt: `users` (all turns of the user), `last-user`, `with-system` or `full`.
+    /// The rule is named in the log and served by. [default: `users` where the input has requests]
+    #[arg(long, value_name = "RULE")]
+    query_text: Option<QueryText>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -242,6 +246,7 @@ impl Import {
                 Unit::Us => LatencyUnit::Microseconds,
             }),
             binarize: self.binarize,
+            query_text: self.query_text,
         };
         let summary = importers::import(format, &self.inputs, out, &options)?;
         if json {
@@ -391,6 +396,7 @@ impl LogDecisions {
         let vector_column = column.map(str::to_owned);
         let options = LoadOptions { split: self.split, vector_column, ..LoadOptions::default() };
         let table = OutcomeTable::load(&self.log, &options)?;
+        query_text::check(&policy, &self.log)?;
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make folder `{}`", self.out.display()))?;
         let (seed, explore, pass_probability) = (self.seed, self.explore, self.pass_probability);

@@ -1,6 +1,6 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
-use super::{date, output};
+use super::{date, output, query_text};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
@@ -49,6 +49,9 @@ impl EvaluateCommand {
             .iter()
             .map(|dir| Ok((dir.display().to_string(), artifact::load(dir)?)))
             .collect::<anyhow::Result<Vec<(String, Policy)>>>()?;
+        for (_, policy) in &policies {
+            query_text::check(policy, &self.log)?;
+        }
         let test = OutcomeTable::load(&self.log, &LoadOptions::split(&self.split))?;
         let train = self.train_rows(&test)?;
         let options = JudgeOptions { average: self.average, seed: self.seed, ..JudgeOptions::default() };

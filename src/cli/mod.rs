@@ -19,6 +19,7 @@ mod ope;
 pub(crate) mod output;
 mod policy;
 mod promotion;
+mod query_text;
 mod quickstart;
 mod route;
 mod serve;

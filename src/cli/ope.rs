@@ -1,6 +1,6 @@
 //! `routewright ope`: what a policy would have been worth on requests that another policy decided.
 
-use super::{date, output};
+use super::{date, output, query_text};
 use clap::Args;
 use routewright_data::decisions::{Combine, RewardRule};
 use routewright_policy::artifact;
@@ -90,6 +90,9 @@ impl OpeCommand {
         let options = self.options()?;
         let policy = artifact::load(&self.policy)?;
         let baseline = self.baseline.as_deref().map(artifact::load).transpose()?;
+        for policy in std::iter::once(&policy).chain(&baseline) {
+            query_text::check(policy, &self.log)?;
+        }
         let found = assess(&self.log, &self.feedback, &policy, baseline.as_ref(), &options)?;
         if let Some(dir) = &self.report {
             let command = std::env::args().collect::<Vec<_>>().join(" ");

@@ -3,7 +3,7 @@
 use super::output;
 use super::promotion::{HistoryCommand, PromoteCommand, RetireCommand, RollbackCommand};
 use clap::{Args, Subcommand};
-use routewright_policy::artifact::{self, Manifest};
+use routewright_policy::{Policy, artifact};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -50,7 +50,7 @@ impl PolicyCommand {
                         &serde_json::json!({"digest": policy.digest, "manifest": policy.manifest}),
                     )?;
                 } else {
-                    output::say(&describe(&policy.manifest, &policy.digest));
+                    output::say(&describe(&policy));
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -73,7 +73,9 @@ impl PolicyCommand {
     }
 }
 
-fn describe(manifest: &Manifest, digest: &str) -> String {
+fn describe(policy: &Policy) -> String {
+    let (manifest, digest, rule) = (&policy.manifest, &policy.digest, policy.query_text());
+    let named = if manifest.query_text.is_none() { ", which it does not name" } else { "" };
     let mut lines = vec![
         format!("policy      {} (digest {})", manifest.name, &digest[..12.min(digest.len())]),
         format!(
@@ -82,6 +84,7 @@ fn describe(manifest: &Manifest, digest: &str) -> String {
         ),
         format!("form        {} version {}", manifest.form.name, manifest.form.version),
         format!("featurizer  {} of width {}", manifest.featurizer.spec.name, manifest.featurizer.spec.dim),
+        format!("query text  {rule}: {}{named}", rule.title()),
         format!("selector    {} {}", manifest.selector.name, manifest.selector.settings),
         format!("params      {}", manifest.params),
         format!(

@@ -4,7 +4,7 @@
 //! decisions: the assessment of `routewright ope` must be trusted, and the lower bound of the paired difference above
 //! 0. Otherwise it is refused in words, exit code 1, and the audit has a line of it.
 
-use super::{date, output};
+use super::{date, output, query_text};
 use anyhow::Context;
 use clap::Args;
 use routewright_data::decisions::RewardRule;
@@ -176,6 +176,7 @@ impl PromoteCommand {
             reward: RewardRule { default: arguments.default_reward, cost_weight: arguments.cost_weight },
             ..OpeOptions::default()
         };
+        query_text::check(&target, &log)?;
         match assess(&log, &feedback, &target, Some(&baseline), &options) {
             Ok(found) => Ok(Some(judge(&found))),
             Err(nothing @ OpeError::NoRounds { .. }) => Ok(Some(Weighed::nothing(nothing.to_string()))),

@@ -1,8 +1,10 @@
 //! `routewright route --policy DIR "prompt"`: one decision, explained if asked for.
 
 use super::output;
+use anyhow::Context as _;
 use clap::Args;
 use routewright_data::features::FeatureInput;
+use routewright_data::query_text;
 use routewright_policy::{Constraints, Decision, Objective, Policy, Request, artifact};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,7 +13,12 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub(crate) struct RouteCommand {
     /// The text of the query.
-    prompt: String,
+    #[arg(required_unless_present = "request")]
+    prompt: Option<String>,
+    /// File with the body of an OpenAI chat, responses or Anthropic messages request, `-` for stdin: what of it is
+    /// routed on is the policy's own rule.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    request: Option<PathBuf>,
     /// Folder of the policy.
     #[arg(long, value_name = "DIR")]
     policy: PathBuf,
@@ -38,9 +45,10 @@ pub(crate) struct RouteCommand {
 impl RouteCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let policy = artifact::load(&self.policy)?;
+        let text = self.text(&policy)?;
         let candidates = (!self.candidates.is_empty()).then_some(self.candidates.as_slice());
         let request = Request {
-            input: FeatureInput::from(self.prompt.as_str()),
+            input: FeatureInput::from(text.as_str()),
             source: self.source.as_deref(),
             candidates,
             objective: self.lambda.map(|cost| Objective { quality: 1.0, cost, latency: 0.0 }),
@@ -57,6 +65,31 @@ impl RouteCommand {
             output::say(&policy.arms[decision.arm].model);
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl RouteCommand {
+    /// The text to route on: the prompt as it is, of a request what the policy reads.
+    fn text(&self, policy: &Policy) -> anyhow::Result<String> {
+        let Some(path) = &self.request else {
+            let prompt = self.prompt.clone().filter(|prompt| !prompt.is_empty());
+            return prompt.context("the prompt is empty, expected the text of a query");
+        };
+        let body = if path.as_os_str() == "-" {
+            std::io::read_to_string(std::io::stdin()).context("cannot read the request from stdin")?
+        } else {
+            std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?
+        };
+        let shown = path.display();
+        let body: serde_json::Value = serde_json::from_str(body.trim_start_matches('\u{feff}'))
+            .with_context(|| format!("`{shown}` is not valid JSON"))?;
+        let read = query_text::stored(&body).with_context(|| format!("cannot read `{shown}`"))?;
+        let rule = policy.query_text();
+        read.and_then(|conversation| rule.text(&conversation)).with_context(|| {
+            format!(
+                "`{shown}` has no text of a user, expected `messages` or `input` with a turn of role `user`"
+            )
+        })
     }
 }
 

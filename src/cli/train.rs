@@ -2,9 +2,10 @@
 //! `--feedback` in place of `--log`, from what other policies decided; weights of an ensemble with `--tasks`.
 
 use super::train_weights::{self, WeightsArgs};
-use super::{fitting, output};
+use super::{fitting, output, query_text};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use routewright_data::QueryText;
 use routewright_data::decisions::{Combine, Outcomes};
 use routewright_policy::{SelectorSpec, artifact};
 use routewright_trainer::methods;
@@ -40,6 +41,10 @@ pub(crate) struct TrainCommand {
     /// Selector as `NAME` or `NAME:{json settings}`, e.g. `utility:{"lambda":10}`.
     #[arg(long, value_name = "SPEC", value_parser = selector)]
     selector: Option<SelectorSpec>,
+    /// What of a request the served policy reads, for a log that does not name it: `users`, `last-user`,
+    /// `with-system` or `full`. [default: as the log says, else `users`]
+    #[arg(long, value_name = "RULE")]
+    query_text: Option<QueryText>,
     /// Folder for checkpoints: a fit that is killed goes on from there.
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
@@ -77,13 +82,18 @@ struct Rows {
 }
 
 impl Rows {
+    /// The log with the prompts.
+    fn path(&self) -> anyhow::Result<&Path> {
+        let path = self.decisions.as_deref().or(self.log.as_deref());
+        path.context("`--log` is missing, expected an outcome log")
+    }
+
     /// The rows with their features.
     fn prepare(&self, fitting: &fitting::FittingArgs) -> anyhow::Result<Prepared> {
         if let (Some(decisions), Some(feedback)) = (&self.decisions, &self.feedback) {
             return self.logged(decisions, feedback, fitting);
         }
-        let log = self.log.as_deref().context("`--log` is missing, expected an outcome log")?;
-        fitting.prepare(log)
+        fitting.prepare(self.path()?)
     }
 
     fn logged(
@@ -96,6 +106,9 @@ impl Rows {
         let logged = LoggedTable::load(decisions, &outcomes, self.default_reward)?;
         if logged.without_feedback > 0 {
             output::tell(&format!("left out {} decisions without feedback", logged.without_feedback));
+        }
+        if logged.without_text > 0 {
+            output::tell(&format!("left out {} decisions without text or features", logged.without_text));
         }
         let choice = fitting.feature_choice()?;
         let column = matches!(choice.base, BaseFeatures::Column(_));
@@ -138,7 +151,9 @@ impl TrainCommand {
             return self.weights.run(&options, json);
         }
         let method = methods::find(&self.method)?;
-        let prepared = self.rows.prepare(&self.fitting)?;
+        let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
+        let mut prepared = self.rows.prepare(&self.fitting)?;
+        prepared.query_text = rule;
         let bars = output::Bars::new(method.name);
         let run = RunOptions {
             average: self.fitting.average,
@@ -166,6 +181,9 @@ impl TrainCommand {
         } else {
             let (n, arms) = (manifest.data.n_queries, manifest.arms.len());
             output::say(&format!("trained `{name}` on {n} queries x {arms} arms in {seconds:.1} s"));
+            let why =
+                if is_named { "" } else { " (the log does not name its rule; another by --query-text)" };
+            output::say(&format!("  reads of a request {}: `{rule}`{why}", rule.title()));
             for (metric, value) in &manifest.metrics {
                 output::say(&format!("  {metric} {value:.4}"));
             }

@@ -232,6 +232,7 @@ fn draft(learned: Weights, params: &Params, name: &str, seed: u64) -> anyhow::Re
         featurizer,
         predictor: Box::new(learned.form),
         selector: SelectorSpec::named("proportional"),
+        query_text: routewright_data::QueryText::default(),
         params: serde_json::to_value(params)?,
         data: learned.data,
         metrics: learned.metrics,

@@ -22,6 +22,7 @@ mod ope;
 mod postgres;
 #[cfg(unix)]
 mod promotion;
+mod query_text;
 mod real_logs;
 #[cfg(unix)]
 mod rlae;

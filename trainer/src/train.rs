@@ -7,7 +7,7 @@ use routewright_data::features::{
     self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
     WithSources,
 };
-use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_data::{FeatureMatrix, OutcomeTable, QueryText};
 use routewright_policy::artifact::{DataRecord, Draft};
 use routewright_policy::{Arm, Batch, PredictError, Prediction, Price};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,8 @@ pub struct Prepared {
     pub features: FeatureMatrix,
     /// What made them.
     pub featurizer: Arc<dyn Featurizer>,
+    /// Rule the prompts were made by: what a policy trained on them reads of a request.
+    pub query_text: QueryText,
     /// The same, where it appends the predicted source to the vectors of another.
     sources: Option<Arc<WithSources>>,
 }
@@ -166,16 +168,16 @@ impl Prepared {
         source_weight: f32,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let train = observed_arms(train);
+        let (train, query_text) = (observed_arms(train), QueryText::default());
         let sources = match source_weight {
             0.0 => None,
             weight => WithSources::fit(Arc::clone(&base), &vectors, &train.sources(), weight, seed)?,
         };
         let Some(sources) = sources.map(Arc::new) else {
-            return Ok(Self { train, features: vectors, featurizer: base, sources: None });
+            return Ok(Self { train, features: vectors, featurizer: base, query_text, sources: None });
         };
         let (features, featurizer) = (sources.append(&vectors), Arc::clone(&sources) as _);
-        Ok(Self { train, features, featurizer, sources: Some(sources) })
+        Ok(Self { train, features, featurizer, query_text, sources: Some(sources) })
     }
 
     /// The features of rows whose vectors were already made by the featurizer beneath the predicted source.
@@ -190,6 +192,7 @@ impl Prepared {
             train: self.train.select_rows(rows),
             features: self.features.select_rows(rows),
             featurizer: Arc::clone(&self.featurizer),
+            query_text: self.query_text,
             sources: self.sources.clone(),
         }
     }
@@ -247,6 +250,7 @@ impl Prepared {
             featurizer: fitted.featurizer.unwrap_or_else(|| Arc::clone(&self.featurizer)),
             predictor: fitted.predictor,
             selector: fitted.selector,
+            query_text: self.query_text,
             params: fitted.params,
             data: DataRecord {
                 digest: self.train.digest(),

@@ -9,12 +9,14 @@ mod feedback;
 mod key;
 mod obp;
 mod outcomes;
+mod query_text;
 mod read;
 mod rewards;
 
 pub use feedback::FeedbackReader;
 pub use obp::{ObpSummary, write_obp};
 pub use outcomes::{Combine, OutcomeCounts, Outcomes};
+pub use query_text::query_text_of_decisions;
 pub use read::DecisionReader;
 pub(crate) use read::check;
 pub use rewards::{RewardRule, Rewarded};

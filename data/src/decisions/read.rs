@@ -119,7 +119,7 @@ impl Iterator for DecisionReader {
 
 /// The columns of one batch.
 struct Columns<'a> {
-    texts: [Option<TextColumn<'a>>; 10],
+    texts: [Option<TextColumn<'a>>; 11],
     timestamp_ms: Option<TimeColumn>,
     candidates: Option<TextListColumn<'a>>,
     lists: [Option<VectorColumn<'a>>; 4],
@@ -142,6 +142,7 @@ impl<'a> Columns<'a> {
             "prompt",
             "objective",
             "constraints",
+            "query_text",
         ];
         let lists = ["propensities", "predicted_score", "predicted_cost_usd", "features"];
         Self {
@@ -158,7 +159,7 @@ impl<'a> Columns<'a> {
     /// A row, which shares with the row before what is the same.
     fn row(&self, batch: &LogBatch, at: usize, before: &Before) -> Result<DecisionRow, LogError> {
         let [id, policy, version, digest, model, rest @ ..] = self.texts;
-        let [featurizer_digest, source, prompt, objective, constraints] = rest;
+        let [featurizer_digest, source, prompt, objective, constraints, query_text] = rest;
         let text = |column, name| Ok::<_, LogError>(required(batch, column, name, at)?.to_owned());
         let shared = |column, name, before: &Arc<str>| {
             let text = required(batch, column, name, at)?;
@@ -192,6 +193,7 @@ impl<'a> Columns<'a> {
             features,
             objective: some(objective),
             constraints: some(constraints),
+            query_text: some(query_text),
         })
     }
 }

@@ -33,6 +33,10 @@ impl Featurizer for Column {
         Tensors::new()
     }
 
+    fn reads_vector(&self) -> bool {
+        true
+    }
+
     fn featurize(&self, inputs: &[FeatureInput<'_>]) -> Result<FeatureMatrix, FeatureError> {
         let dim = self.spec.dim;
         let mut values = Vec::with_capacity(inputs.len() * dim);

@@ -113,6 +113,11 @@ pub trait Featurizer: Send + Sync + Debug {
     /// If an input lacks what this featurizer reads (row and reason are named).
     fn featurize(&self, inputs: &[FeatureInput<'_>]) -> Result<FeatureMatrix, FeatureError>;
 
+    /// Whether it reads [`FeatureInput::vector`]; all others read the text.
+    fn reads_vector(&self) -> bool {
+        false
+    }
+
     /// Width of the vectors.
     fn dim(&self) -> usize {
         self.spec().dim

@@ -157,6 +157,10 @@ impl Featurizer for WithSources {
         tensors
     }
 
+    fn reads_vector(&self) -> bool {
+        self.inner.reads_vector()
+    }
+
     fn featurize(&self, inputs: &[FeatureInput<'_>]) -> Result<FeatureMatrix, FeatureError> {
         Ok(self.append(&self.inner.featurize(inputs)?))
     }

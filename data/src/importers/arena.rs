@@ -1,7 +1,7 @@
 //! Pairwise votes as Chatbot Arena, its Kaggle competition and RouteLLM publish them.
 //!
-//! The prompt is the first turn of the user and the responses are the first answers: that is what a router
-//! sees before it decides. Votes of later turns are of the whole conversation, as published.
+//! The prompt is made of what was said before the first answer and the responses are the first answers: that is what
+//! a router sees before it decides. Votes of later turns are of the whole conversation, as published.
 
 use super::mapping::Mapping;
 use super::messages::{content, first_of, parsed};
@@ -10,6 +10,7 @@ use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::Winner;
 use crate::log::PairRow;
+use crate::query_text::{self, Conversation};
 use crate::schema;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -60,21 +61,34 @@ fn winner(record: &Record, field: &str, a: &str, b: &str) -> Result<Winner, Impo
     }
 }
 
-/// The first turn of a field that holds one text, a list of texts or a conversation.
-fn first_turn(record: &Record, name: &str, role: &str) -> Option<String> {
+/// The first answer in a field that holds one text, a list of texts or a conversation.
+fn first_answer(record: &Record, name: &str) -> Option<String> {
     let value = record.value(name)?;
     let value = parsed(&value).into_owned();
     match &value {
         Value::String(text) => Some(text.clone()),
-        Value::Array(items) if items.first().is_some_and(Value::is_object) => first_of(&value, role),
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => first_of(&value, "assistant"),
         Value::Array(items) => items.first().and_then(content),
+        _ => None,
+    }
+}
+
+/// What was asked before the first answer, in a field that holds one text, a list of texts or a conversation.
+fn first_request(record: &Record, name: &str) -> Option<Conversation> {
+    let value = record.value(name)?;
+    match parsed(&value).as_ref() {
+        Value::Array(items) if items.first().is_some_and(Value::is_object) => {
+            query_text::stored(&value).ok()?.map(Conversation::before_answer)
+        }
+        Value::Array(items) => items.first().and_then(content).map(Conversation::of_text),
+        Value::String(text) if !text.is_empty() => Some(Conversation::of_text(text.as_str())),
         _ => None,
     }
 }
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut mapping = Mapping::new(options, &schema::PAIR)?;
-    let mut sink = Sink::<PairRow>::create(out, options)?;
+    let mut sink = Sink::<PairRow>::of_requests(out, options)?;
     records::for_each(inputs, &mut |record| {
         sink.summary.records += 1;
         mapping.see(&record);
@@ -84,7 +98,8 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         let winner = winner(&record, field("winner"), &model_a, &model_b)?;
         let prompt = [field("prompt"), "conversation_a", "conversation", "question"]
             .iter()
-            .find_map(|name| first_turn(&record, name, "user"));
+            .find_map(|name| first_request(&record, name))
+            .and_then(|asked| sink.prompt(&asked));
         let Some(prompt) = prompt.filter(|prompt| !prompt.is_empty()) else {
             sink.skip("without a prompt");
             return Ok(());
@@ -96,7 +111,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         };
         let time_field = mapping.field("timestamp_ms", "tstamp");
         let response = |usual: &'static str, other: &str| {
-            first_turn(&record, field(usual), "assistant").or_else(|| first_turn(&record, other, "assistant"))
+            first_answer(&record, field(usual)).or_else(|| first_answer(&record, other))
         };
         let row = PairRow {
             query_id,

@@ -5,7 +5,7 @@
 //! failed requests are left out and counted.
 
 use super::mapping::Mapping;
-use super::messages::{answer, prompt};
+use super::messages::{answer, asked};
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
@@ -21,7 +21,7 @@ pub(super) const ROW: Importer = Importer {
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::create(out, options)?;
+    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
     records::for_each(inputs, &mut |record| {
         sink.summary.records += 1;
         mapping.see(&record);
@@ -30,9 +30,11 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             return Ok(());
         }
         // Where prompts are not stored, `messages` is `{}`; newer proxies keep the whole request beside it.
-        let asked = [mapping.field("prompt", "messages"), "proxy_server_request.messages"];
-        let texts = asked.iter().filter_map(|name| record.value(name));
-        let Some(prompt) = texts.filter_map(|messages| prompt(&messages)).next() else {
+        let Ok(asked) = asked(&record, options.map.get("prompt")) else {
+            sink.skip("with messages that cannot be read");
+            return Ok(());
+        };
+        let Some(prompt) = asked.and_then(|asked| sink.prompt(&asked)) else {
             sink.skip("without a stored prompt");
             return Ok(());
         };

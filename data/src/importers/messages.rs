@@ -1,5 +1,7 @@
 //! The text of a chat request: what the models were asked.
 
+use super::record::Record;
+use crate::query_text::{self, Conversation, Unreadable};
 use serde_json::Value;
 use std::borrow::Cow;
 
@@ -13,10 +15,25 @@ pub(super) fn parsed(value: &Value) -> Cow<'_, Value> {
     }
 }
 
-/// The prompt of a list of chat messages: the texts of all that are not the assistant's or a tool's, joined
-/// by an empty line. `None` when there is no such text.
-pub(super) fn prompt(messages: &Value) -> Option<String> {
-    join(messages, |role| !matches!(role, "assistant" | "tool" | "function"))
+/// Where a record keeps the request, `""` being the record itself.
+const PLACES: [&str; 5] = ["proxy_server_request", "", "body", "request", "request.body"];
+
+/// What was asked: in the field the user mapped, else in the first of [`PLACES`] with a list of turns, else in the
+/// first with a text. `None` where it was not kept.
+pub(super) fn asked(record: &Record, mapped: Option<&String>) -> Result<Option<Conversation>, Unreadable> {
+    if let Some(name) = mapped {
+        return record.value(name).map_or(Ok(None), |value| query_text::stored(&value));
+    }
+    let body = |name: &&str| match name.is_empty() {
+        true => Some(Cow::Borrowed(&record.fields)),
+        false => match parsed(record.value(name)?.as_ref()).into_owned() {
+            Value::Object(fields) => Some(Cow::Owned(fields)),
+            _ => None,
+        },
+    };
+    let bodies = PLACES.iter().filter_map(body);
+    let (with_turns, others): (Vec<_>, Vec<_>) = bodies.partition(|fields| query_text::has_turns(fields));
+    with_turns.iter().chain(&others).find_map(|fields| query_text::stored_body(fields)).transpose()
 }
 
 /// The first text of a role in a list of chat messages.
@@ -24,17 +41,6 @@ pub(super) fn first_of(messages: &Value, role: &str) -> Option<String> {
     let messages = parsed(messages);
     let message = messages.as_array()?.iter().find(|message| message["role"] == role)?;
     content(&message["content"])
-}
-
-fn join(messages: &Value, wanted: impl Fn(&str) -> bool) -> Option<String> {
-    let messages = parsed(messages);
-    if let Value::String(text) = messages.as_ref() {
-        return Some(text.clone()).filter(|text| !text.is_empty());
-    }
-    let messages = messages.as_array()?.iter();
-    let wanted = messages.filter(|message| wanted(message["role"].as_str().unwrap_or("user")));
-    let texts: Vec<String> = wanted.filter_map(|message| content(&message["content"])).collect();
-    (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
 /// The text of a message's content: a text, or a list of parts of which the texts count.

@@ -20,6 +20,7 @@ mod times;
 pub use dsjson::write_dsjson;
 pub use error::{ImportError, Place};
 
+use crate::QueryText;
 use crate::suggest::near_names;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -45,6 +46,9 @@ pub struct ImportOptions {
     pub latency_unit: Option<LatencyUnit>,
     /// Whether the score is 1 where the input's is above 0, the input's own becoming `soft_score`.
     pub binarize: bool,
+    /// Rule that makes the prompt of a request, named in the log. `None`: the default where requests are read, no name
+    /// where the input has prompts of its own.
+    pub query_text: Option<QueryText>,
 }
 
 impl Default for ImportOptions {
@@ -58,6 +62,7 @@ impl Default for ImportOptions {
             score_values: BTreeMap::new(),
             latency_unit: None,
             binarize: false,
+            query_text: None,
         }
     }
 }

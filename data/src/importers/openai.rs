@@ -3,7 +3,7 @@
 //! Batch files are read too: messages in `body` or `request`, the answer in `response` or `response.body`.
 
 use super::mapping::Mapping;
-use super::messages::{answer, prompt};
+use super::messages::{answer, asked};
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::log::OutcomeRow;
@@ -24,20 +24,23 @@ fn pick<'a>(record: &super::record::Record, names: &[&'a str]) -> &'a str {
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::create(out, options)?;
+    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
     records::for_each(inputs, &mut |record| {
         sink.summary.records += 1;
         mapping.see(&record);
         let field = |column: &'static str, names: &[&'static str]| {
             mapping.field(column, pick(&record, names)).to_owned()
         };
-        let asked =
-            ["messages", "body.messages", "request.messages", "request.body.messages", "prompt", "input"];
-        let asked = field("prompt", &asked);
-        let Some(prompt) = record.value(&asked).and_then(|messages| prompt(&messages)) else {
+        let asked = asked(&record, options.map.get("prompt")).map_err(|e| record.error(e.to_string()))?;
+        let Some(asked) = asked else {
+            let name = mapping.field("prompt", "messages");
             return Err(
-                record.error(format!("`{asked}` holds no text of a user, expected a list of messages"))
+                record.error(format!("`{name}` is missing or holds no request, expected a list of messages"))
             );
+        };
+        let Some(prompt) = sink.prompt(&asked) else {
+            sink.skip("without text of a user");
+            return Ok(());
         };
         let model = field(
             "model",

@@ -2,7 +2,9 @@
 
 use super::record::Record;
 use super::{ImportError, ImportOptions, ImportSummary};
+use crate::QueryText;
 use crate::log::{OutcomeRow, PairRow, RowWriter, WriteOptions};
+use crate::query_text::Conversation;
 use crate::split::prompt_key;
 use crate::stats::{Coverage, Units};
 use std::collections::{HashMap, HashSet};
@@ -50,11 +52,30 @@ pub(super) struct Sink<'a, R> {
 }
 
 impl<'a, R: crate::log::LogRow> Sink<'a, R> {
+    /// A log of an input that has prompts: its rule is named where the user says which one it was.
     pub(super) fn create(out: &Path, options: &'a ImportOptions) -> Result<Self, ImportError> {
-        let writer = RowWriter::create(out, WriteOptions::default())?;
+        Self::with_query_text(out, options, options.query_text)
+    }
+
+    /// A log of an input that has requests: their prompts are made by [`Sink::prompt`].
+    pub(super) fn of_requests(out: &Path, options: &'a ImportOptions) -> Result<Self, ImportError> {
+        Self::with_query_text(out, options, Some(options.query_text.unwrap_or_default()))
+    }
+
+    fn with_query_text(
+        out: &Path,
+        options: &'a ImportOptions,
+        rule: Option<QueryText>,
+    ) -> Result<Self, ImportError> {
+        let writer = RowWriter::create(out, WriteOptions::default())?.with_query_text(rule);
         let (keys, queries, prompts, models) = Default::default();
         let (ids, units, summary) = Default::default();
         Ok(Self { options, writer, ids, keys, queries, prompts, models, units, summary })
+    }
+
+    /// The prompt of a request; `None` where no turn of the user has text.
+    pub(super) fn prompt(&self, asked: &Conversation) -> Option<String> {
+        self.options.query_text.unwrap_or_default().text(asked)
     }
 
     /// Leaves a record out, counted by its reason.

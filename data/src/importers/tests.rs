@@ -271,7 +271,7 @@ fn openai_requests_and_batches() {
     assert_eq!(summary.rows, 2);
     let table = case.table();
     let prompts: Vec<&str> = table.queries.iter().map(|q| q.prompt.as_str()).collect();
-    assert_eq!(prompts, ["Be brief.\n\nHi", "Look"]);
+    assert_eq!(prompts, ["Hi", "Look"]);
     assert_eq!(
         (table.score.get(0, 0), table.score.get(1, 1), table.cost_usd.get(0, 0)),
         (Some(1.0), Some(0.5), Some(0.002))

@@ -29,6 +29,7 @@ pub struct DecisionRow {
     pub features: Option<Vec<f32>>,
     pub objective: Option<String>,
     pub constraints: Option<String>,
+    pub query_text: Option<String>,
 }
 
 impl DecisionRow {
@@ -117,6 +118,7 @@ impl LogRow for DecisionRow {
             floats(rows.iter().map(|r| r.features.as_deref())),
             some_texts(rows.iter().map(|r| r.objective.as_deref())),
             some_texts(rows.iter().map(|r| r.constraints.as_deref())),
+            some_texts(rows.iter().map(|r| r.query_text.as_deref())),
         ]
     }
 }

@@ -28,7 +28,7 @@ pub use fusion_rows::FusionRow;
 pub(crate) use keys::RowKeys;
 pub use load::LoadOptions;
 pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
-pub use reader::{LogBatch, LogReader, parts, schema_of};
+pub use reader::{LogBatch, LogReader, parts, query_text_of, schema_of};
 pub use rows::{LogRow, OutcomeRow, PairRow, RowWriter};
 pub use task_rows::TaskRow;
 pub use token_rows::TokenRow;

@@ -4,6 +4,7 @@ use super::guard::{check_extents, guarded};
 use super::storage::fields_as_read;
 use super::{LogError, NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 use crate::files;
+use crate::query_text::{LOG_KEY, QueryText};
 use crate::schema::{self, Column, ColumnType, LogSchema, Need, type_name};
 use crate::suggest::near_names;
 use arrow_array::RecordBatch;
@@ -144,6 +145,51 @@ pub fn schema_of(path: &Path) -> Result<&'static LogSchema, LogError> {
     })
 }
 
+/// The rule the prompts of a log were made by, where it names one.
+///
+/// # Errors
+/// If a file is not whole Parquet, names a rule this build does not know, or another one than the file before it.
+pub fn query_text_of(path: &Path) -> Result<Option<QueryText>, LogError> {
+    let opened = parts(path)?.iter().map(|part| open_part(part, &|_| None)).collect::<Result<Vec<_>, _>>()?;
+    agreed_query_text(&opened)
+}
+
+/// The one rule all files name, or that none does.
+fn agreed_query_text(parts: &[Part]) -> Result<Option<QueryText>, LogError> {
+    let mut agreed: Option<(&Part, Option<QueryText>)> = None;
+    for part in parts {
+        let named = named_query_text(part)?;
+        let Some((first, rule)) = &agreed else {
+            agreed = Some((part, named));
+            continue;
+        };
+        if *rule != named {
+            let shown = |rule: Option<QueryText>| {
+                rule.map_or_else(|| "by no named rule".to_owned(), |rule| format!("by `{rule}`"))
+            };
+            let (a, b) = (first.path.display(), part.path.display());
+            return Err(LogError::Options(format!(
+                "the prompts of `{a}` were made {}, those of `{b}` {}; import both with one `--query-text`",
+                shown(*rule),
+                shown(named)
+            )));
+        }
+    }
+    Ok(agreed.and_then(|(_, rule)| rule))
+}
+
+fn named_query_text(part: &Part) -> Result<Option<QueryText>, LogError> {
+    let metadata = part.metadata.metadata().file_metadata().key_value_metadata();
+    let named = metadata.into_iter().flatten().find(|entry| entry.key == LOG_KEY);
+    let Some(name) = named.and_then(|entry| entry.value.as_deref()) else { return Ok(None) };
+    name.parse().map(Some).map_err(|reason| {
+        LogError::Options(format!(
+            "cannot read `{}`: its prompts were made by an {reason}",
+            part.path.display()
+        ))
+    })
+}
+
 /// One opened file: its metadata with texts hinted to be read as views.
 #[derive(Debug)]
 struct Part {
@@ -158,6 +204,7 @@ pub struct LogReader {
     columns: Option<Vec<String>>,
     n_rows: u64,
     present: Vec<String>,
+    query_text: Option<QueryText>,
     current: Option<(Arc<Path>, ParquetRecordBatchReader, u64)>,
 }
 
@@ -204,7 +251,8 @@ impl LogReader {
             return Err(LogError::Empty { path, expected: "expected at least one row" });
         }
         let columns = columns.map(|names| names.iter().map(|&name| name.to_owned()).collect());
-        Ok(Self { parts: opened.into_iter(), columns, n_rows, present, current: None })
+        let query_text = agreed_query_text(&opened)?;
+        Ok(Self { parts: opened.into_iter(), columns, n_rows, present, query_text, current: None })
     }
 
     /// Rows of all files together.
@@ -220,6 +268,11 @@ impl LogReader {
     /// Names of all columns of all files, projected or not.
     pub fn columns_present(&self) -> &[String] {
         &self.present
+    }
+
+    /// The rule the prompts were made by, where the log names it.
+    pub fn query_text(&self) -> Option<QueryText> {
+        self.query_text
     }
 
     fn advance(&mut self) -> Result<Option<LogBatch>, LogError> {

@@ -1,8 +1,8 @@
 //! Rows as plain structs, and the writer that turns them into record batches.
 
 use super::{LogError, LogWriter, WriteOptions};
-use crate::Winner;
 use crate::schema::{self, LogSchema};
+use crate::{QueryText, Winner};
 use arrow_array::{ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,6 +145,13 @@ impl<R: LogRow> RowWriter<R> {
     pub fn create(target: &Path, options: WriteOptions) -> Result<Self, LogError> {
         let writer = LogWriter::create(target, R::schema().arrow(), options)?;
         Ok(Self { writer, target: target.to_path_buf(), rows: Vec::new(), n_bytes: 0 })
+    }
+
+    /// Names in every file the rule its prompts were made by.
+    #[must_use]
+    pub fn with_query_text(mut self, rule: Option<QueryText>) -> Self {
+        self.writer = self.writer.with_query_text(rule);
+        self
     }
 
     /// Appends a row.

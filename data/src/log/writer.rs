@@ -2,10 +2,12 @@
 
 use super::LogError;
 use crate::files;
+use crate::query_text::{LOG_KEY, QueryText};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
@@ -30,6 +32,7 @@ pub struct LogWriter {
     target: PathBuf,
     schema: SchemaRef,
     rows_per_file: Option<u64>,
+    query_text: Option<QueryText>,
     next_part: u64,
     open: Option<OpenPart>,
     published: Vec<PathBuf>,
@@ -63,7 +66,15 @@ impl LogWriter {
             None => {}
         }
         let (rows_per_file, target) = (options.rows_per_file, target.to_path_buf());
-        Ok(Self { target, schema, rows_per_file, next_part, open: None, published: Vec::new(), n_rows: 0 })
+        let (open, published) = (None, Vec::new());
+        Ok(Self { target, schema, rows_per_file, query_text: None, next_part, open, published, n_rows: 0 })
+    }
+
+    /// Names in every file the rule its prompts were made by.
+    #[must_use]
+    pub fn with_query_text(mut self, rule: Option<QueryText>) -> Self {
+        self.query_text = rule;
+        self
     }
 
     /// Appends a batch of the schema given at the start.
@@ -114,11 +125,14 @@ impl LogWriter {
         };
         let file = files::temporary_beside(&path)?;
         let level = ZstdLevel::try_new(ZSTD_LEVEL).map_err(|e| LogError::write(&path, e))?;
+        let named =
+            self.query_text.map(|rule| vec![KeyValue::new(LOG_KEY.to_owned(), rule.name().to_owned())]);
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(level))
             .set_max_row_group_row_count(Some(GROUP_ROWS))
             .set_max_row_group_bytes(Some(GROUP_BYTES))
             .set_created_by("routewright".to_owned())
+            .set_key_value_metadata(named)
             .build();
         let writer = ArrowWriter::try_new(file, self.schema.clone(), Some(properties))
             .map_err(|e| LogError::write(&path, e))?;

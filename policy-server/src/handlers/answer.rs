@@ -52,6 +52,10 @@ pub(super) enum Pending {
 
 /// Starts a decision; `alone` is false for the entries of a batch, which always go to the workers.
 pub(super) fn begin(app: &App, served: &Served, query: &Arc<Query>, alone: bool) -> Pending {
+    if query.has_no_text {
+        let decided = default_decision(&served.policy, served.default_arm, query, Reason::NoTextDefault);
+        return Pending::Done(Box::new(decided));
+    }
     let short = query.text.len() <= app.config.limits.inline_text_bytes_max;
     if alone && served.inline && short {
         let decided = stages::decide(&served.policy, std::slice::from_ref(query)).pop();
@@ -97,12 +101,12 @@ pub(super) async fn finish(
 
 fn late(served: &Served, query: &Query) -> Result<Staged, ApiError> {
     served.metrics.timed_out();
-    default_decision(&served.policy, served.default_arm, query)
+    default_decision(&served.policy, served.default_arm, query, Reason::DeadlineDefault)
 }
 
 /// Lets the shadows look at what was answered; it is too late for them to change it.
 pub(super) fn shadow(app: &App, turn: &Turn, query: &Arc<Query>, staged: &Staged) {
-    if query.dry_run {
+    if query.dry_run || query.has_no_text {
         return;
     }
     for shadow in &turn.shadows {
@@ -144,7 +148,7 @@ pub(super) fn describe<'a>(
     let served = &turn.served;
     let decision = &staged.decision;
     let model = |arm: usize| served.policy.arms.get(arm).map_or("", |arm| arm.model.as_str());
-    let late = decision.reason == Reason::DeadlineDefault;
+    let late = decision.reason.is_default_arm();
     let selector = || served.policy.manifest.selector.name.as_str();
     let strategy = match (late, query.objective) {
         (true, _) => "default_arm",
@@ -161,6 +165,7 @@ pub(super) fn describe<'a>(
     });
     DecisionBody {
         object: "routing.decision",
+        notice: query.notice,
         id,
         created: unix_seconds(),
         policy: PolicyBody {
@@ -213,6 +218,7 @@ pub(super) fn record(
         reason: reason_name(decision.reason).to_owned(),
         source: query.source.clone(),
         prompt: keep_prompt.then(|| query.text.clone()),
+        query_text: query.rule.filter(|_| keep_prompt),
         features: staged.features.clone(),
         objective: query.objective,
         constraints: Some(query.constraints.clone()).filter(|asked| *asked != Constraints::default()),
@@ -238,13 +244,23 @@ pub(super) fn is_logged(app: &App, query: &Query) -> bool {
     app.ledger.is_some() && !query.dry_run
 }
 
-/// Sets what the log wants to be kept, and what money is worth to the caller.
-pub(super) fn prepare(app: &App, served: &Served, query: &mut Query, caller: &Caller) {
+/// Makes the text the policy reads, sets what the log wants to be kept and what money is worth to the caller.
+///
+/// # Errors
+/// If the policy does not read what the request gives.
+pub(super) fn prepare(
+    app: &App,
+    served: &Served,
+    query: &mut Query,
+    caller: &Caller,
+) -> Result<(), ApiError> {
+    query.read_by(&served.name, &served.policy)?;
     let price = caller.0.as_deref().and_then(|key| served.prices.get(key));
     query.price = price.copied().unwrap_or(0.0);
     // A learner needs the features its decision was made on.
     query.keep_features = served.learning.is_some() && !query.dry_run
         || app.ledger.as_ref().is_some_and(|ledger| ledger.config().keep_features);
+    Ok(())
 }
 
 fn candidate_body<'a>(model: &'a str, candidate: &Candidate) -> CandidateBody<'a> {
@@ -271,7 +287,7 @@ fn candidate_body<'a>(model: &'a str, candidate: &Candidate) -> CandidateBody<'a
 /// The other eligible arms by descending utility; where scores are unknown, by ascending price.
 fn fallbacks(served: &Served, query: &Query, decision: &Decision) -> Vec<usize> {
     let (quality, cost, latency) = match query.objective {
-        _ if decision.reason == Reason::DeadlineDefault => (0.0, 1.0, 0.0),
+        _ if decision.reason.is_default_arm() => (0.0, 1.0, 0.0),
         Some(objective) => (objective.quality, objective.cost, objective.latency),
         None => (1.0, served.policy.selector.lambda() + query.price, 0.0),
     };

@@ -4,13 +4,14 @@ use super::{ApiError, Bytes, BytesRejection};
 use crate::error::Code;
 use crate::fusion::{self, Told, Writing};
 use crate::log::Level;
-use crate::state::App;
+use crate::state::{App, Served};
 use crate::wire::{self, Answering, CompletionShape};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_core::Stream;
+use routewright_decoder::ensemble::Ensemble;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,7 +25,9 @@ pub(crate) async fn chat(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let asked = wire::parse::<wire::ChatRequest>(&body)?.into_asked()?;
+    let request: wire::ChatRequest = wire::parse(&body)?;
+    find(&app, request.model(), "/route/v1/chat/completions")?;
+    let asked = request.into_asked()?;
     reply(&app, asked, CompletionShape::Chat).await
 }
 
@@ -33,12 +36,35 @@ pub(crate) async fn text(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let asked = wire::parse::<wire::CompletionRequest>(&body)?.into_asked()?;
+    let request: wire::CompletionRequest = wire::parse(&body)?;
+    find(&app, request.model(), "/v1/route")?;
+    let asked = request.into_asked()?;
     reply(&app, asked, CompletionShape::Text).await
 }
 
+/// The fused model of a name. Where the name is one that is decided about, the error says how; before the body is read
+/// for fusion, which accepts less.
+fn find<'a>(app: &'a App, model: &str, instead: &str) -> Result<&'a Arc<Ensemble>, ApiError> {
+    app.fusions.find(model).map_err(|error| {
+        let live = app.live.load();
+        let is_arm = |served: &Arc<Served>| served.policy.arms.iter().any(|arm| arm.model == model);
+        let is_decided = model.starts_with("routewright/")
+            || model.starts_with("router-")
+            || live.policies.values().any(is_arm)
+            || app.fusions.models.is_empty();
+        if !is_decided || live.policies.is_empty() {
+            return error;
+        }
+        let message = format!(
+            "`{model}` is not answered here: this server decides which model answers, it does not call models. POST \
+             the request to {instead} and call the model named in `action.model` yourself (docs/http.md, Clients)"
+        );
+        ApiError::new(Code::ModelNotFound, message).param("model")
+    })
+}
+
 async fn reply(app: &Arc<App>, asked: wire::Asked, shape: CompletionShape) -> Result<Response, ApiError> {
-    let ensemble = app.fusions.find(&asked.model)?;
+    let ensemble = find(app, &asked.model, "/v1/route")?;
     let ask = asked.ask(ensemble)?;
     let created = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let id = format!("{}-{}", shape.id_prefix(), crate::ids::fresh().simple());

@@ -62,7 +62,7 @@ async fn decide(
 ) -> Result<Response, ApiError> {
     let served = &turn.served;
     let mut query = query?;
-    answer::prepare(app, served, &mut query, caller);
+    answer::prepare(app, served, &mut query, caller)?;
     let query = Arc::new(query);
     let pending = answer::begin(app, served, &query, true);
     let staged = answer::finish(app, served, &query, pending, began.0).await?;

@@ -72,7 +72,7 @@ fn begin(app: &App, live: &Live, entry: Value, caller: &Caller) -> Result<Entry,
     let ticket = Ticket::draw();
     let mut query = request.into_query(ticket.seed)?;
     let turn = Turn::of(live, wanted.as_deref(), Some(&query))?;
-    answer::prepare(app, &turn.served, &mut query, caller);
+    answer::prepare(app, &turn.served, &mut query, caller)?;
     let query = Arc::new(query);
     let pending = answer::begin(app, &turn.served, &query, false);
     Ok(Entry { turn, query, ticket, pending })

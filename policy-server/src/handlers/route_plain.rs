@@ -5,19 +5,22 @@
 
 use super::answer::Ticket;
 use super::{ApiError, Bytes, BytesRejection, route};
+use crate::error::Code;
 use crate::extract::{self, InputFormat};
 use crate::guard::{Began, Caller};
 use crate::query::Query;
 use crate::session;
 use crate::state::App;
-use crate::wire::{self, Explain};
+use crate::wire;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use routewright_policy::Constraints;
 use serde_json::Value;
 use std::sync::Arc;
+
+/// What the reply says to someone who takes it for a completion.
+const NOTICE: &str = "a routing decision, not a completion: call the model named in `action.model` yourself";
 
 type Body = Result<Bytes, BytesRejection>;
 
@@ -63,22 +66,25 @@ async fn decide(
     let model = body["model"].as_str().unwrap_or_default();
     let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
     let ticket = Ticket::draw();
-    let query = extract::text(format, &body).map_err(plain_param).map(|text| Query {
-        text,
-        vector: None,
-        source: None,
-        candidates: None,
-        objective: None,
-        constraints: Constraints::default(),
+    let asked = whole(&body).and_then(|()| extract::conversation(format, &body)).map_err(plain_param);
+    let query = asked.map(|conversation| Query {
+        conversation: Some(conversation),
         seed: ticket.seed,
-        price: 0.0,
         session_id: session::of_headers(headers).or_else(|| session::of_body(&body)),
-        explain: Explain::Summary,
-        dry_run: false,
-        deferred: false,
-        keep_features: false,
+        notice: Some(NOTICE),
+        ..Query::default()
     });
     route::reply(app, policy, query, ticket, began, caller).await
+}
+
+/// A decision is not streamed: a client that asked for a stream would wait for events of an answer.
+fn whole(body: &Value) -> Result<(), ApiError> {
+    if matches!(body["stream"], Value::Null | Value::Bool(false)) {
+        return Ok(());
+    }
+    let message = "this route decides which model answers and streams nothing: leave `stream` out, and set it \
+                   when you call the model named in `action.model`";
+    Err(ApiError::new(Code::InvalidRequest, message).param("request.stream"))
 }
 
 /// Here the body is the request itself.

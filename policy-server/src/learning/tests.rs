@@ -50,6 +50,7 @@ fn policy_of(predictor: Box<dyn routewright_policy::Predictor>) -> Policy {
         featurizer: Arc::new(Column::new("vector", 2)),
         predictor,
         selector: SelectorSpec::named("argmax"),
+        query_text: routewright_data::QueryText::default(),
         params: json!({}),
         data: DataRecord::default(),
         metrics: BTreeMap::new(),

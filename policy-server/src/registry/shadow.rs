@@ -85,7 +85,12 @@ fn work(jobs: &Receiver<Job>) {
 fn decide(Job { shadow, query, model }: &Job) {
     let counts = &shadow.counts;
     let policy = &shadow.served.policy;
-    let Some(Ok(staged)) = stages::decide(policy, std::slice::from_ref(query)).pop() else {
+    // A shadow reads the request by its own rule.
+    let mut query = Arc::clone(query);
+    let is_read = query.is_read_alike(policy)
+        || Arc::make_mut(&mut query).read_by(&shadow.served.name, policy).is_ok() && !query.has_no_text;
+    let decided = is_read.then(|| stages::decide(policy, std::slice::from_ref(&query)).pop()).flatten();
+    let Some(Ok(staged)) = decided else {
         counts.failed.fetch_add(1, Relaxed);
         return;
     };

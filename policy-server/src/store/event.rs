@@ -1,5 +1,6 @@
 //! What the log holds. These are the only types that are written to a store, as JSON.
 
+use routewright_data::QueryText;
 use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -71,6 +72,9 @@ pub struct DecisionRecord {
     /// Text of the query, where it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// Rule that made `prompt` of a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_text: Option<QueryText>,
     /// Features the policy saw, where they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Vec<f32>>,

@@ -194,6 +194,7 @@ fn decision(record: DecisionRecord) -> DecisionRow {
         source: record.source,
         prompt: record.prompt,
         features: record.features,
+        query_text: record.query_text.map(|rule| rule.name().to_owned()),
     }
 }
 

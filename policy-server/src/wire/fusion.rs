@@ -86,6 +86,10 @@ pub(crate) struct Answering {
 }
 
 impl ChatRequest {
+    pub(crate) fn model(&self) -> &str {
+        &self.common.model
+    }
+
     /// The contents of all messages, a line break between them: members are given no template of their own.
     pub(crate) fn into_asked(self) -> Result<Asked, ApiError> {
         if self.tools.is_some_and(|tools| tools.as_array().is_none_or(|tools| !tools.is_empty())) {
@@ -111,6 +115,10 @@ impl ChatRequest {
 }
 
 impl CompletionRequest {
+    pub(crate) fn model(&self) -> &str {
+        &self.common.model
+    }
+
     pub(crate) fn into_asked(self) -> Result<Asked, ApiError> {
         Asked::new(self.prompt, self.common.max_tokens, self.common)
     }

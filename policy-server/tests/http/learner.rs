@@ -36,6 +36,7 @@ pub(crate) fn write(path: &Path, arms: &[(&str, f64, f32)]) {
         featurizer: Arc::new(Column::new("embedding", 2)),
         predictor: Box::new(BayesianRidge::new(shape, prior, cost).unwrap()),
         selector: SelectorSpec::named("argmax"),
+        query_text: routewright_data::QueryText::default(),
         params: json!({}),
         data: DataRecord::default(),
         metrics: BTreeMap::new(),

@@ -16,6 +16,7 @@ mod limits;
 mod openapi;
 mod pacing;
 mod policies;
+mod query_text;
 mod registry;
 mod reload;
 mod route;

@@ -1,8 +1,8 @@
 //! Policies of the tests: constant ones on disk, and one in memory that does as its text says.
 
 use routewright_data::FeatureMatrix;
-use routewright_data::Tensors;
 use routewright_data::features::{Column, FeatureError, FeatureInput, Featurizer, FeaturizerSpec};
+use routewright_data::{QueryText, Tensors};
 use routewright_policy::artifact::{self, DataRecord, Draft};
 use routewright_policy::forms::{Constant, CostModel};
 use routewright_policy::{
@@ -45,6 +45,7 @@ fn draft(
         featurizer,
         predictor,
         selector,
+        query_text: QueryText::default(),
         params: serde_json::json!({}),
         data: DataRecord::default(),
         metrics: BTreeMap::from([("score".to_owned(), 0.8)]),
@@ -59,6 +60,14 @@ pub(crate) fn write(path: &Path, name: &str, scores: [f32; 3], selector: Selecto
     let constant = Constant::new(scores.to_vec(), vec!["code".to_owned()], by_source, cost);
     let featurizer = Arc::new(Column::new("embedding", 2));
     artifact::save(&draft(name, featurizer, Box::new(constant), selector), path).unwrap();
+}
+
+/// Writes an artifact that reads text with `featurizer` by `rule`; its scores depend on nothing.
+pub(crate) fn write_reading(path: &Path, featurizer: Arc<dyn Featurizer>, rule: QueryText) {
+    let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
+    let constant = Constant::new(vec![0.5, 0.8, 0.6], Vec::new(), Vec::new(), cost);
+    let draft = draft("main", featurizer, Box::new(constant), SelectorSpec::named("argmax"));
+    artifact::save(&Draft { query_text: rule, ..draft }, path).unwrap();
 }
 
 /// The artifact most tests use.

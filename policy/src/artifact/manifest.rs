@@ -1,6 +1,7 @@
 //! `manifest.json`: everything about a policy that is not a weight.
 
 use crate::{Arm, SelectorSpec};
+use routewright_data::QueryText;
 use routewright_data::features::FeaturizerSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +29,9 @@ pub struct Manifest {
     pub featurizer: FeaturizerRecord,
     /// How an arm is chosen from a prediction.
     pub selector: SelectorSpec,
+    /// What of a request is its text; absent in older artifacts, see [`Policy::query_text`](crate::Policy::query_text).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_text: Option<QueryText>,
     /// Parameters of the method, as resolved.
     pub params: serde_json::Value,
     /// What it was trained on.

@@ -5,9 +5,9 @@ use super::{
 };
 use crate::selectors::{self, SelectorError};
 use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
-use routewright_data::Tensors;
 use routewright_data::features::{self, FeatureError, Featurizer};
 use routewright_data::files::{self, FileError};
+use routewright_data::{QueryText, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,6 +100,8 @@ pub struct Draft {
     pub predictor: Box<dyn Predictor>,
     /// How an arm is chosen.
     pub selector: SelectorSpec,
+    /// What of a request is its text: the rule the training texts were made by.
+    pub query_text: QueryText,
     /// Parameters of the method, as resolved.
     pub params: serde_json::Value,
     /// What it was trained on.
@@ -150,6 +152,7 @@ impl Draft {
             arms: self.arms.clone(),
             featurizer: FeaturizerRecord { spec, digest },
             selector: self.selector.clone(),
+            query_text: Some(self.query_text),
             params: self.params.clone(),
             data: self.data.clone(),
             metrics: self.metrics.clone(),

@@ -89,6 +89,7 @@ pub(super) fn write(dir: &Path, texts: &[String]) -> anyhow::Result<Vec<PathBuf>
             featurizer: Arc::clone(&lexical),
             predictor,
             selector: SelectorSpec::named("argmax"),
+            query_text: routewright_data::QueryText::default(),
             params: serde_json::json!({}),
             data: DataRecord::default(),
             metrics: Default::default(),

@@ -212,6 +212,7 @@ fn decision_row(
         source: query.source.clone(),
         prompt: Some(query.prompt.clone()),
         features: table.vectors.as_ref().map(|vectors| vectors.row(row).to_vec()),
+        query_text: policy.manifest.query_text.map(|rule| rule.name().to_owned()),
         ..DecisionRow::default()
     }
 }

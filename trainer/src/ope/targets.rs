@@ -89,6 +89,8 @@ pub struct LoggedTable {
     pub table: OutcomeTable,
     /// Decisions left out for want of feedback.
     pub without_feedback: u64,
+    /// Decisions left out for want of a text or features, such as those on images alone, where others have them.
+    pub without_text: u64,
     choices: Vec<Choice>,
 }
 
@@ -117,9 +119,14 @@ impl LoggedTable {
             let reasons = format!("{without_feedback} had no feedback of the kind asked for");
             return Err(OpeError::NoRounds { decisions: n, reasons });
         }
+        let n_rows = rows.len();
+        if rows.iter().any(|(row, _)| has_input(row)) {
+            rows.retain(|(row, _)| has_input(row));
+        }
         Ok(Self {
             table: observed(&rows, outcomes),
             without_feedback,
+            without_text: (n_rows - rows.len()) as u64,
             choices: rows.into_iter().map(choice).collect(),
         })
     }
@@ -171,6 +178,11 @@ impl LoggedTable {
         train.score = score;
         Ok(())
     }
+}
+
+/// Whether there is anything a policy could read.
+fn has_input(row: &DecisionRow) -> bool {
+    row.features.is_some() || row.prompt.as_deref().is_some_and(|prompt| !prompt.is_empty())
 }
 
 fn choice((row, reward): (DecisionRow, f64)) -> Choice {
