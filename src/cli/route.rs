@@ -71,10 +71,7 @@ impl RouteCommand {
 impl RouteCommand {
     /// The text to route on: the prompt as it is, of a request what the policy reads.
     fn text(&self, policy: &Policy) -> anyhow::Result<String> {
-        let Some(path) = &self.request else {
-            let prompt = self.prompt.clone().filter(|prompt| !prompt.is_empty());
-            return prompt.context("the prompt is empty, expected the text of a query");
-        };
+        let Some(path) = &self.request else { return Ok(self.prompt.clone().unwrap_or_default()) };
         let body = if path.as_os_str() == "-" {
             std::io::read_to_string(std::io::stdin()).context("cannot read the request from stdin")?
         } else {
