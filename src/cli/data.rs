@@ -44,7 +44,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Import {
-    /// Format, e.g. `long`, `routerbench`, `routerdc`, `arena`, `openai`, `litellm`, `dsjson`.
+    /// Format, e.g. `long`, `openai`, `litellm`; all are listed without one.
     format: Option<String>,
     /// Files to read: .csv, .tsv, .jsonl, .ndjson, .json, each also with .gz or .zst, or .parquet.
     #[arg(value_name = "FILE", requires = "out")]

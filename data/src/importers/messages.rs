@@ -16,7 +16,7 @@ pub(super) fn parsed(value: &Value) -> Cow<'_, Value> {
 }
 
 /// Where a record keeps the request, `""` being the record itself.
-const PLACES: [&str; 5] = ["proxy_server_request", "", "body", "request", "request.body"];
+const PLACES: [&str; 6] = ["proxy_server_request", "", "body", "request", "request.body", "params"];
 
 /// What was asked: in the field the user mapped, else in the first of [`PLACES`] with a list of turns, else in the
 /// first with a text. `None` where it was not kept.
@@ -48,7 +48,11 @@ pub(super) fn content(content: &Value) -> Option<String> {
     let text = match content {
         Value::String(text) => text.clone(),
         Value::Array(parts) => {
-            let texts = parts.iter().filter_map(|part| part["text"].as_str().or_else(|| part.as_str()));
+            let text = |part: &Value| {
+                let text = part.as_str().or_else(|| part["text"].as_str()).or_else(|| part["value"].as_str());
+                text.map(str::to_owned)
+            };
+            let texts = parts.iter().filter_map(text);
             texts.collect::<Vec<_>>().join("\n")
         }
         _ => return None,
@@ -56,15 +60,26 @@ pub(super) fn content(content: &Value) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// The answer in a chat (or text) completion: the content of its first choice.
+/// The answer of a model, in the shape of any API: a text, a message, parts of one, a completion (its first choice), a
+/// response (the texts of its messages, joined).
 pub(super) fn answer(response: &Value) -> Option<String> {
     let response = parsed(response);
-    if let Value::String(text) = response.as_ref() {
-        return Some(text.clone()).filter(|text| !text.is_empty());
+    match response.as_ref() {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Array(items) => {
+            if let Some(choice) = items.iter().find(|item| item.get("message").is_some()) {
+                return answer(choice);
+            }
+            let texts: Vec<String> = items.iter().filter_map(|item| answer(item.get("content")?)).collect();
+            if texts.is_empty() { content(&response) } else { Some(texts.join("\n")) }
+        }
+        Value::Object(fields) => {
+            if let Some(choice) = fields.get("choices").and_then(|choices| choices.get(0)) {
+                return answer(choice);
+            }
+            let nested = ["output_text", "output", "message", "content", "text", "raw"];
+            nested.iter().filter_map(|name| fields.get(*name)).find_map(answer)
+        }
+        _ => None,
     }
-    let choice = response.get("choices")?.get(0)?;
-    choice
-        .get("message")
-        .and_then(|message| content(&message["content"]))
-        .or_else(|| content(&choice["text"]))
 }

@@ -2,18 +2,22 @@
 
 mod arena;
 mod cells;
+mod chat;
 mod dsjson;
 mod error;
+mod langfuse;
 mod litellm;
 mod long;
 mod mapping;
 mod messages;
 mod openai;
+mod portkey;
 mod record;
 mod records;
 mod routerbench;
 mod routerdc;
 mod sink;
+mod tensorzero;
 mod text_files;
 mod times;
 
@@ -133,8 +137,18 @@ pub struct Importer {
 }
 
 /// Every importer, in the order of the documentation.
-pub static ALL: &[Importer] =
-    &[long::ROW, routerbench::ROW, routerdc::ROW, arena::ROW, openai::ROW, litellm::ROW, dsjson::ROW];
+pub static ALL: &[Importer] = &[
+    long::ROW,
+    routerbench::ROW,
+    routerdc::ROW,
+    arena::ROW,
+    openai::ROW,
+    litellm::ROW,
+    langfuse::ROW,
+    portkey::ROW,
+    tensorzero::ROW,
+    dsjson::ROW,
+];
 
 /// Reads `inputs` with the importer of that name and writes the log `out`, a Parquet file (for
 /// `dsjson`, a folder with two of them).
@@ -172,6 +186,8 @@ pub fn import(
     (importer.run)(inputs, out, options)
 }
 
+#[cfg(test)]
+mod chat_tests;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]
