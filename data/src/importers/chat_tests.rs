@@ -56,14 +56,19 @@ impl Case {
 }
 
 const BATCH: [&str; 4] = [
-    r#"{"custom_id": "1", "method": "POST", "body": {"model": "m", "messages": [{"role": "user", "content": "2+2?"}]}}"#,
-    r#"{"custom_id": "2", "method": "POST", "body": {"model": "n", "messages": [{"role": "user", "content": "2+2?"}]}}"#,
-    r#"{"custom_id": "3", "method": "POST", "body": {"model": "n", "messages": [{"role": "user", "content": "3+3?"}]}}"#,
-    r#"{"custom_id": "4", "method": "POST", "body": {"model": "m", "messages": [{"role": "user", "content": "3+3?"}]}}"#,
+    r#"{"custom_id": "1", "method": "POST",
+        "body": {"model": "m", "messages": [{"role": "user", "content": "2+2?"}]}}"#,
+    r#"{"custom_id": "2", "method": "POST",
+        "body": {"model": "n", "messages": [{"role": "user", "content": "2+2?"}]}}"#,
+    r#"{"custom_id": "3", "method": "POST",
+        "body": {"model": "n", "messages": [{"role": "user", "content": "3+3?"}]}}"#,
+    r#"{"custom_id": "4", "method": "POST",
+        "body": {"model": "m", "messages": [{"role": "user", "content": "3+3?"}]}}"#,
 ];
 const ANSWERS: [&str; 4] = [
     r#"{"id": "a", "custom_id": "1", "response": {"status_code": 200, "body": {"model": "m-2025",
-        "choices": [{"message": {"content": "4"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}}, "error": null}"#,
+        "choices": [{"message": {"content": "4"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}},
+        "error": null}"#,
     r#"{"id": "b", "custom_id": "2", "response": {"status_code": 400, "body": {"error": {"message": "bad"}}}}"#,
     r#"{"id": "c", "custom_id": "3", "response": null, "error": {"code": "batch_expired"}}"#,
     r#"{"id": "d", "custom_id": "9", "response": {"status_code": 200, "body": {"model": "m", "choices": []}}}"#,
@@ -107,10 +112,11 @@ fn responses_and_messages_of_every_api_keep_answers_and_tokens() {
                 {"type": "message", "content": [{"type": "output_text", "text": "r"}]}],
                 "usage": {"input_tokens": 11, "output_tokens": 3}}}"#,
             r#"{"model": "a", "score": 1, "messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}],
-                "response": {"content": [{"type": "text", "text": "s"}], "usage": {"input_tokens": 12, "output_tokens": 4}}}"#,
+                "response": {"content": [{"type": "text", "text": "s"}],
+                "usage": {"input_tokens": 12, "output_tokens": 4}}}"#,
             r#"{"custom_id": "x", "params": {"model": "a", "messages": [{"role": "user", "content": "v"}]}, "result":
-                {"type": "succeeded", "message": {"content": [{"type": "text", "text": "t"}], "usage": {"input_tokens": 13,
-                "output_tokens": 5}}}}"#,
+                {"type": "succeeded", "message": {"content": [{"type": "text", "text": "t"}],
+                "usage": {"input_tokens": 13, "output_tokens": 5}}}}"#,
             r#"{"custom_id": "y", "params": {"model": "a", "messages": [{"role": "user", "content": "w"}]},
                 "result": {"type": "expired"}}"#,
             r#"{"conversations": [{"from": "human", "value": "u"}, {"from": "gpt", "value": "no"}], "model": "a"}"#,
@@ -160,7 +166,8 @@ fn langfuse_observations_are_read_in_their_units() {
         format!(
             r#"{{"id": "g{id}", "type": "{kind}", "model": "a", "input": [{{"role": "user", "content": "q{id}"}}],
                 "output": {{"role": "assistant", "content": "hi"}}, "usage": {{"input": 10, "output": 5}},
-                "calculatedTotalCost": 0.001, "latency": 1.25, "startTime": "2025-05-01T10:00:00.000Z", "scores": {scores}}}"#
+                "calculatedTotalCost": 0.001, "latency": 1.25, "startTime": "2025-05-01T10:00:00.000Z",
+                "scores": {scores}}}"#
         )
     };
     let lines = [
@@ -184,7 +191,8 @@ fn langfuse_observations_are_read_in_their_units() {
 fn portkey_costs_are_in_the_currency_they_name() {
     let line = |id: u32, more: &str| {
         format!(
-            r#"{{"id": "p{id}", "ai_model": "a", "request": {{"body": {{"messages": [{{"role": "user", "content": "q{id}"}}]}}}},
+            r#"{{"id": "p{id}", "ai_model": "a",
+                "request": {{"body": {{"messages": [{{"role": "user", "content": "q{id}"}}]}}}},
                 "response": {{"body": {{"choices": [{{"message": {{"content": "hi"}}}}],
                 "usage": {{"prompt_tokens": 3, "completion_tokens": 2}}}}}}, "cost": 0.12, "response_time": 950,
                 "feedback": {{"value": -5, "weight": 1}}, "created_at": "2025-05-01T10:00:00Z", {more}}}"#
@@ -214,8 +222,10 @@ fn portkey_costs_are_in_the_currency_they_name() {
 fn tensorzero_parts_are_read_as_old_and_new_gateways_store_them() {
     let line = |id: u32, part: &str, value: bool| {
         format!(
-            r#"{{"id": "0195-{id}", "function_name": "draft", "variant_name": "gpt", "input": "{{\"system\": \"Be kind.\",
-                \"messages\": [{{\"role\": \"user\", \"content\": [{{\"type\": \"text\", \"{part}\": \"question {id}\"}}]}}]}}",
+            r#"{{"id": "0195-{id}", "function_name": "draft", "variant_name": "gpt",
+                "input": "{{\"system\": \"Be kind.\",
+                \"messages\": [{{\"role\": \"user\",
+                \"content\": [{{\"type\": \"text\", \"{part}\": \"question {id}\"}}]}}]}}",
                 "output": "[{{\"type\": \"text\", \"{part}\": \"ok\"}}]", "processing_time_ms": 812,
                 "timestamp": "2025-05-01 10:00:00", "value": {value}}}"#
         )

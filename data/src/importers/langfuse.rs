@@ -1,7 +1,7 @@
 //! Langfuse's observations of type `GENERATION`, as its API and its exports have them.
 //!
-//! A score is taken where the observation has exactly one; of several, map one (`score=scores.1.value`). Other types and
-//! failed observations are left out and counted.
+//! A score is taken where the observation has exactly one; of several, map one (`score=scores.1.value`). Other types
+//! and failed observations are left out and counted.
 
 use super::chat::{PLAIN, Shape, prompt};
 use super::mapping::Mapping;

@@ -2,7 +2,8 @@
 //!
 //! They hold no scores: map one (`score=metadata.grade`, `score=request_tags.0`) or leave the cells missing.
 //! Left out and counted: requests whose text was not stored (the proxy stores it only with
-//! `store_prompts_in_spend_logs`), was cut or redacted; failed requests; calls that complete nothing, such as embeddings.
+//! `store_prompts_in_spend_logs`), was cut or redacted; failed requests; calls that complete nothing, such as
+//! embeddings.
 //! Of an answer from the cache, cost and latency are missing: they are not the model's.
 
 use super::chat::{PLAIN, Shape};

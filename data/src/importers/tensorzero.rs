@@ -1,7 +1,7 @@
 //! TensorZero's inferences (`ChatInference`, `JsonInference`), joined with a metric's feedback as `value`.
 //!
-//! The variant is the model and the function the source. Parts of messages are read as the old gateway (`value`) and the
-//! new one (`text`) store them.
+//! The variant is the model and the function the source. Parts of messages are read as the old gateway (`value`) and
+//! the new one (`text`) store them.
 
 use super::chat::{PLAIN, Shape, prompt};
 use super::mapping::Mapping;
