@@ -1,8 +1,8 @@
 //! Requests in the shapes of OpenAI and Anthropic with a score, one a line: chat completions, responses, messages.
 //!
 //! Lines of batch files are joined by their `custom_id`: the input file has the request, the output file the answer,
-//! and any other file of objects with a `custom_id` may add fields such as the score. Lines of requests that failed, that
-//! have no answer yet, and answers without their request are left out and counted.
+//! and any other file of objects with a `custom_id` may add fields such as the score. Lines of requests that failed,
+//! that have no answer yet, and answers without their request are left out and counted.
 
 use super::chat::{PLAIN, Shape};
 use super::mapping::Mapping;
