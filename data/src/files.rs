@@ -24,9 +24,17 @@ fn fail(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fil
 
 /// Reads a file, at most `bytes_max + 1` bytes of it (so that a longer one is recognised by its length).
 ///
+/// A named pipe is refused: opening one waits for a writer, which may never come. What a shell puts at `/dev/fd` is read.
+///
 /// # Errors
-/// If it cannot be opened or read.
+/// If it cannot be opened or read, or is no regular file.
 pub fn read_up_to(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    let found = fs::metadata(path).map_err(fail("open", path))?;
+    if !found.is_file() && !path.starts_with("/dev") {
+        let what = if found.is_dir() { "it is a folder" } else { "it is a pipe, a socket or a device" };
+        let reason = format!("{what}, expected a regular file");
+        return Err(fail("open", path)(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason)));
+    }
     let file = File::open(path).map_err(fail("open", path))?;
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(fail("read", path))?;

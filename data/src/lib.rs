@@ -19,6 +19,7 @@ pub mod importers;
 pub mod linalg;
 pub mod log;
 mod matrix;
+pub mod names;
 mod outcomes;
 mod pairs;
 pub mod product;

@@ -1,5 +1,6 @@
 //! `server.toml`, read once and checked; the environment is asked only for secrets named `env::NAME`.
 
+use crate::arms::ArmSettings;
 use crate::learning::LearningConfig;
 use crate::limits::Limits;
 use crate::store::{MetricConfig, StoreConfig};
@@ -96,6 +97,8 @@ pub struct PolicyEntry {
     pub registry: Option<PathBuf>,
     /// Metric by which a canary is compared with the active version; `None` takes `score`, or the only one.
     pub canary_metric: Option<String>,
+    /// What is said of its arms beside what the artifact says, by model.
+    pub arms: BTreeMap<String, ArmSettings>,
 }
 
 impl PolicyEntry {
@@ -109,6 +112,7 @@ impl PolicyEntry {
             learning: None,
             registry: None,
             canary_metric: None,
+            arms: BTreeMap::new(),
         }
     }
 }
@@ -211,6 +215,8 @@ struct PolicySection {
     #[serde(default)]
     execution: Execution,
     learning: Option<LearningConfig>,
+    #[serde(default)]
+    arms: BTreeMap<String, ArmSettings>,
 }
 
 /// A configuration is a page; anything longer is not one.
@@ -258,6 +264,7 @@ impl ServerConfig {
             canary_metric: section.canary_metric,
             default_arm: section.default_arm,
             execution: section.execution,
+            arms: section.arms,
             learning: section.learning.map(|learning| LearningConfig {
                 arms_file: learning.arms_file.map(|file| base.join(file)),
                 ..learning
@@ -324,6 +331,12 @@ impl ServerConfig {
             return value("policies", name.to_owned(), NAME_RULE);
         }
         for policy in &self.policies {
+            if let (Some(_), Some(model)) = (&policy.learning, policy.arms.keys().next()) {
+                let key = format!("policies.{}.arms", policy.name.as_deref().unwrap_or("NAME"));
+                let expected =
+                    "no such section: the arms of a policy that learns are declared in `learning.arms_file`";
+                return value(&key, model.clone(), expected);
+            }
             if let Some(learning) = &policy.learning {
                 learning.check(policy.name.as_deref().unwrap_or("NAME"), self.store.as_ref())?;
             }

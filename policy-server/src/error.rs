@@ -27,6 +27,7 @@ pub(crate) enum Code {
     FeedbackConflict,
     UnknownMetric,
     UnknownSource,
+    UnknownModel,
     ValueOutOfRange,
     NoStore,
     StoreUnavailable,
@@ -38,7 +39,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -58,6 +59,7 @@ impl Code {
         Self::FeedbackConflict,
         Self::UnknownMetric,
         Self::UnknownSource,
+        Self::UnknownModel,
         Self::ValueOutOfRange,
         Self::NoStore,
         Self::StoreUnavailable,
@@ -91,6 +93,7 @@ impl Code {
             Self::FeedbackConflict => (StatusCode::CONFLICT, REQUEST, "feedback_conflict"),
             Self::UnknownMetric => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_metric"),
             Self::UnknownSource => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_source"),
+            Self::UnknownModel => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_model"),
             Self::ValueOutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "value_out_of_range"),
             Self::NoStore => (StatusCode::NOT_IMPLEMENTED, SERVER, "no_store"),
             Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),

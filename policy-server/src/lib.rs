@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod arms;
 mod batcher;
 mod config;
 mod connections;
@@ -60,8 +61,9 @@ pub mod store;
 mod testing;
 mod wire;
 
+pub use arms::ArmSettings;
 pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
-pub use learning::{Budget, LearningConfig};
+pub use learning::{Budget, LearningConfig, Observations};
 pub use limits::Limits;
 pub use log::{Sink, Stderr};
 pub use openapi::document as openapi_document;

@@ -100,6 +100,14 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
+    /// What the configuration says of the arms of a policy does not fit them.
+    #[error("policy `{policy}`: {reason}")]
+    Arms {
+        /// The policy.
+        policy: String,
+        /// Why.
+        reason: String,
+    },
     /// The store could not be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -1,6 +1,7 @@
 //! What a running server holds. `Live` is swapped whole: a request sees one version of every policy.
 
 use crate::ServeError;
+use crate::arms;
 use crate::batcher::Batcher;
 use crate::config::{Execution, NAME_RULE, PolicyEntry, ServerConfig, is_name};
 use crate::error::{ApiError, Code};
@@ -78,6 +79,8 @@ impl Served {
             return Err(ServeError::PolicyName { name, expected: NAME_RULE });
         }
         let mut policy = policy;
+        arms::apply(&mut policy.arms, &entry.arms)
+            .map_err(|reason| ServeError::Arms { policy: name.clone(), reason })?;
         if let Some(config) = &entry.learning {
             learnable(&name, config, &mut policy)?;
         }

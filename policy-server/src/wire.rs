@@ -10,6 +10,7 @@ use crate::error::{ApiError, Code};
 use crate::extract::{self, InputFormat};
 use crate::query::Query;
 use crate::store::ArmChange;
+use routewright_data::names;
 use routewright_data::suggest::near_names;
 use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -134,6 +135,9 @@ impl RouteRequest {
         let refuse = |reason: &str, param: &str| {
             Err(ApiError::new(Code::InvalidRequest, reason.to_owned()).param(param))
         };
+        if let Some(Err(why)) = self.source.as_deref().map(names::check) {
+            return refuse(&format!("`source` {why}"), "source");
+        }
         let (text, conversation) = match (self.input, self.request) {
             (Some(_), Some(_)) => return refuse("give either `input` or `request`, not both", "input"),
             (Some(text), None) if text.is_empty() && self.vector.is_none() => {

@@ -1,16 +1,20 @@
 //! A decision: which arm, from which distribution, and why.
 
 use crate::artifact::Manifest;
+use crate::distribution::{self, DistributionError, draw, fitted};
 use crate::selectors::{Utility, net_scores};
 use crate::{Arm, Batch, Neighborhood, PredictError, Prediction, PredictionRow, Predictor, Selector};
-use rand::RngExt;
 use routewright_data::features::{FeatureError, FeatureInput, Featurizer};
 use routewright_data::suggest::near_names;
 use routewright_data::{FeatureMatrix, QueryText};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// What the caller values, in units of score. Replaces the policy's own selector where given.
+/// Greatest weight of an objective, and greatest price of money: products with any score and price stay numbers.
+pub const WEIGHT_MAX: f64 = 1e12;
+
+/// What the caller values, in units of score, each weight in [0, [`WEIGHT_MAX`]]. Replaces the policy's own selector
+/// where given.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Objective {
@@ -181,6 +185,24 @@ pub enum DecideError {
         /// What would be accepted.
         expected: &'static str,
     },
+    /// The predictor gave something else than numbers.
+    #[error("the {what} predicted of arm `{model}` is `{value}`, expected a finite number")]
+    Prediction {
+        /// `score`, its standard error or cost.
+        what: &'static str,
+        /// The arm.
+        model: String,
+        /// What was predicted.
+        value: f32,
+    },
+    /// The selector gave no distribution over the eligible arms; nothing was drawn.
+    #[error("selector `{selector}` gave no distribution: {source}")]
+    Distribution {
+        /// Name of the selector.
+        selector: String,
+        /// What is wrong with it.
+        source: DistributionError,
+    },
     /// Every arm is excluded.
     #[error("no arm is eligible: {summary}")]
     NoEligible {
@@ -283,8 +305,12 @@ impl Policy {
         if !eligible.contains(&true) {
             return Err(DecideError::NoEligible { summary: self.exclusion_summary(&excluded) });
         }
+        self.check_prediction(row)?;
         let (distribution, lambda, reason) = self.distribution(row, &eligible, request);
-        let arm = draw(&distribution, request.seed);
+        self.check_distribution(&distribution, &eligible)?;
+        // What sums to 1 has mass somewhere.
+        let arm = draw(&distribution, request.seed)
+            .ok_or_else(|| self.broken(DistributionError::Sum { sum: 0.0 }))?;
         let candidates = (0..self.arms.len())
             .map(|i| Candidate {
                 score: row.score[i],
@@ -316,27 +342,75 @@ impl Policy {
             let net = PredictionRow { score: &score, ..*row };
             return (self.selector.distribution(&net, &eligible), lambda, reason);
         };
-        let seconds = |arm: usize| self.arms[arm].mean_latency_ms.unwrap_or(0.0) / 1000.0;
-        let weigh = |(arm, &score): (usize, &f32)| {
-            (objective.quality * f64::from(score) - objective.latency * seconds(arm)) as f32
-        };
-        let score: Vec<f32> = row.score.iter().enumerate().map(weigh).collect();
-        let weighted = PredictionRow { score: &score, ..*row };
         let reason = if only { Reason::OnlyEligible } else { Reason::Objective };
         let lambda = objective.lambda();
         if self.predictor.is_conditioned() {
             return (self.selector.distribution(row, eligible), lambda, reason);
         }
-        let Some(explorer) = self.selector.explorer() else {
-            return (Utility { lambda: objective.cost }.distribution(&weighted, eligible), lambda, reason);
+        let seconds = |arm: usize| self.arms[arm].mean_latency_ms.unwrap_or(0.0) / 1000.0;
+        let weigh = |(arm, &score): (usize, &f32)| {
+            objective.quality * f64::from(score) - objective.latency * seconds(arm)
         };
+        let score = fitted(&row.score.iter().enumerate().map(weigh).collect::<Vec<f64>>());
         // A policy that explores does so on what the request values, with uncertainty on the same scale.
-        let quality = objective.quality as f32;
-        let se: Option<Vec<f32>> = row.score_se.map(|se| se.iter().map(|se| quality * se).collect());
-        let (net, eligible) = net_scores(&weighted, eligible, objective.cost);
-        let members: Option<Vec<f32>> = row.members.map(|all| all.iter().map(|d| quality * d).collect());
-        let net = PredictionRow { score: &net, score_se: se.as_deref(), members: members.as_deref(), ..*row };
-        (explorer.distribution(&net, &eligible), lambda, reason)
+        let scaled = |all: &[f32]| all.iter().map(|x| scaled(objective.quality, *x)).collect::<Vec<f32>>();
+        let (se, members) = (row.score_se.map(scaled), row.members.map(scaled));
+        let (score_se, members) = (se.as_deref(), members.as_deref());
+        let weighted = PredictionRow { score: &score, score_se, members, ..*row };
+        let (net, priced) = net_scores(&weighted, eligible, objective.cost);
+        let explored = self.selector.explore(&PredictionRow { score: &net, ..weighted }, &priced);
+        let distribution =
+            explored.unwrap_or_else(|| Utility { lambda: objective.cost }.distribution(&weighted, eligible));
+        (distribution, lambda, reason)
+    }
+
+    /// The selector's own distribution for a prediction, checked.
+    ///
+    /// # Errors
+    /// If the prediction is not finite or the selector breaks the law.
+    pub(crate) fn checked_distribution(
+        &self,
+        row: &PredictionRow<'_>,
+        eligible: &[bool],
+    ) -> Result<Vec<f32>, DecideError> {
+        self.check_prediction(row)?;
+        let distribution = self.selector.distribution(row, eligible);
+        self.check_distribution(&distribution, eligible)?;
+        Ok(distribution)
+    }
+
+    fn check_distribution(&self, distribution: &[f32], eligible: &[bool]) -> Result<(), DecideError> {
+        distribution::check(distribution, eligible).map_err(|source| self.broken(source))
+    }
+
+    fn broken(&self, source: DistributionError) -> DecideError {
+        DecideError::Distribution { selector: self.selector.spec().name, source }
+    }
+
+    /// Refuses a prediction that no distribution can be made of.
+    fn check_prediction(&self, row: &PredictionRow<'_>) -> Result<(), DecideError> {
+        let refuse = |what, arm: usize, value| {
+            let model = self.arms.get(arm).map_or_else(String::new, |arm| arm.model.clone());
+            Err(DecideError::Prediction { what, model, value })
+        };
+        for (arm, (score, cost)) in row.score.iter().zip(row.cost_usd).enumerate() {
+            if !score.is_finite() {
+                return refuse("score", arm, *score);
+            }
+            if cost.is_infinite() {
+                return refuse("cost", arm, *cost);
+            }
+        }
+        let uncertain = row.score_se.unwrap_or_default().iter().enumerate();
+        // An infinite standard error says that nothing is known, NaN says nothing.
+        if let Some((arm, se)) = uncertain.into_iter().find(|(_, se)| se.is_nan() || **se < 0.0) {
+            return refuse("standard error of the score", arm, *se);
+        }
+        let members = row.members.unwrap_or_default().iter().enumerate();
+        match members.into_iter().find(|(_, deviation)| !deviation.is_finite()) {
+            Some((at, deviation)) => refuse("deviation of the score", at % row.score.len(), *deviation),
+            None => Ok(()),
+        }
     }
 
     fn exclusions(
@@ -390,33 +464,33 @@ impl Policy {
 
 fn check_numbers(request: &Request<'_>) -> Result<(), DecideError> {
     const EXPECTED: &str = "a finite number of at least 0";
+    const WEIGHT: &str = "a number in [0, 1e12]";
     let objective = request.objective.unwrap_or(Objective { quality: 1.0, cost: 0.0, latency: 0.0 });
     let limits = &request.constraints;
-    let numbers = [
+    let weights = [
         ("objective.quality", objective.quality),
         ("objective.cost", objective.cost),
         ("objective.latency", objective.latency),
+        ("price", request.price),
+    ];
+    // NaN is in no range.
+    if let Some((field, value)) = weights.into_iter().find(|(_, value)| !(0.0..=WEIGHT_MAX).contains(value)) {
+        return Err(DecideError::Number { field, value, expected: WEIGHT });
+    }
+    let limits = [
         ("constraints.max_cost_usd", limits.max_cost_usd.unwrap_or(0.0)),
         ("constraints.max_latency_ms", limits.max_latency_ms.unwrap_or(0.0)),
     ];
-    match numbers.into_iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+    match limits.into_iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
         Some((field, value)) => Err(DecideError::Number { field, value, expected: EXPECTED }),
         None => Ok(()),
     }
 }
 
-/// Draws an arm; rounding of the sum never leaves the draw without an arm.
-fn draw(distribution: &[f32], seed: u64) -> usize {
-    let mut remaining: f32 = routewright_data::rng::stream(seed, "decide").random();
-    let mut last = 0;
-    for (arm, &p) in distribution.iter().enumerate().filter(|(_, p)| **p > 0.0) {
-        last = arm;
-        remaining -= p;
-        if remaining < 0.0 {
-            return arm;
-        }
-    }
-    last
+/// A deviation on the scale of an objective; what a weight of 0 leaves of an infinite one is 0.
+fn scaled(weight: f64, deviation: f32) -> f32 {
+    let most = f64::from(f32::MAX);
+    if weight == 0.0 { 0.0 } else { (weight * f64::from(deviation)).clamp(-most, most) as f32 }
 }
 
 /// Least lambda above the present one at which a cheaper arm overtakes the chosen one.
@@ -436,18 +510,6 @@ fn flip(row: &PredictionRow<'_>, eligible: &[bool], chosen: usize, lambda: f64) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn draws_follow_the_distribution_and_never_fall_off_its_end() {
-        let distribution = [0.25, 0.0, 0.75];
-        let mut counts = [0; 3];
-        for seed in 0..4000 {
-            counts[draw(&distribution, seed)] += 1;
-        }
-        assert_eq!(counts[1], 0);
-        assert!((900..1100).contains(&counts[0]), "{counts:?}");
-        assert_eq!(draw(&[0.0, 0.99999, 0.0], 3), 1);
-    }
 
     #[test]
     fn the_flip_is_where_the_cheaper_arm_has_the_same_utility() {

@@ -82,14 +82,14 @@ impl PolicyWeights {
     /// Weights for what follows `state`.
     ///
     /// # Errors
-    /// If the policy cannot read the state.
+    /// If the policy cannot read the state, or what it predicts makes no distribution.
     pub fn weights(&self, state: &State<'_>) -> Result<Vec<f32>, DecideError> {
         let text = state.to_text();
         let request = Request { input: FeatureInput::from(&*text), ..Request::default() };
         let features = self.0.featurizer.featurize(&[request.input])?;
         let prediction = self.0.predictor.predict(&crate::Batch::of(&features))?;
         let eligible: Vec<bool> = self.0.arms.iter().map(|arm| !arm.retired).collect();
-        Ok(self.0.selector.distribution(&prediction.row(0), &eligible))
+        self.0.checked_distribution(&prediction.row(0), &eligible)
     }
 }
 

@@ -15,6 +15,7 @@
 pub mod allowance;
 pub mod artifact;
 pub mod decide;
+pub mod distribution;
 pub mod drift;
 pub mod env;
 pub mod forms;

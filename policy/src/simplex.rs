@@ -59,8 +59,8 @@ impl OverWeights {
     pub fn center(&self) -> Vec<f32> {
         match self {
             Self::Dirichlet(a) => {
-                let total: f32 = a.iter().sum();
-                a.iter().map(|a| a / total).collect()
+                let total: f64 = a.iter().map(|a| f64::from(*a)).sum();
+                a.iter().map(|a| (f64::from(*a) / total) as f32).collect()
             }
             Self::Gaussian(mu, _) => softmax(mu),
         }

@@ -48,6 +48,7 @@ impl FromStoreCommand {
             output::say_json(&serde_json::json!({
                 "out": self.out, "decisions": summary.decisions, "feedback": summary.feedback,
                 "defaults": summary.defaults, "pairs": summary.pairs, "inactive": summary.inactive,
+                "unreadable": summary.unreadable,
                 "files": summary.files,
             }))?;
             return Ok(ExitCode::SUCCESS);
@@ -59,6 +60,10 @@ impl FromStoreCommand {
         output::say(&format!("{decisions} decisions, {feedback} rows of feedback ({defaults} by default)"));
         if summary.inactive > 0 {
             output::say(&format!("left out {} deferred decisions nobody acted upon", summary.inactive));
+        }
+        if summary.unreadable > 0 {
+            let hint = "`routewright store check` lists them";
+            output::tell(&format!("left out {} records that cannot be read; {hint}", summary.unreadable));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -24,6 +24,7 @@ mod quickstart;
 mod route;
 mod serve;
 mod simulate;
+mod store;
 mod token_labels;
 mod train;
 mod train_weights;
@@ -64,6 +65,8 @@ enum Command {
     Fuse(fuse::FuseCommand),
     /// Serve decisions over HTTP.
     Serve(serve::ServeCommand),
+    /// Check the log of a server for records that cannot be read, and set them aside.
+    Store(store::StoreCommand),
     /// Ask a policy which arm should answer a prompt.
     Route(route::RouteCommand),
     /// Show, verify, promote or roll back an exported policy.
@@ -86,6 +89,7 @@ impl Cli {
             Command::Ope(command) => command.run(self.json),
             Command::Fuse(command) => command.run(self.json),
             Command::Serve(command) => command.run(),
+            Command::Store(command) => command.run(self.json),
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
             Command::Bench(command) => command.run(self.json),

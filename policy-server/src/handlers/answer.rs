@@ -232,7 +232,7 @@ pub(super) fn record(
             record.candidates.push(arm.model.clone());
             record.propensities.push(candidate.propensity);
             record.predicted_score.push(candidate.score.is_finite().then_some(candidate.score));
-            record.predicted_cost_usd.push(candidate.cost_usd);
+            record.predicted_cost_usd.push(candidate.cost_usd.filter(|usd| usd.is_finite()));
         }
     }
     record.model = served.policy.arms.get(decision.arm).map_or_else(String::new, |arm| arm.model.clone());

@@ -6,20 +6,26 @@ use crate::guard::Caller;
 use crate::state::App;
 use crate::store::ledger::{Ledger, now_ms};
 use crate::store::meter::FeedbackStatus;
-use crate::store::{FeedbackRecord, Measure, Receipt, StoreConfig};
+use crate::store::{FeedbackRecord, Measure, MetricConfig, Receipt, StoreConfig};
 use crate::wire::{self, FeedbackBody, FeedbackLine, FeedbackRequest};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use routewright_data::names;
 use routewright_data::suggest::near_names;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const NDJSON: &str = "application/x-ndjson";
 /// Who reports where no source is named.
 const DEFAULT_SOURCE: &str = "user";
-/// Longest key, id, metric or source, bytes.
-const TEXT_BYTES_MAX: usize = 256;
+/// Metrics of comparisons that name none; they need no declaration.
+const COMPARISONS: [&str; 2] = ["preference", "ranking"];
+/// Earliest time that is believed, 2001-01-01 UTC: what is before it was given in seconds.
+const OCCURRED_MS_MIN: i64 = 978_307_200_000;
+/// How far a clock of a caller may be ahead, milliseconds.
+const AHEAD_MS_MAX: i64 = 24 * 3600 * 1000;
 /// Dearest call that is believed, US dollars.
 const COST_USD_MAX: f64 = 1e6;
 const LATENCY_MS_MAX: f64 = 1e9;
@@ -34,9 +40,9 @@ pub(crate) async fn handle(
     let body = super::body(&app, body)?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(NDJSON)) {
-        return many(ledger, &caller, &body).await;
+        return many(&app, ledger, &caller, &body).await;
     }
-    let record = read(ledger, &caller, &body)?;
+    let record = read(&app, ledger, &caller, &body)?;
     let said = (record.decision_id.clone(), record.key.clone());
     let receipts = ledger.feedback(vec![record]).await?;
     let missing = || ApiError::internal("feedback got no receipt");
@@ -47,11 +53,11 @@ pub(crate) async fn handle(
 }
 
 /// All lines that can be read go into one group; each line has its own result.
-async fn many(ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<Response, ApiError> {
+async fn many(app: &App, ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<Response, ApiError> {
     let mut records = Vec::new();
     let mut lines: Vec<Result<(String, String), ApiError>> = Vec::new();
     for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        lines.push(read(ledger, caller, line).map(|record| {
+        lines.push(read(app, ledger, caller, line).map(|record| {
             let said = (record.decision_id.clone(), record.key.clone());
             records.push(record);
             said
@@ -81,8 +87,12 @@ async fn many(ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<Response,
 }
 
 /// Reads one report; what is refused here is counted here, the rest where it is appended.
-fn read(ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<FeedbackRecord, ApiError> {
-    let read = wire::parse(body).and_then(|request| record(ledger.config(), caller, request));
+fn read(app: &App, ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<FeedbackRecord, ApiError> {
+    let read = wire::parse(body).and_then(|request| {
+        let record = record(ledger.config(), caller, request)?;
+        compared(app, &record)?;
+        Ok(record)
+    });
     read.inspect_err(|_| ledger.meter().feedback(None, FeedbackStatus::Refused))
 }
 
@@ -134,13 +144,12 @@ fn record(
         ("source", Some(&source)),
         ("metric", request.metric.as_ref()),
     ] {
-        if text.is_some_and(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
-            return invalid(param, &format!("is empty or too long, expected 1 to {TEXT_BYTES_MAX} bytes"));
+        if let Some(Err(why)) = text.map(|text| names::check(text)) {
+            return invalid(param, &why.to_string());
         }
     }
-    if request.idempotency_key.as_ref().is_some_and(|key| key.chars().any(char::is_control)) {
-        return invalid("idempotency_key", "has a control character, expected printable text");
-    }
+    let received_at_ms = now_ms();
+    occurred(request.occurred_at, received_at_ms)?;
     let metric = metric_of(&request)?;
     let measure = measure(config, metric.as_deref(), &request)?;
     for (param, value, max) in
@@ -156,6 +165,9 @@ fn record(
         return invalid("metric", "is missing, and so are `cost_usd`, `latency_ms` and `activation`");
     }
     let weight = trust(config, metric.as_deref(), &source)?;
+    let declared = metric.as_ref().and_then(|name| config.metrics.get(name));
+    let compares = measure.as_ref().is_some_and(Measure::compares);
+    let scale = declared.filter(|_| compares).map(|metric| metric.scale());
     let key = request.idempotency_key.unwrap_or_else(|| {
         let parts = [request.decision_id.as_str(), metric.as_deref().unwrap_or_default(), &source];
         // The separator stands in no id, so that no two triples share a text.
@@ -169,16 +181,54 @@ fn record(
         source,
         weight,
         occurred_at_ms: request.occurred_at,
-        received_at_ms: now_ms(),
+        received_at_ms,
+        // A loss of 0 and a win of 1 need no words.
+        scale: scale.filter(|scale| *scale != [0.0, 1.0]),
+        source_is_declared: declared.is_some_and(|metric| !metric.sources.is_empty()),
         cost_usd: request.cost_usd,
         latency_ms: request.latency_ms,
         activation: request.activation,
         tenant: caller.0.as_deref().map(str::to_owned),
-        late: false,
-        activates: false,
-        spend_change_nano: 0,
         ..FeedbackRecord::default()
     })
+}
+
+/// Refuses a time that cannot be meant. A bill is corrected by later ones, so one from the far future would hold for
+/// ever.
+fn occurred(at_ms: Option<i64>, now_ms: i64) -> Result<(), ApiError> {
+    let most = now_ms.saturating_add(AHEAD_MS_MAX);
+    let Some(at_ms) = at_ms.filter(|at_ms| !(OCCURRED_MS_MIN..=most).contains(at_ms)) else { return Ok(()) };
+    let message = format!(
+        "`occurred_at` is `{at_ms}`, expected milliseconds since 1970-01-01 UTC, from 2001 to a day from now: \
+         [{OCCURRED_MS_MIN}, {most}]"
+    );
+    Err(ApiError::new(Code::ValueOutOfRange, message).param("occurred_at"))
+}
+
+/// Refuses a comparison of models that are no arms of a policy in service.
+fn compared(app: &App, record: &FeedbackRecord) -> Result<(), ApiError> {
+    let (param, models) = match &record.measure {
+        Some(Measure::Preference { winner, loser }) => ("preference", vec![winner, loser]),
+        Some(Measure::Ranking(models)) => ("ranking", models.iter().collect()),
+        Some(Measure::Value(_)) | None => return Ok(()),
+    };
+    let live = app.live.load();
+    let beside = live.challengers.values().flat_map(|beside| {
+        let canary = beside.canary.iter().map(|canary| &canary.served);
+        canary.chain(beside.shadows.iter().map(|shadow| &shadow.served))
+    });
+    let served = live.policies.values().chain(beside);
+    // Arms that were removed while it served are still arms of a policy: reports on them may come late.
+    let arms = served.flat_map(|served| served.policy.arms.iter().map(|arm| arm.model.as_str()));
+    let arms: BTreeSet<&str> = arms.collect();
+    match models.into_iter().find(|model| !arms.contains(model.as_str())) {
+        Some(unknown) => {
+            let hint = near_names(unknown, arms.iter().copied());
+            let message = format!("unknown model `{}`; {hint}", unknown.escape_debug());
+            Err(ApiError::new(Code::UnknownModel, message).param(param))
+        }
+        None => Ok(()),
+    }
 }
 
 fn invalid<T>(param: &str, what: &str) -> Result<T, ApiError> {
@@ -202,6 +252,12 @@ fn measure(
     metric: Option<&str>,
     request: &FeedbackRequest,
 ) -> Result<Option<Measure>, ApiError> {
+    if let Some(name) = metric.filter(|_| request.preference.is_some() || request.ranking.is_some()) {
+        declared(config, name).map(|_| ()).or_else(|error| match COMPARISONS.contains(&name) {
+            true => Ok(()),
+            false => Err(error),
+        })?;
+    }
     if let Some(preference) = &request.preference {
         let (winner, loser) = (preference.winner.clone(), preference.loser.clone());
         if winner == loser || winner.is_empty() || loser.is_empty() {
@@ -218,18 +274,21 @@ fn measure(
         return Ok(Some(Measure::Ranking(ranking.clone())));
     }
     let (Some(name), Some(value)) = (metric, request.value) else { return Ok(None) };
-    let Some(declared) = config.metrics.get(name) else {
-        let hint = near_names(name, config.metrics.keys().map(String::as_str));
-        let message = format!("unknown metric `{name}`; {hint}");
-        return Err(ApiError::new(Code::UnknownMetric, message).param("metric"));
-    };
-    let [lo, hi] = declared.range;
+    let [lo, hi] = declared(config, name)?.range;
     // NaN fails this test too.
     if !(lo..=hi).contains(&value) {
         let message = format!("`value` is `{value}`, expected a number in [{lo}, {hi}] for metric `{name}`");
         return Err(ApiError::new(Code::ValueOutOfRange, message).param("value"));
     }
     Ok(Some(Measure::Value(value)))
+}
+
+/// The section of a metric.
+fn declared<'a>(config: &'a StoreConfig, name: &str) -> Result<&'a MetricConfig, ApiError> {
+    config.metrics.get(name).ok_or_else(|| {
+        let hint = near_names(name, config.metrics.keys().map(String::as_str));
+        ApiError::new(Code::UnknownMetric, format!("unknown metric `{name}`; {hint}")).param("metric")
+    })
 }
 
 /// How far the metric trusts the source.

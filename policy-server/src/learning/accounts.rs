@@ -7,6 +7,7 @@
 use super::config::{Budget, LearningConfig};
 use crate::store::{DecisionRecord, FeedbackRecord};
 use routewright_policy::allowance::Allowance;
+use routewright_policy::decide::WEIGHT_MAX;
 use routewright_policy::pacing::{Pacer, PacerSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +77,8 @@ impl Account {
     /// Score given up to save one US dollar.
     pub(crate) fn lambda(&self) -> f64 {
         let mean = self.mean.as_ref().map_or(0.0, Pacer::lambda);
-        mean + self.day.as_ref().map_or(0.0, Allowance::lambda)
+        // A request may give up no more.
+        (mean + self.day.as_ref().map_or(0.0, Allowance::lambda)).min(WEIGHT_MAX)
     }
 }
 

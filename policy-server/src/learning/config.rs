@@ -20,6 +20,9 @@ pub struct LearningConfig {
     /// Reward given up for one US dollar of what a call is predicted to cost.
     #[serde(default)]
     pub lambda: f64,
+    /// Which of several reports on one decision are learned from.
+    #[serde(default)]
+    pub observations: Observations,
     /// What chooses, and explores, in place of the artifact's selector.
     #[serde(default)]
     pub selector: Option<SelectorSpec>,
@@ -43,6 +46,18 @@ pub struct LearningConfig {
     pub arms_file: Option<PathBuf>,
 }
 
+/// Which of several reports of the metric on one decision by one reporter are learned from. A reporter is a key, with
+/// the source where the metric declares sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Observations {
+    /// The first that arrives: nobody can turn a policy by reporting on one decision again and again.
+    #[default]
+    First,
+    /// All of them.
+    All,
+}
+
 /// What may be spent.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -62,6 +77,7 @@ impl Default for LearningConfig {
         Self {
             metric: score(),
             lambda: 0.0,
+            observations: Observations::default(),
             selector: None,
             target_usd: None,
             day_usd: None,

@@ -1,6 +1,7 @@
 //! What one policy learns from the log: a fold over its decisions and their feedback.
 //!
-//! Every outcome of the metric is one observation, weighed by the trust in its source. What a call costs is taken
+//! The first report of the metric that a reporter makes of a decision is one observation, weighed by the trust in its
+//! source; what he reports of it again counts only where the policy is told so. What a call costs is taken
 //! off when an arm is chosen, not when a reward is learned: so a new price counts at once, for what was learned
 //! before it too. The statistics of the learners are sums whose order decides no bit (see
 //! `routewright_policy::online`), and each event is applied once, so the state after a crash, a restart or a
@@ -8,11 +9,9 @@
 
 use super::accounts::{Account, Accounts};
 use super::clock::Clock;
-use super::config::LearningConfig;
+use super::config::{LearningConfig, Observations};
 use super::roster::Roster;
-use crate::store::{
-    ChangeRecord, Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig,
-};
+use crate::store::{ChangeRecord, Consumer, DecisionRecord, Event, EventBody, FeedbackRecord, MetricConfig};
 use routewright_policy::drift::Drift;
 use routewright_policy::online::{Experience, Learner};
 use routewright_policy::pacing::Pacer;
@@ -157,7 +156,7 @@ impl Lessons {
     /// Takes in a change of the arms.
     pub(crate) fn changed(&mut self, change: &ChangeRecord) {
         let n_arms = self.roster.arms.len();
-        let reward = |value: f64| scaled(&self.metric, value);
+        let reward = |value: f64| self.metric.reward(value);
         self.refused += self.roster.apply(change, &mut *self.learner, &reward);
         (n_arms..self.roster.arms.len()).for_each(|_| self.accounts.add_arm());
     }
@@ -187,12 +186,14 @@ impl Lessons {
         if feedback.metric.as_deref() != Some(self.config.metric.as_str()) {
             return None;
         }
-        let value = feedback.measure.as_ref()?.value_of(&decision.model)?;
-        Some(scaled(&self.metric, value))
+        feedback.measure.as_ref()?.reward_of(&decision.model, &self.metric)
     }
 
     fn told(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         self.billed(feedback, decision);
+        if feedback.repeats && self.config.observations == Observations::First {
+            return;
+        }
         if self.learner.compares() {
             return self.compared(feedback, decision);
         }
@@ -222,7 +223,7 @@ impl Lessons {
         if let Some(default) = feedback.replaces.filter(|default| unlearns && default.seq > self.born) {
             // What a report is not believed of, the default stays.
             let default =
-                Experience { reward: scaled(&self.metric, default.value), weight: share, ..experience };
+                Experience { reward: self.metric.reward(default.value), weight: share, ..experience };
             // What could not be learned cannot be taken back either, and was counted then.
             let _refused_before = self.learner.unlearn(&default);
         }
@@ -299,7 +300,10 @@ impl Consumer for Lessons {
                 self.told(feedback, decision);
             }
             EventBody::Change(change) if change.policy == self.policy => self.changed(change),
-            EventBody::Decision(_) | EventBody::Feedback(..) | EventBody::Change(_) => {}
+            EventBody::Decision(_)
+            | EventBody::Feedback(..)
+            | EventBody::Change(_)
+            | EventBody::Unreadable(_) => {}
         }
     }
 
@@ -366,13 +370,6 @@ impl Consumer for Lessons {
         (self.clock, self.refused, self.born) = (head.clock, head.refused, head.born);
         Ok(())
     }
-}
-
-/// A value of a metric as a reward: on `[0, 1]`, greater for better.
-fn scaled(metric: &MetricConfig, value: f64) -> f64 {
-    let [lo, hi] = metric.range;
-    let score = (value - lo) / (hi - lo);
-    if metric.direction == Direction::Lower { 1.0 - score } else { score }
 }
 
 /// Who reports: the key, and where the metric says who may report, the source. A source that anybody may invent tells

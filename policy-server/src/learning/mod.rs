@@ -17,7 +17,7 @@ mod roster;
 mod tests;
 
 pub(crate) use arms_file::change_id;
-pub use config::{Budget, LearningConfig};
+pub use config::{Budget, LearningConfig, Observations};
 pub(crate) use lessons::Lessons;
 pub(crate) use report::{DriftFigure, Report, Spend};
 pub(crate) use roster::Roster;
@@ -27,7 +27,8 @@ use arms_file::ArmsFile;
 use crate::log::{Level, chain};
 use crate::state::{App, Live, Served};
 use crate::store::ledger::EXPIRE_EVERY;
-use crate::store::{self, Fold, Store, StoreError};
+use crate::store::{self, EventBody, Fold, Store, StoreError};
+use routewright_policy::decide::WEIGHT_MAX;
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Arm, Policy, Predictor, Selector, SelectorSpec};
 use serde_json::json;
@@ -118,6 +119,9 @@ impl School {
                 news += class.fold.catch_up(&mut *self.store)?;
             }
             let fold = &mut class.fold;
+            for (seq, reason) in fold.take_untold() {
+                passed_over(app, &served.name, seq, &reason);
+            }
             if news > 0 || served.roster.is_none() {
                 publish(app, served, &fold.consumer);
             }
@@ -157,8 +161,13 @@ impl School {
         let last = self.store.last()?;
         if !known {
             lessons.begin_after(last);
-            let said = self.store.changes(&served.name)?;
-            said.iter().filter(|(seq, _)| *seq <= last).for_each(|(_, change)| lessons.changed(change));
+            for event in self.store.changes(&served.name)?.iter().filter(|event| event.seq <= last) {
+                match &event.body {
+                    EventBody::Change(change) => lessons.changed(change),
+                    EventBody::Unreadable(reason) => passed_over(app, &served.name, event.seq, reason),
+                    EventBody::Decision(_) | EventBody::Feedback(..) => {}
+                }
+            }
         }
         let mut fold = Fold::new(&name, lessons);
         if known {
@@ -173,6 +182,12 @@ impl School {
         app.log.event(Level::Info, "learning", fields);
         Ok(Some(Class { fold, file: config.arms_file.as_deref().map(ArmsFile::at) }))
     }
+}
+
+/// Says that a policy does not learn of an event.
+fn passed_over(app: &App, policy: &str, seq: u64, reason: &str) {
+    let fields = json!({ "policy": policy, "event": seq, "reason": reason });
+    app.log.event(Level::Error, "learning_passed_over", fields);
 }
 
 /// Appends what the file of a policy says anew; whether it did. A file that is refused is told once.
@@ -207,6 +222,8 @@ pub(crate) fn selector(
     lambda: f64,
     epsilon: f64,
 ) -> Result<Box<dyn Selector>, SelectorError> {
+    // Spend that is far over its target asks for no more than the greatest price there is.
+    let lambda = lambda.min(WEIGHT_MAX);
     let mut spec = config.selector.clone().unwrap_or_else(|| policy.manifest.selector.clone());
     if epsilon > 0.0 {
         let settings = json!({ "epsilon": epsilon, "selector": spec });

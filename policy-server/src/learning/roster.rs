@@ -5,7 +5,9 @@
 //! chosen, so that what was learned of it stays and its place in every tensor too.
 
 use crate::store::{ArmChange, ChangeRecord};
+use routewright_data::names;
 use routewright_data::suggest::near_names;
+use routewright_policy::artifact::arms::{self, COST_USD_MAX, LATENCY_MS_MAX};
 use routewright_policy::online::{LearnError, Learner, NewArm};
 use routewright_policy::{Arm, Price};
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 const RECENT: usize = 32;
 /// Reports that a declared quality counts as where nothing else is said.
 const QUALITY_WEIGHT: f64 = 10.0;
-/// Longest name of a model, bytes.
-const NAME_BYTES_MAX: usize = 256;
-/// Dearest call, longest wait and heaviest declaration that are believed.
-const COST_USD_MAX: f64 = 1e6;
-const LATENCY_MS_MAX: f64 = 1e9;
+/// Heaviest declaration that is believed.
 const WEIGHT_MAX: f64 = 1e6;
 
 /// Arms in the order of every prediction.
@@ -153,9 +151,8 @@ fn newcomer(said: &ArmChange, reward: &dyn Fn(f64) -> f64) -> NewArm {
 }
 
 fn numbers(model: &str, said: &ArmChange, [lo, hi]: [f64; 2]) -> Result<(), String> {
-    if model.is_empty() || model.len() > NAME_BYTES_MAX {
-        return Err(format!("the name `{model}` is empty or too long, expected 1 to {NAME_BYTES_MAX} bytes"));
-    }
+    names::check(model).map_err(|why| format!("the name `{}` {why}", model.escape_debug()))?;
+    arms::tags(said.tags.as_deref().unwrap_or_default()).map_err(|why| format!("`{model}`: {why}"))?;
     for (key, value, [least, most]) in [
         ("cost_usd", said.cost_usd, [0.0, COST_USD_MAX]),
         ("latency_ms", said.latency_ms, [0.0, LATENCY_MS_MAX]),

@@ -1,6 +1,7 @@
 //! `audit.jsonl`: who changed what, when, from and to what, why and on which evidence. Appended, synced, never cut.
 
 use super::{Ask, Grounds, RegistryError, Slot, State, Target, Verb, evidence, now_ms};
+use routewright_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
@@ -85,6 +86,20 @@ impl AuditLine {
     }
 }
 
+/// The line that says of the last change told as done that it was not made; `None` where it was.
+///
+/// A change is told before it is made, so a process that ends in between leaves a line without its change.
+pub(super) fn unmade(lines: &[AuditLine], slot: &Slot) -> Option<AuditLine> {
+    let last = lines.iter().rev().find(|line| line.outcome != Outcome::Refused)?;
+    // A change that is made raises the revision.
+    (last.outcome == Outcome::Done && last.revision >= slot.revision).then(|| AuditLine {
+        at_ms: now_ms(),
+        outcome: Outcome::Failed,
+        refusal: "the process ended before the registry was written".to_owned(),
+        ..last.clone()
+    })
+}
+
 fn fail(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RegistryError {
     let path = path.display().to_string();
     move |source| RegistryError::Access { action, path, source }
@@ -121,7 +136,7 @@ pub(super) fn read(path: &Path) -> Result<Vec<AuditLine>, RegistryError> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let bytes = std::fs::read(path).map_err(fail("read", path))?;
+    let bytes = files::read_up_to(path, u64::MAX - 1)?;
     let mut lines = Vec::new();
     for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
         match serde_json::from_slice(line) {

@@ -41,7 +41,7 @@ use routewright_data::files::{self, FileError};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The slot as it is.
 pub(crate) const REGISTRY_FILE: &str = "registry.json";
@@ -117,6 +117,11 @@ pub struct Registry {
     dir: PathBuf,
 }
 
+/// Begins the names of files that are being written.
+const LEFT_BEHIND: &str = ".routewright-";
+/// Age at which such a file is one that a process left behind.
+const LEFT_AFTER: Duration = Duration::from_secs(3600);
+
 impl Registry {
     /// The registry in a folder, which need not exist yet.
     pub fn at(dir: impl Into<PathBuf>) -> Self {
@@ -159,6 +164,7 @@ impl Registry {
     pub fn apply(&self, ask: &Ask) -> Result<Slot, RegistryError> {
         let _lock = self.lock()?;
         let before = self.read()?;
+        self.tidy(&before)?;
         let mut after = before.clone();
         let checked = gate::check(ask, &before).and_then(|()| after.change(&ask.verb, &ask.reason, now_ms()));
         if let Err(why) = checked {
@@ -174,6 +180,35 @@ impl Registry {
             return Err(error.into());
         }
         Ok(after)
+    }
+
+    /// Notes in the audit what a process that ended in the middle of a change did not finish, and removes the file it
+    /// left.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub(crate) fn reconcile(&self) -> Result<(), RegistryError> {
+        if !self.file().exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        self.tidy(&self.read()?)
+    }
+
+    /// As [`Registry::reconcile`]; the caller holds the lock.
+    fn tidy(&self, slot: &Slot) -> Result<(), RegistryError> {
+        if let Some(line) = audit::unmade(&self.history()?, slot) {
+            self.audit(&line)?;
+        }
+        for path in files::list_dir(&self.dir)? {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let age = || path.metadata().ok()?.modified().ok()?.elapsed().ok();
+            // What is young may be being written by a process that holds no lock here.
+            if name.starts_with(LEFT_BEHIND) && path.is_file() && age().is_some_and(|age| age > LEFT_AFTER) {
+                files::remove_file(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Notes that a change was refused before it came here, for want of evidence.

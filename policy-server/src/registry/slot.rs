@@ -61,7 +61,10 @@ pub(crate) fn enter(
     challengers: &mut BTreeMap<String, Arc<Challengers>>,
 ) -> Result<Arc<Served>, ServeError> {
     let Some(dir) = &entry.registry else { return Served::load(entry, metrics).map(Arc::new) };
-    let loaded = load(entry, &Registry::at(dir), metrics, desk, &[])?;
+    let registry = Registry::at(dir);
+    // A folder that cannot be written to is served all the same.
+    let _best_effort = registry.reconcile();
+    let loaded = load(entry, &registry, metrics, desk, &[])?;
     challengers.insert(loaded.active.name.clone(), Arc::new(loaded.challengers));
     Ok(loaded.active)
 }

@@ -9,9 +9,7 @@
 //! others counts again.
 
 use super::Sequence;
-use crate::store::{
-    Consumer, DecisionRecord, Direction, Event, EventBody, FeedbackRecord, MetricConfig, TrialRecord,
-};
+use crate::store::{Consumer, DecisionRecord, Event, EventBody, FeedbackRecord, MetricConfig, TrialRecord};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -47,20 +45,19 @@ impl Trials {
         Self { policies: BTreeMap::new(), declared }
     }
 
-    /// The reported value on a scale from 0 (worst) to 1.
-    fn scaled(&self, metric: &str, value: f64) -> f64 {
-        // A preference or a ranking is a share already.
-        let Some(declared) = self.declared.get(metric) else { return value };
-        let [low, high] = declared.range;
-        let share = (value - low) / (high - low);
-        if declared.direction == Direction::Lower { 1.0 - share } else { share }
+    /// What feedback says of the chosen model on a scale from 0 (worst) to 1.
+    fn reward(&self, metric: &str, feedback: &FeedbackRecord, decision: &DecisionRecord) -> Option<f64> {
+        let measure = feedback.measure.as_ref()?;
+        match self.declared.get(metric) {
+            Some(declared) => measure.reward_of(&decision.model, declared),
+            None => measure.value_of(&decision.model),
+        }
     }
 
     fn reported(&mut self, feedback: &FeedbackRecord, decision: &DecisionRecord) {
         let (Some(record), Some(metric)) = (&decision.trial, &feedback.metric) else { return };
-        let value = feedback.measure.as_ref().and_then(|measure| measure.value_of(&decision.model));
+        let value = self.reward(metric, feedback, decision);
         let Some(value) = value.filter(|_| feedback.weight > 0.0 && !feedback.is_default) else { return };
-        let value = self.scaled(metric, value);
         let trial = self.policies.entry(decision.policy.clone()).or_default();
         if trial.record != *record {
             if trial.record.since_ms >= record.since_ms {
@@ -113,7 +110,7 @@ impl Consumer for Trials {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Fold, Measure};
+    use crate::store::{Direction, Fold, Measure};
 
     /// The report of `value` on decision `n` of the trial that began at `since_ms`; even ones are the canary's.
     fn event(seq: u64, n: u64, since_ms: i64, value: f64) -> Event {
@@ -174,6 +171,22 @@ mod tests {
         fold.apply(&event(9, 6, 7, 0.0));
         let sides = fold.consumer.policies["main"].metrics["delay"];
         assert_eq!((sides.canary.n(), sides.active.n()), (1, 0));
+    }
+
+    #[test]
+    fn a_win_is_the_best_reward_whatever_the_range_and_direction() {
+        let mut fold = trials();
+        for (seq, winner) in [(1, "m"), (2, "other")] {
+            let mut event = event(seq, 0, 5, 0.0);
+            let EventBody::Feedback(feedback, decision) = &mut event.body else { unreachable!() };
+            (decision.model, decision.decision_id) = ("m".to_owned(), format!("dec_{seq}"));
+            let loser = if winner == "m" { "other" } else { "m" };
+            let (winner, loser) = (winner.to_owned(), loser.to_owned());
+            feedback.measure = Some(Measure::Preference { winner, loser });
+            fold.apply(&event);
+        }
+        let sides = fold.consumer.policies["main"].metrics["delay"];
+        assert_eq!((sides.canary.n(), sides.canary.mean()), (2, Some(0.5)), "one win of 1, one loss of 0");
     }
 
     #[test]

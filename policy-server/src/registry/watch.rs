@@ -55,7 +55,12 @@ impl Watch {
 
     /// Catches up and judges; returns the policies whose canary was rolled back. Blocks.
     fn look(&mut self, app: &App) -> Result<Vec<String>, StoreError> {
-        self.fold.catch_up(&mut *self.store)?;
+        let caught_up = self.fold.catch_up(&mut *self.store);
+        for (seq, reason) in self.fold.take_untold() {
+            let fields = json!({ "event": seq, "reason": reason });
+            app.log.event(Level::Error, "canary_watch_passed_over", fields);
+        }
+        caught_up?;
         let trials = &self.fold.consumer;
         app.desk.publish(&trials.policies);
         let entries = app.config.policies.iter();

@@ -109,6 +109,21 @@ impl Default for MetricConfig {
     }
 }
 
+impl MetricConfig {
+    /// A value as a reward: on `[0, 1]`, greater for better.
+    pub(crate) fn reward(&self, value: f64) -> f64 {
+        let [lo, hi] = self.range;
+        let score = (value - lo) / (hi - lo);
+        if self.direction == Direction::Lower { 1.0 - score } else { score }
+    }
+
+    /// What a loss and a win are worth on its scale.
+    pub(crate) fn scale(&self) -> [f64; 2] {
+        let [lo, hi] = self.range;
+        if self.direction == Direction::Lower { [hi, lo] } else { [lo, hi] }
+    }
+}
+
 impl StoreConfig {
     /// A store at `path` with every setting at its default and the metric `score`.
     pub fn at(path: impl Into<PathBuf>) -> Self {

@@ -1,5 +1,6 @@
 //! What the log holds. These are the only types that are written to a store, as JSON.
 
+use super::MetricConfig;
 use routewright_data::QueryText;
 use routewright_policy::{Constraints, Objective};
 use serde::{Deserialize, Serialize};
@@ -122,6 +123,11 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Whether it compares models, instead of saying a number.
+    pub fn compares(&self) -> bool {
+        !matches!(self, Self::Value(_))
+    }
+
     /// The models it compares with `model`, and who won each time: 1 where `model` did, 0 where the other one did.
     pub fn against_others(&self, model: &str) -> Vec<(&str, f64)> {
         match self {
@@ -135,6 +141,13 @@ impl Measure {
                 others.map(|(at, other)| (other.as_str(), if own < at { 1.0 } else { 0.0 })).collect()
             }
         }
+    }
+
+    /// What it says about `model` as a reward in `[0, 1]`: the value on the range of its metric, or the share of the
+    /// others that it beat, which is one already.
+    pub(crate) fn reward_of(&self, model: &str, metric: &MetricConfig) -> Option<f64> {
+        let value = self.value_of(model)?;
+        Some(if self.compares() { value } else { metric.reward(value) })
     }
 
     /// What it says about `model`: the value, or the share of the others that it beat. `None` if nothing.
@@ -187,6 +200,16 @@ pub struct FeedbackRecord {
     /// Whose key reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
+    /// What a loss and a win are worth on the scale of the metric, of a report that compares; 0 and 1 where it is not
+    /// said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<[f64; 2]>,
+    /// Whether the metric declares who may report, so that the source tells reporters apart.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub source_is_declared: bool,
+    /// Whether the same reporter reported the same metric of the same decision before. Set by the writer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeats: bool,
     /// Whether it came after the reward window. Set by the writer.
     #[serde(default)]
     pub late: bool,
@@ -251,11 +274,27 @@ impl FeedbackRecord {
     }
 
     /// The key as it is unique in a store: a tenant cannot take another one's key.
+    ///
+    /// The first `/` ends the tenant, so one in its name is written `%2F`, and `%` is written `%25`.
     pub fn outcome_id(&self) -> String {
         match &self.tenant {
-            Some(tenant) => format!("{tenant}/{}", self.key),
+            Some(tenant) => format!("{}/{}", tenant.replace('%', "%25").replace('/', "%2F"), self.key),
             None => self.key.clone(),
         }
+    }
+
+    /// What it says about `model` on the scale of its metric: the value, or what the share of the others that it beat
+    /// is worth. `None` if nothing.
+    pub fn value_of(&self, model: &str) -> Option<f64> {
+        let measure = self.measure.as_ref()?;
+        let value = measure.value_of(model)?;
+        let [loss, win] = self.scale.filter(|_| measure.compares()).unwrap_or([0.0, 1.0]);
+        Some(if measure.compares() { loss + value * (win - loss) } else { value })
+    }
+
+    /// The source, where it tells who reports apart from others with the same key.
+    pub(crate) fn declared_source(&self) -> Option<&str> {
+        Some(self.source.as_str()).filter(|_| self.source_is_declared)
     }
 
     /// What the writer settles: whether it is late, whether it activates its decision, whether its bill counts.
@@ -294,6 +333,9 @@ impl FeedbackRecord {
             first_bill: false,
             replaces: None,
             weight: 0.0,
+            scale: None,
+            source_is_declared: false,
+            repeats: false,
             ..self.clone()
         };
         // Plain structs of texts and numbers: writing them cannot fail.
@@ -307,7 +349,7 @@ impl FeedbackRecord {
 pub struct Silent {
     /// Its id.
     pub decision_id: String,
-    /// When it was made, ms since 1970-01-01 UTC.
+    /// From when it counts, ms since 1970-01-01 UTC: when it was made, or activated where it was deferred.
     pub at_ms: i64,
     /// Whose key asked.
     pub tenant: Option<String>,
@@ -406,4 +448,6 @@ pub enum EventBody {
     Feedback(Box<FeedbackRecord>, Box<DecisionRecord>),
     /// The arms of a policy were changed.
     Change(Box<ChangeRecord>),
+    /// A record that cannot be read, and why; it is passed over.
+    Unreadable(String),
 }

@@ -63,6 +63,8 @@ pub struct ExportSummary {
     pub pairs: u64,
     /// Deferred decisions left out because nobody acted upon them.
     pub inactive: u64,
+    /// Decisions and reports left out because their records cannot be read.
+    pub unreadable: u64,
     /// Files, in the order written.
     pub files: Vec<PathBuf>,
 }
@@ -88,6 +90,11 @@ pub fn export(
             let Some((last, _)) = page.last() else { break };
             after = *last;
             for (_, found) in page {
+                let Some(found) = found else {
+                    summary.unreadable += 1;
+                    continue;
+                };
+                summary.unreadable += found.unreadable;
                 if found.decision.deferred && !found.feedback.iter().any(|f| f.activates) {
                     summary.inactive += 1;
                     continue;
@@ -205,7 +212,7 @@ fn report(record: &FeedbackRecord, decision: &DecisionRecord) -> ReportRow {
             decision_id: record.decision_id.clone(),
             timestamp_ms: record.received_at_ms,
             kind: record.metric.clone().unwrap_or_else(|| REPORT.to_owned()),
-            value: record.measure.as_ref().and_then(|measure| measure.value_of(&decision.model)),
+            value: record.value_of(&decision.model),
             cost_usd: record.cost_usd,
             latency_ms: record.latency_ms.map(|ms| ms as f32),
         },
@@ -229,7 +236,10 @@ fn defaults(found: &Found, options: &ExportOptions) -> Vec<ReportRow> {
     let logged = logged.filter_map(|f| Some((f.metric.clone()?, f.measure.as_ref()?.value_of("")?)));
     let mut due: BTreeMap<String, f64> = logged.collect();
     let window_ms = options.config.as_ref().map_or(0, |config| config.window_ms());
-    let over_ms = decision.timestamp_ms.saturating_add(window_ms);
+    // A deferred decision counts from its activation.
+    let activation = found.feedback.iter().find(|f| f.activates).filter(|_| decision.deferred);
+    let from_ms = activation.map_or(decision.timestamp_ms, |f| f.received_at_ms);
+    let over_ms = from_ms.saturating_add(window_ms);
     if let Some(config) = options.config.as_ref().filter(|_| over_ms < options.now_ms) {
         for (name, value) in config.metrics.iter().filter_map(|(name, metric)| Some((name, metric.default?)))
         {

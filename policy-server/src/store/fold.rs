@@ -1,17 +1,21 @@
 //! State as a fold over the log: each event is applied once, whatever is delivered again.
 //!
 //! A learner plugs in as a [`Consumer`]. Its state and the sequence number of the last event in it are saved
-//! together, so that a restart goes on where the saved state ends. Where a consumer's arithmetic does not
+//! together, so that a restart goes on where the saved state ends. A record that cannot be read is passed over and
+//! counted: one bad record never keeps a consumer from those behind it. Where a consumer's arithmetic does not
 //! depend on order (integer sums do not), the state is equal to the bit for every order of arrival.
 
-use super::{Checkpoint, Event, Store, StoreError};
+use super::{Checkpoint, Event, EventBody, Store, StoreError};
 
 /// Events read at a time.
 const PAGE: usize = 512;
 
+/// Unreadable records remembered until they are told.
+const UNTOLD_MAX: usize = 16;
+
 /// What learns from the log.
 pub trait Consumer: Send {
-    /// Takes the next event; called once an event, in the order of the log.
+    /// Takes the next event; called once an event that can be read, in the order of the log.
     fn apply(&mut self, event: &Event);
 
     /// The state, to be saved.
@@ -31,6 +35,10 @@ pub struct Fold<C> {
     high_water: u64,
     /// Last event of the state that was handed out to be saved; `None` before the first time.
     saved: Option<u64>,
+    /// Records passed over since the start.
+    unreadable: u64,
+    /// The first of those that were not told yet: number and reason.
+    untold: Vec<(u64, String)>,
     /// The state.
     pub consumer: C,
 }
@@ -38,7 +46,8 @@ pub struct Fold<C> {
 impl<C: Consumer> Fold<C> {
     /// A fold that has seen nothing; `name` is the one of its checkpoint.
     pub fn new(name: &str, consumer: C) -> Self {
-        Self { name: name.to_owned(), high_water: 0, saved: None, consumer }
+        let name = name.to_owned();
+        Self { name, high_water: 0, saved: None, unreadable: 0, untold: Vec::new(), consumer }
     }
 
     /// Takes up the saved state, where there is one.
@@ -69,9 +78,27 @@ impl<C: Consumer> Fold<C> {
         if event.seq <= self.high_water {
             return false;
         }
-        self.consumer.apply(event);
+        match &event.body {
+            EventBody::Unreadable(reason) => {
+                self.unreadable += 1;
+                if self.untold.len() < UNTOLD_MAX {
+                    self.untold.push((event.seq, reason.clone()));
+                }
+            }
+            _ => self.consumer.apply(event),
+        }
         self.high_water = event.seq;
         true
+    }
+
+    /// Records passed over since the start because they cannot be read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// The first records that were passed over since this was last asked: number and reason.
+    pub fn take_untold(&mut self) -> Vec<(u64, String)> {
+        std::mem::take(&mut self.untold)
     }
 
     /// Applies all that the log holds beyond the last event applied; returns how many.

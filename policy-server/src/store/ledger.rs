@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 /// Name of the checkpoint of the statistics.
-const STATISTICS: &str = "statistics";
+pub(super) const STATISTICS: &str = "statistics";
 /// How often the statistics catch up by themselves.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often old decisions are looked for.
@@ -29,6 +29,17 @@ pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// What an operator wants to know of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// Why it takes nothing at present, where it does not.
+    pub(crate) failing: Option<String>,
+    /// Whether decisions wait for it.
+    pub(crate) is_awaited: bool,
+    /// Records passed over since the start because they cannot be read.
+    pub(crate) unreadable: u64,
 }
 
 /// The statistics, and the connection they read with.
@@ -83,12 +94,12 @@ impl Ledger {
         let (stop, stopped) = channel::<()>();
         let own = Arc::clone(&shared);
         let keep = move || {
-            let mut expired: Option<Instant> = None;
+            let mut turn = Turn::default();
             loop {
-                own.keep(&mut expired);
+                own.keep(&mut turn);
                 // The housekeeper looks once more when it is told to stop.
                 if stopped.recv_timeout(KEEP_EVERY) != Err(RecvTimeoutError::Timeout) {
-                    return own.keep(&mut expired);
+                    return own.keep(&mut turn);
                 }
             }
         };
@@ -102,6 +113,16 @@ impl Ledger {
 
     pub(crate) fn meter(&self) -> &StoreMeter {
         &self.shared.meter
+    }
+
+    /// How the store is, as far as is known; asks nothing of it.
+    pub(crate) fn condition(&self) -> Condition {
+        let Shared { config, meter, .. } = &*self.shared;
+        Condition {
+            failing: meter.failing(),
+            is_awaited: config.durability == Durability::BeforeAck,
+            unreadable: meter.unreadable.load(Relaxed),
+        }
     }
 
     /// Logs decisions: durable when this returns, queued, or not at all, as configured.
@@ -230,6 +251,17 @@ impl Drop for Ledger {
     }
 }
 
+/// What the housekeeper remembers from one turn to the next.
+#[derive(Debug, Default)]
+struct Turn {
+    /// When old decisions were looked for.
+    expired: Option<Instant>,
+    /// What was told of the store last: why it takes nothing, where it does not.
+    told: Option<String>,
+    /// Why the last turn failed.
+    failed: Option<String>,
+}
+
 impl Shared {
     fn reading(&self) -> MutexGuard<'_, Reading> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
@@ -241,11 +273,46 @@ impl Shared {
         (days > 0).then(|| (now_ms.div_euclid(DAY_MS) - days) * DAY_MS)
     }
 
-    /// Catches up, saves, deletes what is old; a failure is told and tried again at the next turn.
-    fn keep(&self, expired: &mut Option<Instant>) {
-        if let Err(error) = self.try_keep(expired) {
-            self.log.event(Level::Error, "store_housekeeping_failed", json!({ "reason": chain(&error) }));
+    /// Catches up, saves, deletes what is old. A failure is tried again at the next turn, and told once.
+    fn keep(&self, turn: &mut Turn) {
+        let failed = self.try_keep(&mut turn.expired).err();
+        if failed.is_some() || self.meter.failing().is_some() {
+            self.probe();
         }
+        let reason = failed.as_ref().map(|error| chain(error));
+        if let Some(reason) = reason.as_ref().filter(|reason| turn.failed.as_ref() != Some(reason)) {
+            self.log.event(Level::Error, "store_housekeeping_failed", json!({ "reason": reason }));
+        }
+        turn.failed = reason;
+        self.tell(turn);
+    }
+
+    /// Asks whether the store takes entries: without it one that has failed would never be asked again where no request
+    /// comes because it has failed.
+    fn probe(&self) {
+        let asked = self.writer.run(|store| store.probe());
+        match asked.map(|answer| answer.blocking_recv().unwrap_or(Err(StoreError::Closed))) {
+            Ok(Ok(())) => self.meter.works(),
+            Ok(Err(error)) | Err(error) => self.meter.fails(&error),
+        }
+    }
+
+    /// Says when the store begins or ends to fail, with or without a log of requests.
+    fn tell(&self, turn: &mut Turn) {
+        let failing = self.meter.failing();
+        let not_logged = self.meter.not_logged.load(Relaxed);
+        match (&turn.told, &failing) {
+            (None, Some(reason)) => {
+                let fields = json!({ "reason": reason, "decisions_not_logged": not_logged });
+                self.log.event(Level::Error, "store_unavailable", fields);
+            }
+            (Some(_), None) => {
+                let fields = json!({ "decisions_not_logged": not_logged });
+                self.log.event(Level::Warn, "store_recovered", fields);
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        turn.told = failing;
     }
 
     fn close_windows(&self) -> Result<(), StoreError> {
@@ -259,7 +326,13 @@ impl Shared {
         let checkpoint = {
             let mut reading = self.reading();
             let Reading { store, statistics } = &mut *reading;
-            statistics.catch_up(&mut **store)?;
+            let caught_up = statistics.catch_up(&mut **store);
+            self.meter.unreadable.store(statistics.unreadable(), Relaxed);
+            for (event, reason) in statistics.take_untold() {
+                let fields = json!({ "event": event, "reason": reason });
+                self.log.event(Level::Error, "store_record_unreadable", fields);
+            }
+            caught_up?;
             statistics.checkpoint()
         };
         if let Some((name, checkpoint)) = checkpoint {
@@ -281,6 +354,13 @@ impl Shared {
 pub(crate) fn unavailable(error: StoreError) -> ApiError {
     let message = match &error {
         StoreError::QueueFull { .. } => format!("{error}; try again"),
+        // What is to blame is what we made of the request, not the store.
+        StoreError::Refused { .. } => return ApiError::internal(chain(&error)),
+        StoreError::Unsettled { .. } => {
+            "the connection to the store was lost while it was writing, so whether this was kept is not known; \
+             try again: feedback that was kept already counts once"
+                .to_owned()
+        }
         _ => "the store cannot take this now; nothing of it was kept, try again".to_owned(),
     };
     ApiError { inside: Some(chain(&error)), ..ApiError::new(Code::StoreUnavailable, message) }

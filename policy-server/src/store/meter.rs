@@ -1,9 +1,10 @@
 //! What is measured of the store, in the text of Prometheus.
 
-use super::StoreConfig;
+use super::{StoreConfig, StoreError};
 use crate::metrics::{Histogram, family, line};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 /// What can become of feedback, as the label `status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,10 @@ pub(crate) struct StoreMeter {
     pub(crate) failures: AtomicU64,
     pub(crate) expired: AtomicU64,
     pub(crate) defaults: AtomicU64,
+    pub(crate) unreadable: AtomicU64,
     pub(crate) commit: Histogram,
+    /// Why the last transaction failed, if it did.
+    failing: Mutex<Option<String>>,
 }
 
 impl StoreMeter {
@@ -43,6 +47,21 @@ impl StoreMeter {
         let names = config.metrics.keys().map(String::as_str).chain([NO_METRIC]);
         let feedback = names.map(|name| (name.to_owned(), Default::default())).collect();
         Self { feedback, ..Self::default() }
+    }
+
+    /// A transaction is on disk.
+    pub(crate) fn works(&self) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A transaction failed, and what it held is not to blame.
+    pub(crate) fn fails(&self, error: &StoreError) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = Some(crate::log::chain(error));
+    }
+
+    /// Why the store takes nothing at present; `None` where it does, as far as is known.
+    pub(crate) fn failing(&self) -> Option<String> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn feedback(&self, metric: Option<&str>, status: FeedbackStatus) {
@@ -72,6 +91,12 @@ impl StoreMeter {
                 &self.not_logged,
             ),
             ("store_failures_total", "counter", "Transactions the store refused.", &self.failures),
+            (
+                "store_unreadable_total",
+                "counter",
+                "Records passed over because they cannot be read.",
+                &self.unreadable,
+            ),
             ("store_expired_total", "counter", "Decisions deleted by age.", &self.expired),
             ("defaults_total", "counter", "Default values given to silent decisions.", &self.defaults),
             ("store_queue_depth", "gauge", "Entries waiting for the writer.", &self.waiting),
@@ -79,6 +104,8 @@ impl StoreMeter {
             family(&mut out, name, kind, help);
             line(&mut out, &format!("routewright_{name}"), value.load(Relaxed));
         }
+        family(&mut out, "store_up", "gauge", "Whether the last transaction is on disk.");
+        line(&mut out, "routewright_store_up", u8::from(self.failing().is_none()));
         if let Some(lag) = lag {
             family(&mut out, "store_lag_events", "gauge", "Events the statistics have not seen.");
             line(&mut out, "routewright_store_lag_events", lag);

@@ -13,7 +13,11 @@
 //! is late, whether it is the one that activates a deferred decision, and by how much it changes what the
 //! decision is known to cost. A consumer only adds numbers up.
 
+mod check;
+mod codec;
 mod config;
+#[cfg(test)]
+mod damage_tests;
 mod event;
 mod export;
 mod fold;
@@ -28,6 +32,7 @@ mod statistics;
 mod tests;
 mod writer;
 
+pub use check::{Fault, Health, check, repair};
 pub use config::{Direction, Durability, MetricConfig, StoreConfig};
 pub use event::{
     ArmChange, ChangeRecord, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt,
@@ -70,6 +75,20 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// An entry is not to enter the log; the store itself works.
+    #[error("the log does not take this: {reason}")]
+    Refused {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The connection was lost during a commit, and could not be made anew to see what became of it.
+    #[error("the connection to store `{path}` was lost while it was writing: {reason}")]
+    Unsettled {
+        /// The database.
+        path: String,
+        /// What it said.
+        reason: String,
+    },
     /// More entries wait for the writer than may.
     #[error("`{waiting}` entries wait for the store already, at most `{max}` may")]
     QueueFull {
@@ -90,6 +109,51 @@ pub struct Found {
     pub decision: DecisionRecord,
     /// Its feedback.
     pub feedback: Vec<FeedbackRecord>,
+    /// Feedback on it that cannot be read.
+    pub unreadable: u64,
+}
+
+/// A decision of a list by its sequence number; `None` where it cannot be read.
+pub type Listed = (u64, Option<Found>);
+
+/// A table of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// Decisions.
+    Decisions,
+    /// Feedback.
+    Feedback,
+    /// Changes of arms.
+    Changes,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Decisions, Self::Feedback, Self::Changes];
+
+    /// Its name in a store.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decisions => "decisions",
+            Self::Feedback => "feedback",
+            Self::Changes => "changes",
+        }
+    }
+}
+
+/// A row of the log as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Where it is.
+    pub table: Table,
+    /// Its place in the log.
+    pub seq: u64,
+    /// Id of the decision, the outcome or the change.
+    pub id: String,
+    /// Decision that feedback belongs to; empty for others.
+    pub decision_id: String,
+    /// Its text, or why it has none.
+    pub body: Result<String, String>,
 }
 
 /// State of a consumer, and the last event in it.
@@ -138,11 +202,11 @@ pub trait Store: Send + std::fmt::Debug {
     /// If the store cannot be read.
     fn read(&mut self, after: u64, max: usize) -> Result<Vec<Event>, StoreError>;
 
-    /// Every change of the arms of a policy, in order; they never expire.
+    /// Every change of the arms of a policy, in order; they never expire. One that cannot be read is an event too.
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn changes(&mut self, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError>;
+    fn changes(&mut self, policy: &str) -> Result<Vec<Event>, StoreError>;
 
     /// The days (UTC, counted from 1970-01-01) that have decisions, in order.
     ///
@@ -154,9 +218,9 @@ pub trait Store: Send + std::fmt::Debug {
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError>;
+    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<Listed>, StoreError>;
 
-    /// At most `max` active decisions of that time (`from_ms` included, `before_ms` not) of which the metric was
+    /// At most `max` decisions that are active since that time (`from_ms` included, `before_ms` not) of which the metric was
     /// not reported, the oldest first.
     ///
     /// # Errors
@@ -201,4 +265,28 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the transaction is not on disk; then nothing was deleted.
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError>;
+
+    /// Commits a transaction that changes nothing: whether the store could take an entry now.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk.
+    fn probe(&mut self) -> Result<(), StoreError>;
+
+    /// At most `max` rows of a table after sequence number `after`, in order, as they are stored.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    fn rows(&mut self, table: Table, after: u64, max: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// Moves rows, each with the reason, to a table of their own that no consumer reads; returns how many.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing was moved.
+    fn set_aside(&mut self, damaged: &[(Row, String)]) -> Result<u64, StoreError>;
+
+    /// What the database itself complains of; empty where it finds nothing, or looks at nothing.
+    ///
+    /// # Errors
+    /// If it cannot be asked.
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError>;
 }

@@ -104,7 +104,7 @@ pub(super) mod tests {
         let decisions: Vec<Entry> = (0..600).map(|id| Entry::Decision(Box::new(plain(id)))).collect();
         store.append(&decisions).unwrap();
         store.append(&[report("d2", "user", 1.0)]).unwrap();
-        // The windows of d0 to d4 are over; d2 was reported, d3 never acted upon.
+        // The windows of d0 to d4 are over; d2 was reported, d3 not acted upon.
         assert_eq!(close(&mut *store, &one, &config, 11_005).unwrap(), 3);
         assert_eq!(close(&mut *store, &other, &config, 11_005).unwrap(), 0);
         // A clock that is set back, and one that runs ahead: more than a page.
@@ -112,6 +112,19 @@ pub(super) mod tests {
         assert_eq!(close(&mut *store, &one, &config, 11_003).unwrap(), 0);
         assert_eq!(close(&mut *store, &other, &config, 50_000).unwrap(), 595);
         assert_eq!(close(&mut *store, &one, &config, 50_000).unwrap(), 0);
+        // d3 is acted upon long after its window: it counts from then.
+        let act = FeedbackRecord {
+            key: "act".to_owned(),
+            decision_id: "d3".to_owned(),
+            source: "user".to_owned(),
+            activation: true,
+            received_at_ms: 60_000,
+            ..FeedbackRecord::default()
+        };
+        store.append(&[Entry::Feedback(Box::new(act), 1000)]).unwrap();
+        assert_eq!(close(&mut *store, &one, &config, 60_999).unwrap(), 0, "its window is open");
+        assert_eq!(close(&mut *store, &other, &config, 61_001).unwrap(), 1);
+        assert_eq!(close(&mut *store, &one, &config, 61_001).unwrap(), 0);
 
         store.append(&[report("d0", "user", 1.0), report("d0", "judge", 0.5)]).unwrap();
         store.append(&[report("d0", "user", 1.0), report("d2", "judge", 1.0)]).unwrap();
@@ -129,9 +142,9 @@ pub(super) mod tests {
         let mut fold = Fold::new("test", Statistics::default());
         fold.catch_up(&mut *store).unwrap();
         let score = fold.consumer.policies["p"]["small"].metrics["score"];
-        // 597 defaults of 0.25, and the reports 1, 1, 0.5 and 1.
-        assert_eq!(score.count, 601);
-        assert!((score.mean().unwrap() - (597.0 * 0.25 + 3.5) / 601.0).abs() < 1e-9, "{score:?}");
+        // 598 defaults of 0.25, and the reports 1, 1, 0.5 and 1.
+        assert_eq!(score.count, 602);
+        assert!((score.mean().unwrap() - (598.0 * 0.25 + 3.5) / 602.0).abs() < 1e-9, "{score:?}");
         // The time up to which windows are closed holds nothing back.
         assert_eq!(store.expire(i64::MAX).unwrap(), 600);
     }

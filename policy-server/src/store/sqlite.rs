@@ -4,20 +4,23 @@
 //! so that the writer reads no record to take feedback. Sequence numbers come from `meta`, inside the
 //! transaction that uses them: they grow strictly, across restarts, expiry and several writers.
 
-use super::event::{DAY_MS, Judgement};
+mod append;
+mod read;
+
 use super::{
-    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Measure,
-    Receipt, Replaced, Silent, Store, StoreError,
+    Checkpoint, Entry, Event, Found, Listed, Receipt, Row as RawRow, Silent, Store, StoreError, Table,
 };
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
-use serde::de::DeserializeOwned;
+use append::{append, last};
+use read::{changes, days, find, of_day, read, rows, sequence, silent};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use std::path::Path;
 use std::time::Duration;
 
 /// "RWLG": marks a SQLite file as a store of ours.
 const APPLICATION_ID: i64 = 0x5257_4c47;
-/// Version 2 has table `changes`; a file of version 1 gets it when it is opened.
-const VERSION: i64 = 2;
+/// Version 2 has table `changes`, version 3 the time of activation and table `unreadable`; an older file gets what it
+/// lacks when it is opened.
+const VERSION: i64 = 3;
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const TABLES: &str = "
@@ -38,6 +41,12 @@ const CHANGES: &str = "
     CREATE TABLE IF NOT EXISTS changes (
         seq INTEGER PRIMARY KEY, change_id TEXT NOT NULL UNIQUE, policy TEXT NOT NULL, body TEXT NOT NULL);";
 
+/// `active_ms` is set where a decision was activated after it was made. `unreadable` is where repair puts records.
+const ACTIVATION: &str = "
+    ALTER TABLE decisions ADD COLUMN active_ms INTEGER;
+    CREATE INDEX decisions_by_activation ON decisions (coalesce(active_ms, at_ms));
+    CREATE TABLE unreadable (
+        seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, body);";
 /// A store in one SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -90,10 +99,14 @@ impl SqliteStore {
     fn fail(&self, action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError + use<> {
         let path = self.path.clone();
         move |error| match error {
-            // What `record` refuses comes back through the row reader.
+            // What `record` and `text` refuse comes back through the readers and writers of rows.
             rusqlite::Error::FromSqlConversionFailure(_, _, reason) => {
                 StoreError::Record { path: path.clone(), reason: reason.to_string() }
             }
+            rusqlite::Error::ToSqlConversionFailure(reason) => {
+                StoreError::Refused { reason: reason.to_string() }
+            }
+            error if is_of_the_entry(&error) => StoreError::Refused { reason: error.to_string() },
             error => StoreError::Access { action, path: path.clone(), reason: said(&error) },
         }
     }
@@ -113,6 +126,13 @@ fn said(error: &rusqlite::Error) -> String {
     }
 }
 
+/// Whether what was to be written is at fault, not the file or the disk.
+fn is_of_the_entry(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{ConstraintViolation, ParameterOutOfRange, TooBig, TypeMismatch};
+    let code = error.sqlite_error_code();
+    matches!(code, Some(ConstraintViolation | ParameterOutOfRange | TooBig | TypeMismatch))
+}
+
 /// Makes the tables of an empty file, and sets what is a property of the connection.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
@@ -128,6 +148,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
         transaction.execute_batch(CHANGES)?;
+        transaction.execute_batch(ACTIVATION)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
@@ -142,268 +163,6 @@ fn is_behind(connection: &Connection) -> rusqlite::Result<bool> {
 
 fn number(connection: &Connection, query: &str) -> rusqlite::Result<i64> {
     connection.query_row(query, [], |row| row.get(0))
-}
-
-/// Reads a record out of a column.
-fn record<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let text = row.get_ref(column)?.as_str().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    })?;
-    serde_json::from_str(text).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
-    })
-}
-
-/// Writes a record into a column.
-fn text(record: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(record).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-}
-
-/// One transaction that appends.
-struct Appending<'a> {
-    transaction: &'a Transaction<'a>,
-    seq: i64,
-}
-
-impl Appending<'_> {
-    fn entry(&mut self, entry: &Entry) -> rusqlite::Result<Receipt> {
-        match entry {
-            Entry::Decision(decision) => self.decision(decision),
-            Entry::Feedback(feedback, window_ms) => self.feedback(feedback, *window_ms),
-            Entry::Change(change) => self.change(change),
-        }
-    }
-
-    fn change(&mut self, change: &ChangeRecord) -> rusqlite::Result<Receipt> {
-        let mut insert = self.transaction.prepare_cached(
-            "INSERT INTO changes (seq, change_id, policy, body) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (change_id) DO NOTHING",
-        )?;
-        let inserted =
-            insert.execute(params![self.seq + 1, change.change_id, change.policy, text(change)?])?;
-        if inserted == 0 {
-            return Ok(Receipt::Duplicate);
-        }
-        self.seq += 1;
-        Ok(Receipt::Accepted { late: false })
-    }
-
-    fn decision(&mut self, decision: &DecisionRecord) -> rusqlite::Result<Receipt> {
-        let mut insert = self.transaction.prepare_cached(
-            "INSERT INTO decisions (seq, decision_id, at_ms, tenant, active, bill_nano, body)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (decision_id) DO NOTHING",
-        )?;
-        let inserted = insert.execute(params![
-            self.seq + 1,
-            decision.decision_id,
-            decision.timestamp_ms,
-            decision.tenant,
-            !decision.deferred,
-            decision.predicted_nano(),
-            text(decision)?,
-        ])?;
-        if inserted == 0 {
-            return Ok(Receipt::Duplicate);
-        }
-        self.seq += 1;
-        Ok(Receipt::Accepted { late: false })
-    }
-
-    fn feedback(&mut self, feedback: &FeedbackRecord, window_ms: i64) -> rusqlite::Result<Receipt> {
-        let Some(judged) = self.judged(&feedback.decision_id)? else { return Ok(Receipt::UnknownDecision) };
-        if judged.tenant != feedback.tenant {
-            return Ok(Receipt::Foreign);
-        }
-        let (id, content) = (feedback.outcome_id(), feedback.content());
-        let mut known =
-            self.transaction.prepare_cached("SELECT content FROM feedback WHERE outcome_id = ?1")?;
-        if let Some(known) = known.query_row([&id], |row| row.get::<_, Vec<u8>>(0)).optional()? {
-            return Ok(if known == content { Receipt::Duplicate } else { Receipt::Conflict });
-        }
-        if feedback.is_default && self.n_reports(feedback)? > 0 {
-            return Ok(Receipt::Duplicate);
-        }
-        let Judged { at_ms, active, bill_nano, bill, .. } = judged;
-        let Judgement { mut record, bill_nano: bill } =
-            feedback.judged(at_ms, active, bill_nano, bill, window_ms);
-        record.replaces = self.replaced(feedback)?;
-        if record.activates || bill.is_some() {
-            let mut update = self.transaction.prepare_cached(
-                "UPDATE decisions SET active = active OR ?2, bill_nano = coalesce(?3, bill_nano),
-                 bill_at_ms = CASE WHEN ?3 IS NULL THEN bill_at_ms ELSE ?4 END,
-                 bill_id = CASE WHEN ?3 IS NULL THEN bill_id ELSE ?5 END WHERE decision_id = ?1",
-            )?;
-            update.execute(params![feedback.decision_id, record.activates, bill, feedback.at_ms(), id])?;
-        }
-        self.seq += 1;
-        let mut insert = self.transaction.prepare_cached(
-            "INSERT INTO feedback (seq, outcome_id, decision_id, content, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?;
-        insert.execute(params![self.seq, id, feedback.decision_id, content, text(&record)?])?;
-        Ok(Receipt::Accepted { late: record.late })
-    }
-
-    /// Reports of the same metric on the same decision, a default value included.
-    fn n_reports(&self, feedback: &FeedbackRecord) -> rusqlite::Result<i64> {
-        let mut count = self.transaction.prepare_cached(
-            "SELECT count(*) FROM feedback WHERE decision_id = ?1 AND json_extract(body, '$.metric') = ?2",
-        )?;
-        count.query_row(params![feedback.decision_id, feedback.metric], |row| row.get(0))
-    }
-
-    /// The default value that the report takes the place of, if it is the first to come after it.
-    fn replaced(&self, feedback: &FeedbackRecord) -> rusqlite::Result<Option<Replaced>> {
-        let Some(id) = feedback.silence_id().filter(|_| !feedback.is_default) else { return Ok(None) };
-        let mut select =
-            self.transaction.prepare_cached("SELECT seq, body FROM feedback WHERE outcome_id = ?1")?;
-        let read = |row: &Row<'_>| Ok((sequence(row)?, record::<FeedbackRecord>(row, 1)?.measure));
-        match select.query_row([id], read).optional()? {
-            Some((seq, Some(Measure::Value(value)))) if self.n_reports(feedback)? == 1 => {
-                Ok(Some(Replaced { value, seq }))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    fn judged(&self, decision_id: &str) -> rusqlite::Result<Option<Judged>> {
-        let mut select = self.transaction.prepare_cached(
-            "SELECT at_ms, tenant, active, bill_nano, bill_at_ms, bill_id FROM decisions
-             WHERE decision_id = ?1",
-        )?;
-        let read = |row: &Row<'_>| {
-            let bill = row.get::<_, Option<i64>>(4)?.zip(row.get::<_, Option<String>>(5)?);
-            let (at_ms, tenant, active) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(Judged { at_ms, tenant, active, bill_nano: row.get(3)?, bill })
-        };
-        select.query_row([decision_id], read).optional()
-    }
-}
-
-/// What feedback is judged by.
-struct Judged {
-    at_ms: i64,
-    tenant: Option<String>,
-    active: bool,
-    bill_nano: i64,
-    bill: Option<(i64, String)>,
-}
-
-fn append(connection: &mut Connection, entries: &[Entry]) -> rusqlite::Result<Vec<Receipt>> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let seq = last(&transaction)?;
-    let mut appending = Appending { transaction: &transaction, seq };
-    let receipts =
-        entries.iter().map(|entry| appending.entry(entry)).collect::<rusqlite::Result<Vec<Receipt>>>()?;
-    let seq = appending.seq;
-    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'sequence'", [seq])?;
-    transaction.commit()?;
-    Ok(receipts)
-}
-
-fn last(connection: &Connection) -> rusqlite::Result<i64> {
-    let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = 'sequence'")?;
-    select.query_row([], |row| row.get(0))
-}
-
-/// The tables are read in one transaction: what one of them shows, the others have not yet passed.
-fn read(connection: &mut Connection, after: i64, max: usize) -> rusqlite::Result<Vec<Event>> {
-    let transaction = connection.transaction()?;
-    let mut events = Vec::new();
-    {
-        let mut decisions = transaction
-            .prepare_cached("SELECT seq, body FROM decisions WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        for event in decisions.query_map(params![after, max as i64], |row| {
-            Ok(Event { seq: sequence(row)?, body: EventBody::Decision(Box::new(record(row, 1)?)) })
-        })? {
-            events.push(event?);
-        }
-        let mut feedback = transaction.prepare_cached(
-            "SELECT f.seq, f.body, d.body FROM feedback f JOIN decisions d USING (decision_id)
-             WHERE f.seq > ?1 ORDER BY f.seq LIMIT ?2",
-        )?;
-        for event in feedback.query_map(params![after, max as i64], |row| {
-            let body = EventBody::Feedback(Box::new(record(row, 1)?), Box::new(record(row, 2)?));
-            Ok(Event { seq: sequence(row)?, body })
-        })? {
-            events.push(event?);
-        }
-        let mut changes = transaction
-            .prepare_cached("SELECT seq, body FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2")?;
-        for event in changes.query_map(params![after, max as i64], |row| {
-            Ok(Event { seq: sequence(row)?, body: EventBody::Change(Box::new(record(row, 1)?)) })
-        })? {
-            events.push(event?);
-        }
-    }
-    transaction.commit()?;
-    events.sort_by_key(|event| event.seq);
-    events.truncate(max);
-    Ok(events)
-}
-
-fn sequence(row: &Row<'_>) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, i64>(0)?.unsigned_abs())
-}
-
-fn changes(connection: &Connection, policy: &str) -> rusqlite::Result<Vec<(u64, ChangeRecord)>> {
-    let mut select =
-        connection.prepare_cached("SELECT seq, body FROM changes WHERE policy = ?1 ORDER BY seq")?;
-    select.query_map([policy], |row| Ok((sequence(row)?, record(row, 1)?)))?.collect()
-}
-
-fn find(connection: &mut Connection, id: &str) -> rusqlite::Result<Option<Found>> {
-    let transaction = connection.transaction()?;
-    let mut select = transaction.prepare_cached("SELECT body FROM decisions WHERE decision_id = ?1")?;
-    let Some(decision) = select.query_row([id], |row| record(row, 0)).optional()? else { return Ok(None) };
-    let mut select =
-        transaction.prepare_cached("SELECT body FROM feedback WHERE decision_id = ?1 ORDER BY seq")?;
-    let feedback = select.query_map([id], |row| record(row, 0))?.collect::<rusqlite::Result<_>>()?;
-    Ok(Some(Found { decision, feedback }))
-}
-
-fn of_day(
-    connection: &mut Connection,
-    day: i64,
-    after: i64,
-    max: usize,
-) -> rusqlite::Result<Vec<(u64, Found)>> {
-    let transaction = connection.transaction()?;
-    let mut decisions = transaction.prepare_cached(
-        "SELECT seq, body FROM decisions WHERE at_ms >= ?1 AND at_ms < ?2 AND seq > ?3 ORDER BY seq LIMIT ?4",
-    )?;
-    let mut feedback =
-        transaction.prepare_cached("SELECT body FROM feedback WHERE decision_id = ?1 ORDER BY seq")?;
-    let bounds = params![day * DAY_MS, (day + 1) * DAY_MS, after, max as i64];
-    let rows = decisions.query_map(bounds, |row| Ok((sequence(row)?, record(row, 1)?)))?;
-    rows.map(|row| {
-        let (seq, decision): (u64, DecisionRecord) = row?;
-        let own = feedback.query_map([&decision.decision_id], |row| record(row, 0))?;
-        let feedback = own.collect::<rusqlite::Result<_>>()?;
-        Ok((seq, Found { decision, feedback }))
-    })
-    .collect()
-}
-
-fn days(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-    let sql = "SELECT DISTINCT at_ms / ?1 AS day FROM decisions ORDER BY day";
-    connection.prepare(sql)?.query_map([DAY_MS], |row| row.get(0))?.collect()
-}
-
-fn silent(
-    connection: &Connection,
-    metric: &str,
-    [from_ms, before_ms]: [i64; 2],
-    max: usize,
-) -> rusqlite::Result<Vec<Silent>> {
-    let mut select = connection.prepare_cached(
-        "SELECT decision_id, at_ms, tenant FROM decisions d WHERE at_ms >= ?1 AND at_ms < ?2 AND active
-         AND NOT EXISTS (SELECT 1 FROM feedback f WHERE f.decision_id = d.decision_id
-                         AND json_extract(f.body, '$.metric') = ?3)
-         ORDER BY at_ms, seq LIMIT ?4",
-    )?;
-    let read =
-        |row: &Row<'_>| Ok(Silent { decision_id: row.get(0)?, at_ms: row.get(1)?, tenant: row.get(2)? });
-    select.query_map(params![from_ms, before_ms, metric, max as i64], read)?.collect()
 }
 
 fn expire(connection: &mut Connection, before_ms: i64) -> rusqlite::Result<u64> {
@@ -448,6 +207,23 @@ fn forget(
     Ok(gone as u64)
 }
 
+/// Moves rows to table `unreadable`, byte for byte.
+fn set_aside(connection: &mut Connection, damaged: &[(RawRow, String)]) -> rusqlite::Result<u64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut moved = 0;
+    for (row, reason) in damaged {
+        let (kind, seq) = (row.table.name(), i64::try_from(row.seq).unwrap_or(i64::MAX));
+        let copy = format!(
+            "INSERT OR IGNORE INTO unreadable (seq, kind, id, reason, body)
+             SELECT seq, ?2, ?3, ?4, body FROM {kind} WHERE seq = ?1"
+        );
+        moved += transaction.execute(&copy, params![seq, kind, row.id, reason])?;
+        transaction.execute(&format!("DELETE FROM {kind} WHERE seq = ?1"), [seq])?;
+    }
+    transaction.commit()?;
+    Ok(moved as u64)
+}
+
 impl Store for SqliteStore {
     fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError> {
         append(&mut self.connection, entries).map_err(self.fail("write to"))
@@ -462,7 +238,7 @@ impl Store for SqliteStore {
         read(&mut self.connection, after, max).map_err(self.fail("read"))
     }
 
-    fn changes(&mut self, policy: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError> {
+    fn changes(&mut self, policy: &str) -> Result<Vec<Event>, StoreError> {
         changes(&self.connection, policy).map_err(self.fail("read"))
     }
 
@@ -470,7 +246,7 @@ impl Store for SqliteStore {
         days(&self.connection).map_err(self.fail("read"))
     }
 
-    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<(u64, Found)>, StoreError> {
+    fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<Listed>, StoreError> {
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         of_day(&mut self.connection, day, after, max).map_err(self.fail("read"))
     }
@@ -497,8 +273,10 @@ impl Store for SqliteStore {
 
     fn save_checkpoint(&mut self, name: &str, checkpoint: &Checkpoint) -> Result<(), StoreError> {
         let high_water = i64::try_from(checkpoint.high_water).unwrap_or(i64::MAX);
+        // A server that is behind does not undo what another one saved.
         let insert = "INSERT INTO checkpoints VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE
-                      SET high_water = excluded.high_water, state = excluded.state";
+                      SET high_water = excluded.high_water, state = excluded.state
+                      WHERE excluded.high_water >= checkpoints.high_water";
         let saved = self.connection.execute(insert, params![name, high_water, checkpoint.state]);
         saved.map(|_| ()).map_err(self.fail("write to"))
     }
@@ -509,5 +287,28 @@ impl Store for SqliteStore {
 
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {
         expire(&mut self.connection, before_ms).map_err(self.fail("write to"))
+    }
+
+    fn probe(&mut self) -> Result<(), StoreError> {
+        // An append of nothing takes the lock, writes the counter and syncs, as any other does.
+        append(&mut self.connection, &[]).map(|_| ()).map_err(self.fail("write to"))
+    }
+
+    fn rows(&mut self, table: Table, after: u64, max: usize) -> Result<Vec<RawRow>, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        rows(&self.connection, table, after, max).map_err(self.fail("read"))
+    }
+
+    fn set_aside(&mut self, damaged: &[(RawRow, String)]) -> Result<u64, StoreError> {
+        set_aside(&mut self.connection, damaged).map_err(self.fail("write to"))
+    }
+
+    fn integrity(&mut self) -> Result<Vec<String>, StoreError> {
+        let read = |connection: &Connection| -> rusqlite::Result<Vec<String>> {
+            let mut check = connection.prepare("PRAGMA integrity_check")?;
+            check.query_map([], |row| row.get(0))?.collect()
+        };
+        let found = read(&self.connection).map_err(self.fail("check"))?;
+        Ok(found.into_iter().filter(|line| line != "ok").collect())
     }
 }

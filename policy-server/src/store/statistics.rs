@@ -78,7 +78,7 @@ impl ArmStatistics {
         if let Some(ms) = feedback.latency_ms {
             self.latency_ms.add(ms);
         }
-        let value = feedback.measure.as_ref().and_then(|measure| measure.value_of(&decision.model));
+        let value = feedback.value_of(&decision.model);
         if let (Some(value), Some(metric)) = (value, &feedback.metric) {
             let metric = self.metrics.entry(metric.clone()).or_default();
             feedback.replaces.into_iter().for_each(|default| metric.remove(default.value));
@@ -107,7 +107,7 @@ impl Consumer for Statistics {
             EventBody::Decision(decision) if decision.deferred => {}
             EventBody::Decision(decision) => self.arm(decision).decided(decision),
             EventBody::Feedback(feedback, decision) => self.arm(decision).judged(feedback, decision),
-            EventBody::Change(_) => {}
+            EventBody::Change(_) | EventBody::Unreadable(_) => {}
         }
     }
 

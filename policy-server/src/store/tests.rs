@@ -53,7 +53,7 @@ pub(super) fn decision(id: usize, dice: &mut Dice) -> DecisionRecord {
     }
 }
 
-fn feedback(key: &str, decision_id: &str, at_ms: i64) -> FeedbackRecord {
+pub(super) fn feedback(key: &str, decision_id: &str, at_ms: i64) -> FeedbackRecord {
     FeedbackRecord {
         key: key.to_owned(),
         decision_id: decision_id.to_owned(),
@@ -265,6 +265,7 @@ fn expiry_takes_whole_decisions_and_spares_what_a_consumer_has_not_seen() {
             EventBody::Decision(decision) => decision.decision_id,
             EventBody::Feedback(feedback, _) => feedback.key,
             EventBody::Change(change) => change.change_id,
+            EventBody::Unreadable(reason) => panic!("{reason}"),
         };
         events(store).into_iter().map(name).collect()
     };
@@ -306,7 +307,11 @@ fn a_file_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
     let path = dir.path().join("log.db");
     one(&mut SqliteStore::open(&path).unwrap(), Entry::Decision(Box::new(decision(1, &mut Dice(1)))));
     let old = rusqlite::Connection::open(&path).unwrap();
-    old.execute_batch("DROP TABLE changes; PRAGMA user_version = 1").unwrap();
+    old.execute_batch(
+        "DROP TABLE changes; DROP TABLE unreadable; DROP INDEX decisions_by_activation;
+         ALTER TABLE decisions DROP COLUMN active_ms; PRAGMA user_version = 1",
+    )
+    .unwrap();
     let store = &mut SqliteStore::open(&path).unwrap();
     let change = super::ChangeRecord {
         change_id: "c".to_owned(),
@@ -316,10 +321,11 @@ fn a_file_of_version_1_gets_what_it_lacks_and_keeps_what_it_has() {
     let entry = Entry::Change(Box::new(change.clone()));
     assert_eq!(one(store, entry.clone()), Receipt::Accepted { late: false });
     assert_eq!(one(store, entry), Receipt::Duplicate);
-    assert_eq!(store.changes("p").unwrap(), [(2, change.clone())]);
+    let said = [Event { seq: 2, body: EventBody::Change(Box::new(change.clone())) }];
+    assert_eq!(store.changes("p").unwrap(), said);
     assert_eq!((events(store).len(), store.changes("q").unwrap().len()), (2, 0));
     assert_eq!(store.expire(i64::MAX).unwrap(), 1);
-    assert_eq!(store.changes("p").unwrap(), [(2, change)], "changes never expire");
+    assert_eq!(store.changes("p").unwrap(), said, "changes never expire");
     old.execute_batch("PRAGMA user_version = 9").unwrap();
     assert!(SqliteStore::open(&path).unwrap_err().to_string().contains("version `9`"));
 }

@@ -5,6 +5,9 @@
 //! for: while one commit waits for the disk, the next group gathers by itself. A group without a waiting caller
 //! (decisions of durability `async`) is given [`UNHEARD_GATHERS`] to grow: a commit costs more processor time than
 //! a decision, and takes it from the requests.
+//!
+//! A group that the store refuses for what is in it is written request by request, so that nobody's entry fails for
+//! another one's. Where the store itself fails, all of the group do: trying again would only take longer.
 
 use super::meter::StoreMeter;
 use super::{Entry, Receipt, Store, StoreError};
@@ -19,6 +22,8 @@ use tokio::sync::oneshot;
 /// What is told to those who wait.
 pub(crate) type Answer = Result<Vec<Receipt>, StoreError>;
 type Task = Box<dyn FnOnce(&mut dyn Store) + Send>;
+/// How many entries a request has, and where their receipts are waited for.
+type Waiting = (usize, Option<oneshot::Sender<Answer>>);
 
 /// How long a group that no caller waits for gathers.
 const UNHEARD_GATHERS: Duration = Duration::from_millis(2);
@@ -155,20 +160,55 @@ fn work(mut store: Box<dyn Store>, queue: &Receiver<Job>, meter: &StoreMeter, gr
     }
 }
 
-fn commit(
-    store: &mut dyn Store,
-    group: &[Entry],
-    replies: Vec<(usize, Option<oneshot::Sender<Answer>>)>,
-    meter: &StoreMeter,
-) {
+fn commit(store: &mut dyn Store, group: &[Entry], replies: Vec<Waiting>, meter: &StoreMeter) {
+    let answer = append(store, group, meter);
+    if matches!(answer, Err(StoreError::Refused { .. })) && replies.len() > 1 {
+        return one_by_one(store, group, replies, meter);
+    }
+    settle(group, replies, &answer, meter);
+}
+
+/// Writes each request of a group by itself; once the store fails, the rest fails with it.
+fn one_by_one(store: &mut dyn Store, mut group: &[Entry], replies: Vec<Waiting>, meter: &StoreMeter) {
+    let mut failed: Option<StoreError> = None;
+    for (n, reply) in replies {
+        let (own, rest) = group.split_at(n);
+        group = rest;
+        let answer = match &failed {
+            Some(error) => Err(error.clone()),
+            None => append(store, own, meter),
+        };
+        if let Err(error) = &answer
+            && !matches!(error, StoreError::Refused { .. })
+        {
+            failed = Some(error.clone());
+        }
+        settle(own, vec![(n, reply)], &answer, meter);
+    }
+}
+
+/// One transaction; the store is known to work or not by it.
+fn append(store: &mut dyn Store, entries: &[Entry], meter: &StoreMeter) -> Answer {
     let began = Instant::now();
-    let answer = store.append(group);
+    let answer = store.append(entries);
     meter.commit.observe(began.elapsed());
+    match &answer {
+        Ok(_) => meter.works(),
+        Err(StoreError::Refused { .. }) => {
+            meter.failures.fetch_add(1, Relaxed);
+        }
+        Err(error) => {
+            meter.failures.fetch_add(1, Relaxed);
+            meter.fails(error);
+        }
+    }
+    answer
+}
+
+/// Answers those who wait for the entries.
+fn settle(group: &[Entry], replies: Vec<Waiting>, answer: &Answer, meter: &StoreMeter) {
     meter.waiting.fetch_sub(group.len() as u64, Relaxed);
     let decisions = group.iter().filter(|entry| matches!(entry, Entry::Decision(_))).count() as u64;
-    if answer.is_err() {
-        meter.failures.fetch_add(1, Relaxed);
-    }
     if answer.is_err() { &meter.not_logged } else { &meter.logged }.fetch_add(decisions, Relaxed);
     let mut receipts = answer.as_ref().map_or(&[][..], Vec::as_slice);
     for (n, reply) in replies {
@@ -182,103 +222,4 @@ fn commit(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{ChangeRecord, Checkpoint, Event, Found, Silent, StoreConfig};
-    use std::sync::Mutex;
-
-    /// Keeps the sizes of the groups; fails while told to; waits for the gate before each.
-    #[derive(Debug)]
-    struct Fake {
-        groups: Arc<Mutex<Vec<usize>>>,
-        gate: std::sync::mpsc::Receiver<Result<(), StoreError>>,
-    }
-
-    impl Store for Fake {
-        fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError> {
-            self.gate.recv().unwrap()?;
-            self.groups.lock().unwrap().push(entries.len());
-            Ok(vec![Receipt::Accepted { late: false }; entries.len()])
-        }
-        fn find(&mut self, _: &str) -> Result<Option<Found>, StoreError> {
-            Ok(None)
-        }
-        fn read(&mut self, _: u64, _: usize) -> Result<Vec<Event>, StoreError> {
-            Ok(Vec::new())
-        }
-        fn changes(&mut self, _: &str) -> Result<Vec<(u64, ChangeRecord)>, StoreError> {
-            Ok(Vec::new())
-        }
-        fn days(&mut self) -> Result<Vec<i64>, StoreError> {
-            Ok(Vec::new())
-        }
-        fn of_day(&mut self, _: i64, _: u64, _: usize) -> Result<Vec<(u64, Found)>, StoreError> {
-            Ok(Vec::new())
-        }
-        fn silent(&mut self, _: &str, _: i64, _: i64, _: usize) -> Result<Vec<Silent>, StoreError> {
-            Ok(Vec::new())
-        }
-        fn last(&mut self) -> Result<u64, StoreError> {
-            Ok(0)
-        }
-        fn checkpoint(&mut self, _: &str) -> Result<Option<Checkpoint>, StoreError> {
-            Ok(None)
-        }
-        fn save_checkpoint(&mut self, _: &str, _: &Checkpoint) -> Result<(), StoreError> {
-            Ok(())
-        }
-        fn forget(&mut self, _: &str, _: &[String], _: i64) -> Result<u64, StoreError> {
-            Ok(0)
-        }
-        fn expire(&mut self, _: i64) -> Result<u64, StoreError> {
-            Ok(0)
-        }
-    }
-
-    #[test]
-    fn what_waits_is_one_group_a_failure_answers_all_of_it_and_a_full_queue_refuses() {
-        let (open, gate) = channel();
-        let groups = Arc::new(Mutex::new(Vec::new()));
-        let meter = Arc::new(StoreMeter::new(&StoreConfig::at("")));
-        let fake = Fake { groups: Arc::clone(&groups), gate };
-        let writer = Writer::start(Box::new(fake), Arc::clone(&meter), 6, 4).unwrap();
-        let entries = |n| vec![Entry::Decision(Box::default()); n];
-        let mut first = vec![writer.append(entries(1)).unwrap()];
-        // The writer is at the gate with the first one once nothing can be added to its group.
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        first.extend((0..5).map(|_| writer.append(entries(1)).unwrap()));
-        let refused = writer.append(entries(1)).unwrap_err();
-        assert_eq!(refused, StoreError::QueueFull { waiting: 6, max: 6 });
-        open.send(Ok(())).unwrap();
-        open.send(Err(StoreError::Closed)).unwrap();
-        open.send(Ok(())).unwrap();
-        let answers: Vec<bool> = first.into_iter().map(|r| r.blocking_recv().unwrap().is_ok()).collect();
-        assert_eq!(answers, [true, false, false, false, false, true], "a group of four failed as one");
-        assert_eq!(*groups.lock().unwrap(), [1, 1]);
-        assert_eq!((meter.logged.load(Relaxed), meter.not_logged.load(Relaxed)), (2, 4));
-        assert_eq!(meter.waiting.load(Relaxed), 0);
-    }
-
-    #[test]
-    fn entries_nobody_waits_for_gather_into_one_group_and_a_caller_among_them_is_answered() {
-        let (open, gate) = channel();
-        let groups = Arc::new(Mutex::new(Vec::new()));
-        let meter = Arc::new(StoreMeter::new(&StoreConfig::at("")));
-        let fake = Fake { groups: Arc::clone(&groups), gate };
-        let writer = Writer::start(Box::new(fake), Arc::clone(&meter), 100, 50).unwrap();
-        let entries = |n| vec![Entry::Decision(Box::default()); n];
-        // The writer is held by a task while the others queue, so that time decides nothing.
-        let (held, hold) = channel::<()>();
-        let task = writer.run(move |_| hold.recv().unwrap()).unwrap();
-        (0..7).for_each(|_| writer.append_unheard(entries(2)).unwrap());
-        let heard = writer.append(entries(3)).unwrap();
-        writer.append_unheard(entries(1)).unwrap();
-        held.send(()).unwrap();
-        open.send(Ok(())).unwrap();
-        task.blocking_recv().unwrap();
-        assert_eq!(heard.blocking_recv().unwrap().unwrap().len(), 3);
-        drop(writer);
-        assert_eq!(*groups.lock().unwrap(), [18]);
-        assert_eq!((meter.logged.load(Relaxed), meter.waiting.load(Relaxed)), (18, 0));
-    }
-}
+mod tests;

@@ -8,7 +8,10 @@ fn learner() -> Learner {
     Learner::start(|config, _, _| {
         let store = config.store.as_mut().unwrap();
         store.reward_window_ms = 50;
-        store.metrics.get_mut("score").unwrap().default = Some(0.0);
+        let score = store.metrics.get_mut("score").unwrap();
+        score.default = Some(0.0);
+        // Declared, so that both are observers of their own.
+        score.sources = [("user", 1.0), ("judge", 1.0)].map(|(name, trust)| (name.to_owned(), trust)).into();
     })
 }
 
@@ -30,7 +33,7 @@ fn a_default_is_learned_and_a_late_report_replaces_it_once() {
     close(learner.score("large"), replaced);
     assert_eq!(learner.lessons(), 1, "one reward, no longer the default");
     assert_eq!(report("user", 1.0).status, 200, "a repeat changes nothing");
-    // Another late report is one more observation; the default is gone already.
+    // Another reporter's late report is one more observation; the default is gone already.
     assert_eq!(report("judge", 1.0).status, 202);
     learner.wait_lessons(2);
     close(learner.score("large"), 0.6 + 0.4 * 4.0 / 5.0);

@@ -12,6 +12,7 @@ mod errors;
 mod feedback;
 mod fusion;
 mod learner;
+mod ledger;
 mod limits;
 mod openapi;
 mod pacing;

@@ -9,6 +9,9 @@
 //! Unknown keys of the manifest are kept; an unknown form, a newer format, a changed byte or a missing
 //! file is refused with its reason.
 
+pub mod arms;
+#[cfg(test)]
+mod damage_tests;
 mod manifest;
 mod safetensors_codec;
 mod store;

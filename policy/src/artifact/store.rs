@@ -1,7 +1,7 @@
 //! Writing, reading and verifying the directory of an artifact.
 
 use super::{
-    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, safetensors_codec,
+    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, arms, safetensors_codec,
 };
 use crate::selectors::{self, SelectorError};
 use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
@@ -34,6 +34,14 @@ pub enum ArtifactError {
         /// Directory.
         path: String,
         /// What is missing or malformed.
+        reason: String,
+    },
+    /// The arms are not what arms may be.
+    #[error("the arms of policy `{path}` are not valid: {reason}")]
+    Arms {
+        /// Directory.
+        path: String,
+        /// What is wrong and what would be accepted.
         reason: String,
     },
     /// Written by a later version.
@@ -116,6 +124,7 @@ impl Draft {
     /// # Errors
     /// If the selector's settings do not fit the arms or weights cannot be serialised.
     pub fn into_policy(self) -> Result<Policy, ArtifactError> {
+        check_arms(&self.arms, "(in memory)")?;
         let (manifest, _) = self.encode()?;
         let selector = build_selector(&self.selector, &self.arms, "(in memory)")?;
         let digest = digest_of(&manifest)?;
@@ -168,6 +177,7 @@ impl Draft {
 /// # Errors
 /// If the directory exists and is something else, or a file cannot be written; nothing is left behind.
 pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
+    check_arms(&draft.arms, &path.display().to_string())?;
     build_selector(&draft.selector, &draft.arms, &path.display().to_string())?;
     if path.exists() && !path.join(MANIFEST).is_file() && !files::is_empty_dir(path) {
         let reason = "it exists and holds no manifest.json; choose another directory".to_owned();
@@ -217,6 +227,11 @@ pub fn load(path: &Path) -> Result<Policy, ArtifactError> {
         return Err(ArtifactError::Damaged { path: shown, file: MANIFEST.to_owned(), reason });
     }
     let selector = build_selector(&manifest.selector, &manifest.arms, &shown)?;
+    arms::probe(&*predictor, &manifest.arms).map_err(|reason| ArtifactError::Damaged {
+        path: shown,
+        file: PREDICTOR.to_owned(),
+        reason,
+    })?;
     Ok(Policy { arms: manifest.arms.clone(), manifest, digest, featurizer, predictor, selector })
 }
 
@@ -248,8 +263,11 @@ fn read_manifest(path: &Path) -> Result<(Manifest, String), ArtifactError> {
         _ => return Err(not_an_artifact(&shown, format!("manifest.json has format {}", value["format"]))),
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(malformed)?;
-    if manifest.arms.is_empty() {
-        return Err(not_an_artifact(&shown, "manifest.json lists no arms".to_owned()));
+    check_arms(&manifest.arms, &shown)?;
+    let dim = manifest.featurizer.spec.dim;
+    if dim > forms::SIZE_MAX {
+        let reason = format!("its features have width {dim}, expected at most {}", forms::SIZE_MAX);
+        return Err(not_an_artifact(&shown, reason));
     }
     Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))
 }
@@ -272,6 +290,10 @@ fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>,
         return Err(damaged(format!("its digest is {found}, the manifest says {}", record.blake3)));
     }
     Ok(bytes)
+}
+
+fn check_arms(checked: &[Arm], path: &str) -> Result<(), ArtifactError> {
+    arms::check(checked).map_err(|reason| ArtifactError::Arms { path: path.to_owned(), reason })
 }
 
 fn build_selector(spec: &SelectorSpec, arms: &[Arm], path: &str) -> Result<Box<dyn Selector>, ArtifactError> {

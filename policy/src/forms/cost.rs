@@ -3,7 +3,7 @@
 //! Every form that has no better idea of its own (neighbors have one) carries a [`CostModel`].
 
 use crate::LoadError;
-use routewright_data::{FeatureMatrix, Tensors};
+use routewright_data::{FeatureMatrix, TensorError, Tensors};
 
 /// Predicted price of a call, per arm.
 ///
@@ -123,9 +123,17 @@ impl CostModel {
         let Ok(shape) = tensors.shape("cost.weights") else {
             return Ok(Self::constant(mean_usd));
         };
-        let width = shape.get(1).copied().unwrap_or(1).max(1);
+        let width = shape.get(1).copied().unwrap_or(0);
+        if width == 0 {
+            let (name, found) = ("cost.weights".to_owned(), shape);
+            return Err(TensorError::WrongShape { name, found, expected: vec![n_arms, 1] }.into());
+        }
         let weights = tensors.take_f32("cost.weights", &[n_arms, width])?;
         let range_usd = tensors.take_f32("cost.range_usd", &[n_arms, 2])?;
+        if let Some(range) = range_usd.chunks_exact(2).find(|range| range[0] > range[1]) {
+            let reason = format!("a price lies in [{}, {}], expected the lesser first", range[0], range[1]);
+            return Err(LoadError::Config { form: "cost", reason });
+        }
         Ok(Self::log_linear(mean_usd, width - 1, weights, range_usd))
     }
 }

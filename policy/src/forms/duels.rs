@@ -17,8 +17,8 @@
 use super::{CostModel, FormRow};
 use crate::online::{ArmStatistics, Experience, LearnError, Learner, NewArm, check, dot};
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};
-use routewright_data::Tensors;
 use routewright_data::linalg::{Cholesky, LinalgError};
+use routewright_data::{TensorError, Tensors};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -126,7 +126,7 @@ impl Duels {
     ) -> Result<Self, LinalgError> {
         let n_arms = cost.mean_usd().len();
         shape.check(n_arms).map_err(|reason| LinalgError { dim: shape.width(), reason })?;
-        let n_updates = pairs.iter().map(|pair| pair.n_updates()).sum();
+        let n_updates = pairs.iter().map(|pair| pair.n_updates()).fold(0, u64::saturating_add);
         let belief = Arc::new(Belief { mean: Vec::new(), covariance: Vec::new() });
         let mut out = Self { shape, n_arms, pairs, tilt, belief, cost, n_updates, since_refresh: 0 };
         out.refresh()?;
@@ -139,7 +139,10 @@ impl Duels {
         let pairs = take_pairs(&mut tensors, n_arms, shape.width())?;
         let words = tensors.take_u32("tilt", &[2 * n_arms * shape.width()])?;
         let bits = |pair: &[u32]| f64::from_bits(u64::from(pair[0]) | (u64::from(pair[1]) << 32));
-        let tilt = words.chunks_exact(2).map(bits).collect();
+        let tilt: Vec<f64> = words.chunks_exact(2).map(bits).collect();
+        if let Some(position) = tilt.iter().position(|value| !value.is_finite()) {
+            return Err(TensorError::NotFinite { name: "tilt".to_owned(), position }.into());
+        }
         let cost = CostModel::restore(&mut tensors, n_arms)?;
         let pairs = pairs.into_iter().map(Arc::new).collect();
         let duels = Self::with(shape, pairs, tilt, cost);

@@ -69,6 +69,33 @@ pub static ALL: &[FormRow] = &[
     simplex::ROW,
 ];
 
+/// Greatest size in the configuration of a form: products of three still fit a `usize`.
+pub const SIZE_MAX: usize = 1 << 20;
+/// Keys of configurations that are sizes, in lists or alone.
+const SIZES: &[&str] = &["dim", "width", "hidden", "ability", "tokens", "trunk", "pool", "members"];
+
+/// Refuses a configuration with a size that no form has, so that arithmetic on shapes cannot overflow.
+fn check_sizes(form: &'static str, config: &serde_json::Value) -> Result<(), LoadError> {
+    use serde_json::Value;
+    let too_great = |value: &Value| value.as_u64().filter(|size| *size > SIZE_MAX as u64);
+    let refuse = |key: &str, size: u64| {
+        let reason = format!("`{key}` is `{size}`, expected at most {SIZE_MAX}");
+        Err(LoadError::Config { form, reason })
+    };
+    match config {
+        Value::Object(entries) => entries.iter().try_for_each(|(key, value)| {
+            let sizes = SIZES.contains(&key.as_str());
+            let listed = value.as_array().into_iter().flatten();
+            match std::iter::once(value).chain(listed).find_map(too_great).filter(|_| sizes) {
+                Some(size) => refuse(key, size),
+                None => check_sizes(form, value),
+            }
+        }),
+        Value::Array(entries) => entries.iter().try_for_each(|entry| check_sizes(form, entry)),
+        _ => Ok(()),
+    }
+}
+
 /// Restores a predictor from its stored state.
 ///
 /// # Errors
@@ -86,6 +113,7 @@ pub fn load(
     if version > row.version {
         return Err(LoadError::NewerForm { form: form.to_owned(), found: version, known: row.version });
     }
+    check_sizes(row.name, &state.config)?;
     (row.load)(state, n_arms)
 }
 

@@ -114,7 +114,7 @@ impl BayesianRidge {
         if matches!(shape.forgetting, Forgetting::Adwin(_)) && !shape.intercept {
             return Err(unfit("`adwin` looks at mean residuals, which need the intercept".to_owned()));
         }
-        let n_updates = seen.iter().map(|seen| seen.sums().n_updates()).sum();
+        let n_updates = seen.iter().map(|seen| seen.sums().n_updates()).fold(0, u64::saturating_add);
         let believe = |(arm, seen): (usize, History)| {
             let mean = prior_mean.get(arm * width..(arm + 1) * width).unwrap_or_default().to_vec();
             Posterior::new(seen, Prior { precision: shape.precision, mean }).map(Arc::new)

@@ -57,6 +57,31 @@ pub enum Rule {
     },
 }
 
+impl Rule {
+    /// Refuses numbers that make a value or its standard error none.
+    fn check(self) -> Result<(), String> {
+        let numbers: &[(&str, f64, bool)] = match self {
+            Self::Mean { prior_mean, prior_weight, noise } => &[
+                ("prior_mean", prior_mean, prior_mean.is_finite()),
+                ("prior_weight", prior_weight, prior_weight.is_finite() && prior_weight > 0.0),
+                ("noise", noise, noise.is_finite() && noise >= 0.0),
+            ],
+            Self::Ucb1 => &[],
+            Self::Beta { a, b } => &[("a", a, a.is_finite() && a > 0.0), ("b", b, b.is_finite() && b > 0.0)],
+            Self::Step { alpha, start } => {
+                &[("alpha", alpha, alpha > 0.0 && alpha <= 1.0), ("start", start, start.is_finite())]
+            }
+            Self::RewardInaction { rate } => &[("rate", rate, rate > 0.0 && rate < 1.0)],
+        };
+        match numbers.iter().find(|(_, _, is_valid)| !is_valid) {
+            Some((name, value, _)) => Err(format!(
+                "`{name}` of its rule is `{value}`, expected weights and shapes above 0, steps in (0, 1], the rest finite"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Which cell a query falls into.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cell {
@@ -121,6 +146,10 @@ struct Config {
     n_updates: u64,
 }
 
+fn misshapen(centroids: &[usize]) -> String {
+    format!("`centroids` has shape {centroids:?}, expected (n_cells, dim), both at least 1")
+}
+
 /// Rounds to a multiple of 2^-30, so that sums do not depend on the order of their terms.
 fn rounded(value: f64) -> f64 {
     (value * (1_u64 << 30) as f64).round() / (1_u64 << 30) as f64
@@ -141,12 +170,17 @@ impl ValueTable {
 
     fn load(mut state: FormState, n_arms: usize) -> Result<Box<dyn Predictor>, LoadError> {
         let config: Config = super::config(ROW.name, state.config)?;
+        let refuse = |reason: String| LoadError::Config { form: ROW.name, reason };
+        config.rule.check().map_err(refuse)?;
         let tensors = &mut state.tensors;
         let cell = match (config.sources, tensors.shape("centroids")) {
             (Some(sources), _) => Cell::Sources(sources),
             (None, Ok(shape)) => {
-                let dim = shape.get(1).copied().unwrap_or(1).max(1);
-                Cell::Centroids { dim, values: tensors.take_f32("centroids", &[shape[0], dim])? }
+                let &[n, dim] = shape.as_slice() else { return Err(refuse(misshapen(&shape))) };
+                if n == 0 || dim == 0 {
+                    return Err(refuse(misshapen(&shape)));
+                }
+                Cell::Centroids { dim, values: tensors.take_f32("centroids", &[n, dim])? }
             }
             (None, Err(_)) => Cell::One,
         };

@@ -73,7 +73,7 @@ impl Selector for Cover {
         super::normalized(&shares.iter().zip(eligible).map(mix).collect::<Vec<_>>())
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

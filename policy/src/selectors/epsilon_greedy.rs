@@ -3,7 +3,7 @@
 //! Around `argmax` it is epsilon-greedy; around any explorer it is the floor that off-policy evaluation
 //! needs: every eligible arm keeps a probability of at least `epsilon / n_eligible`.
 
-use super::{Selector, SelectorError, SelectorRow, SelectorSpec, Uniform};
+use super::{Argmax, Selector, SelectorError, SelectorRow, SelectorSpec, Uniform};
 use crate::PredictionRow;
 use serde::{Deserialize, Serialize};
 
@@ -48,10 +48,18 @@ pub struct EpsilonGreedy {
 }
 
 impl EpsilonGreedy {
-    fn epsilon(&self, n_updates: u64) -> f32 {
+    fn epsilon(&self, n_updates: u64) -> f64 {
         let Settings { epsilon, half_life, .. } = self.settings;
         let decay = if half_life > 0.0 { 1.0 + n_updates as f64 / half_life } else { 1.0 };
-        (epsilon / decay) as f32
+        epsilon / decay
+    }
+
+    /// `chosen`, but for a share of random arms.
+    fn mixed(&self, chosen: Vec<f32>, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
+        let epsilon = self.epsilon(row.n_updates);
+        let uniform = Uniform.distribution(row, eligible);
+        let mix = |(p, u): (f32, f32)| ((1.0 - epsilon) * f64::from(p) + epsilon * f64::from(u)) as f32;
+        chosen.into_iter().zip(uniform).map(mix).collect()
     }
 }
 
@@ -62,18 +70,16 @@ impl Selector for EpsilonGreedy {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let epsilon = self.epsilon(row.n_updates);
-        let mut out = self.within.distribution(row, eligible);
-        let uniform = Uniform.distribution(row, eligible);
-        out.iter_mut().zip(uniform).for_each(|(p, u)| *p = (1.0 - epsilon) * *p + epsilon * u);
-        out
+        self.mixed(self.within.distribution(row, eligible), row, eligible)
     }
 
     fn lambda(&self) -> f64 {
         self.within.lambda()
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        let chosen = self.within.explore(row, eligible);
+        let chosen = chosen.unwrap_or_else(|| Argmax.distribution(row, eligible));
+        Some(self.mixed(chosen, row, eligible))
     }
 }

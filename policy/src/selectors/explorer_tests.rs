@@ -11,7 +11,7 @@ const ALL_OK: [bool; 3] = [true; 3];
 fn explore(name: &str, settings: serde_json::Value, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
     let arms = vec![Arm::default(); row.score.len()];
     let selector = build(&SelectorSpec { name: name.to_owned(), settings }, &arms).unwrap();
-    assert!(selector.explorer().is_some(), "{name} is no explorer");
+    assert!(selector.explore(row, eligible).is_some(), "{name} is no explorer");
     assert_eq!(build(&selector.spec(), &arms).unwrap().spec(), selector.spec());
     selector.distribution(row, eligible)
 }

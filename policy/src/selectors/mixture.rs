@@ -1,6 +1,6 @@
 //! Random mixing of other selectors: reaches every point between two of them on the cost-score plane.
 
-use super::{Selector, SelectorError, SelectorRow, SelectorSpec};
+use super::{Argmax, Selector, SelectorError, SelectorRow, SelectorSpec};
 use crate::{Arm, PredictionRow};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,15 @@ impl Mixture {
         let selectors = parts.iter().map(build).collect::<Result<_, _>>()?;
         Ok(Self { parts, selectors })
     }
+
+    /// The weighted mean of the distributions of the parts.
+    fn mixed(&self, parts: impl Iterator<Item = Vec<f32>>, n_arms: usize) -> Vec<f32> {
+        let mut sums = vec![0.0_f64; n_arms];
+        for ((weight, _), part) in self.selectors.iter().zip(parts) {
+            sums.iter_mut().zip(part).for_each(|(sum, p)| *sum += weight * f64::from(p));
+        }
+        sums.into_iter().map(|sum| sum as f32).collect()
+    }
 }
 
 impl Selector for Mixture {
@@ -59,13 +68,19 @@ impl Selector for Mixture {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let mut out = vec![0.0_f32; row.score.len()];
-        for (weight, selector) in &self.selectors {
-            for (total, p) in out.iter_mut().zip(selector.distribution(row, eligible)) {
-                *total += *weight as f32 * p;
-            }
+        let parts = self.selectors.iter();
+        self.mixed(parts.map(|(_, selector)| selector.distribution(row, eligible)), row.score.len())
+    }
+
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        let parts: Vec<Option<Vec<f32>>> =
+            self.selectors.iter().map(|(_, selector)| selector.explore(row, eligible)).collect();
+        if parts.iter().all(Option::is_none) {
+            return None;
         }
-        out
+        // A part that explores nothing only trades score for money, and that trade is made already.
+        let greedy = || Argmax.distribution(row, eligible);
+        Some(self.mixed(parts.into_iter().map(|part| part.unwrap_or_else(greedy)), row.score.len()))
     }
 
     fn lambda(&self) -> f64 {

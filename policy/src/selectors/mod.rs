@@ -93,8 +93,9 @@ pub trait Selector: Send + Sync + Debug {
 
     /// Probabilities, one an arm: zero where `eligible` is false, non-negative, summing to 1.
     ///
-    /// `eligible` has one entry an arm, at least one of them true; a score is always finite, a cost may
-    /// be `NaN` (unknown).
+    /// `eligible` has one entry an arm, at least one of them true; a score is always finite, a standard error at
+    /// least 0 and possibly infinite, a cost finite or `NaN` (unknown). The law holds for any such numbers
+    /// ([`distribution::check`](crate::distribution::check)).
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32>;
 
     /// What one US dollar is worth in score to this selector (0 where it does not trade them off).
@@ -102,10 +103,11 @@ pub trait Selector: Send + Sync + Debug {
         0.0
     }
 
-    /// The explorer that chooses once prices are taken off the scores; `None` where nothing is explored.
+    /// The distribution on scores that prices are taken off already; `None` where nothing is explored.
     ///
-    /// A request with an objective of its own is decided by it on the scores the objective makes.
-    fn explorer(&self) -> Option<&dyn Selector> {
+    /// A request with an objective of its own is decided by it on the scores the objective makes: what explores goes
+    /// on exploring, and no price is taken off twice.
+    fn explore(&self, _row: &PredictionRow<'_>, _eligible: &[bool]) -> Option<Vec<f32>> {
         None
     }
 }
@@ -167,16 +169,28 @@ fn settings<T: serde::de::DeserializeOwned>(
     serde_json::from_value(value).map_err(|error| SelectorError::Settings { name, reason: error.to_string() })
 }
 
+/// Greatest number in settings: its product with any `f32` is far from the end of an `f64`.
+const SETTING_MAX: f64 = 1e100;
+
 /// Checks a number of the settings.
 fn finite_at_least(name: &'static str, key: &str, value: f64, least: f64) -> Result<f64, SelectorError> {
-    if value.is_finite() && value >= least {
+    // NaN is in no range.
+    if (least..=SETTING_MAX).contains(&value) {
         return Ok(value);
     }
-    let reason = format!("`{key}` is `{value}`, expected a finite number of at least {least}");
+    let reason =
+        format!("`{key}` is `{value}`, expected a number of at least {least} and at most {SETTING_MAX:e}");
     Err(SelectorError::Settings { name, reason })
 }
 
-/// Probabilities in proportion to weights that are at least 0, not all of them 0.
+/// `factor` standard errors of an arm; 0 where there are none, or none count.
+fn spread(row: &PredictionRow<'_>, arm: usize, factor: f64) -> f64 {
+    let se = row.score_se.map_or(0.0, |se| f64::from(se[arm]));
+    // No share of an infinite standard error is 0, not NaN.
+    if factor == 0.0 { 0.0 } else { factor * se }
+}
+
+/// Probabilities in proportion to finite weights that are at least 0, not all of them 0.
 fn normalized(weights: &[f64]) -> Vec<f32> {
     let total: f64 = weights.iter().sum();
     weights.iter().map(|weight| (weight / total) as f32).collect()
@@ -202,5 +216,7 @@ fn share_best(values: &[f64], row: &PredictionRow<'_>, eligible: &[bool]) -> Vec
 
 #[cfg(test)]
 mod explorer_tests;
+#[cfg(test)]
+mod law_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use super::{Selector, SelectorRow, SelectorSpec};
 use crate::PredictionRow;
+use crate::distribution::fitted;
 use serde::{Deserialize, Serialize};
 
 pub(super) const ROW: SelectorRow = SelectorRow {
@@ -41,9 +42,10 @@ pub fn net_scores(row: &PredictionRow<'_>, eligible: &[bool], lambda: f64) -> (V
         return (row.score.to_vec(), eligible.to_vec());
     }
     let net = |(score, cost): (&f32, &f32)| {
-        if cost.is_nan() { *score } else { (f64::from(*score) - lambda * f64::from(*cost)) as f32 }
+        let price = if cost.is_nan() { 0.0 } else { lambda * f64::from(*cost) };
+        f64::from(*score) - price
     };
-    let score = row.score.iter().zip(row.cost_usd).map(net).collect();
+    let score = fitted(&row.score.iter().zip(row.cost_usd).map(net).collect::<Vec<f64>>());
     (score, eligible.iter().zip(row.cost_usd).map(|(ok, cost)| *ok && !cost.is_nan()).collect())
 }
 
@@ -62,7 +64,7 @@ impl Selector for Priced {
         self.settings.lambda + self.within.lambda()
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        self.within.explorer()
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        self.within.explore(row, eligible)
     }
 }

@@ -34,7 +34,7 @@ impl Selector for Proportional {
         }
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

@@ -31,7 +31,7 @@ impl Selector for RegCb {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let width = |arm: usize| row.score_se.map_or(0.0, |se| self.alpha * f64::from(se[arm]));
+        let width = |arm: usize| super::spread(row, arm, self.alpha);
         let score = |arm: usize| f64::from(row.score[arm]);
         let arms = 0..row.score.len();
         let eligible_arms = arms.clone().filter(|arm| eligible[*arm]);
@@ -41,7 +41,7 @@ impl Selector for RegCb {
         Uniform.distribution(row, &plausible)
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

@@ -32,17 +32,18 @@ impl Selector for Softmax {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let masked = || row.score.iter().zip(eligible).filter(|(_, ok)| **ok).map(|(score, _)| *score);
-        let best = masked().fold(f32::NEG_INFINITY, f32::max);
-        let weigh = |(score, ok): (&f32, &bool)| match ok {
-            true => (f64::from(score - best) / self.temperature).exp(),
+        let scores = || row.score.iter().map(|score| f64::from(*score)).zip(eligible);
+        let best = scores().filter(|(_, ok)| **ok).map(|(score, _)| score).fold(f64::NEG_INFINITY, f64::max);
+        // Less the best, so that no weight overflows and one of them is 1.
+        let weigh = |(score, ok): (f64, &bool)| match ok {
+            true => ((score - best) / self.temperature).exp(),
             false => 0.0,
         };
-        let weights: Vec<f64> = row.score.iter().zip(eligible).map(weigh).collect();
+        let weights: Vec<f64> = scores().map(weigh).collect();
         super::normalized(&weights)
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

@@ -47,6 +47,8 @@ impl Selector for SquareCb {
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
         let n = eligible.iter().filter(|ok| **ok).count() as f64;
         let gamma = self.gamma_scale * (row.n_updates.max(1) as f64).powf(self.gamma_exponent);
+        // No gap counts for nothing however great the factor is.
+        let gamma = gamma.min(f64::MAX);
         let score: Vec<f64> = row.score.iter().map(|score| f64::from(*score)).collect();
         let greedy = share_best(&score, row, eligible);
         let best = (0..score.len()).filter(|arm| eligible[*arm]).map(|arm| score[arm]);
@@ -60,7 +62,7 @@ impl Selector for SquareCb {
         weights.iter().zip(greedy).map(|(w, g)| (w + rest * f64::from(g)) as f32).collect()
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

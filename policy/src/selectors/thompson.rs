@@ -53,12 +53,17 @@ fn phi(z: f64) -> f64 {
     1.0 / (1.0 + (-z * (1.5976 + 0.070_565_992 * z * z)).exp())
 }
 
-/// Probability that the score of a belief is at most `score`.
-fn below(belief: &Belief, score: f64) -> f64 {
-    match belief.sd > 0.0 {
-        true => phi((score - belief.mean) / belief.sd),
-        false if score == belief.mean => 0.5,
-        false => f64::from(u8::from(score > belief.mean)),
+/// Greatest standard deviation; an infinite one is so much, beside which all scores are equal.
+const SD_MAX: f64 = 1e140;
+
+/// Probability that a score drawn from `other` is below the one that lies `z` standard deviations above the mean of
+/// `one`. The means are subtracted first: next to a great mean a small deviation would be lost.
+fn below(other: &Belief, one: &Belief, z: f64) -> f64 {
+    let lead = one.mean - other.mean + one.sd * z;
+    match other.sd > 0.0 {
+        true => phi(lead / other.sd),
+        false if lead == 0.0 => 0.5,
+        false => f64::from(u8::from(lead > 0.0)),
     }
 }
 
@@ -69,7 +74,7 @@ fn weight(one: &Belief, rivals: &[Belief]) -> f64 {
     let node = |k: usize| {
         let z = k as f64 * step - REACH;
         let density = (-0.5 * z * z).exp();
-        others().fold(density, |product, other| product * below(other, one.mean + one.sd * z))
+        others().fold(density, |product, other| product * below(other, one, z))
     };
     (0..NODES).map(node).sum()
 }
@@ -80,23 +85,32 @@ impl Selector for Thompson {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let sd = |arm: usize| row.score_se.map_or(0.0, |se| self.scale * f64::from(se[arm]));
+        let sd = |arm: usize| super::spread(row, arm, self.scale).min(SD_MAX);
         let believe = |arm: usize| Belief { arm, mean: f64::from(row.score[arm]), sd: sd(arm) };
         let beliefs: Vec<Belief> = (0..row.score.len()).filter(|arm| eligible[*arm]).map(believe).collect();
-        if beliefs.iter().all(|belief| belief.sd == 0.0) {
-            let score: Vec<f64> = row.score.iter().map(|score| f64::from(*score)).collect();
-            return share_best(&score, row, eligible);
-        }
+        let score: Vec<f64> = row.score.iter().map(|score| f64::from(*score)).collect();
+        let is_sure: Vec<bool> = (0..score.len()).map(|arm| eligible[arm] && sd(arm) == 0.0).collect();
+        // Of arms whose score is known only the best can be the best: it stands for those that tie with it.
+        let sure = share_best(&score, row, &is_sure);
+        let first_sure = sure.iter().position(|share| *share > 0.0);
+        let stands = |one: &&Belief| one.sd > 0.0 || first_sure == Some(one.arm);
         let hopeless = |one: &Belief| {
             beliefs.iter().any(|other| other.mean - one.mean > HOPELESS * other.sd.hypot(one.sd))
         };
-        let rivals: Vec<Belief> = beliefs.iter().filter(|one| !hopeless(one)).copied().collect();
-        let mut weights = vec![0.0; row.score.len()];
+        let rivals: Vec<Belief> =
+            beliefs.iter().filter(stands).filter(|one| !hopeless(one)).copied().collect();
+        let mut weights = vec![0.0; score.len()];
         rivals.iter().for_each(|one| weights[one.arm] = weight(one, &rivals));
-        super::normalized(&weights)
+        let of_sure = first_sure.map_or(0.0, |arm| weights[arm]);
+        let share = |(weight, (sure, is_sure)): (f64, (&f32, &bool))| match is_sure {
+            true => of_sure * f64::from(*sure),
+            false => weight,
+        };
+        let shared = weights.into_iter().zip(sure.iter().zip(&is_sure)).map(share);
+        super::normalized(&shared.collect::<Vec<f64>>())
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

@@ -32,13 +32,12 @@ impl Selector for Ucb {
     }
 
     fn distribution(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Vec<f32> {
-        let se = |arm: usize| row.score_se.map_or(0.0, |se| f64::from(se[arm]));
-        let bound = |(arm, score): (usize, &f32)| f64::from(*score) + self.alpha * se(arm);
+        let bound = |(arm, score): (usize, &f32)| f64::from(*score) + super::spread(row, arm, self.alpha);
         let bounds: Vec<f64> = row.score.iter().enumerate().map(bound).collect();
         share_best(&bounds, row, eligible)
     }
 
-    fn explorer(&self) -> Option<&dyn Selector> {
-        Some(self)
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
     }
 }

@@ -26,4 +26,8 @@ impl Selector for Uniform {
         let share = 1.0 / eligible.iter().filter(|ok| **ok).count().max(1) as f32;
         eligible.iter().map(|&ok| if ok { share } else { 0.0 }).collect()
     }
+
+    fn explore(&self, row: &PredictionRow<'_>, eligible: &[bool]) -> Option<Vec<f32>> {
+        Some(self.distribution(row, eligible))
+    }
 }
