@@ -1,5 +1,5 @@
-//! Section `[policies.NAME.arms."MODEL"]` of `server.toml`: what an operator says of the arms of a policy that does not
-//! learn. One that learns is told by its `arms_file` or the admin listener.
+//! Section `[policies.NAME.arms."MODEL"]` of `server.toml`: settings of the arms of a policy that does not
+//! learn. One that learns has its `arms_file` and the admin listener.
 
 use routewright_data::suggest::near_names;
 use routewright_policy::Arm;
@@ -7,7 +7,7 @@ use routewright_policy::artifact::arms;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What is said of one arm. What is not said stays as the artifact has it.
+/// Settings of one arm. What is left out stays as the artifact has it.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ArmSettings {
@@ -21,7 +21,7 @@ pub struct ArmSettings {
     pub output_usd_per_mtok: Option<f64>,
 }
 
-/// Applies what is said to the arms of a policy.
+/// Applies the settings to the arms of a policy.
 ///
 /// # Errors
 /// If a model is no arm, or a value is not accepted; the reason names it.

@@ -97,7 +97,7 @@ pub struct PolicyEntry {
     pub registry: Option<PathBuf>,
     /// Metric by which a canary is compared with the active version; `None` takes `score`, or the only one.
     pub canary_metric: Option<String>,
-    /// What is said of its arms beside what the artifact says, by model.
+    /// Settings of its arms that replace those of the artifact, by model.
     pub arms: BTreeMap<String, ArmSettings>,
 }
 

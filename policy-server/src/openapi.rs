@@ -94,10 +94,13 @@ fn errors(row: &Row) -> Vec<(String, String)> {
         | Code::FeedbackConflict
         | Code::UnknownMetric
         | Code::UnknownSource
+        | Code::UnknownModel
         | Code::ValueOutOfRange => row.endpoint == Endpoint::Feedback,
         Code::NoStore => matches!(row.endpoint, Endpoint::Feedback | Endpoint::AdminStatistics),
         Code::StoreUnavailable => {
-            row.endpoint.decides() || matches!(row.endpoint, Endpoint::Feedback | Endpoint::AdminStatistics)
+            row.endpoint.decides()
+                || row.path.contains("read")
+                || matches!(row.endpoint, Endpoint::Feedback | Endpoint::AdminStatistics)
         }
         Code::MethodNotAllowed | Code::RequestTimeout | Code::Internal => true,
     };

@@ -100,7 +100,7 @@ pub enum ServeError {
         /// Why.
         reason: String,
     },
-    /// What the configuration says of the arms of a policy does not fit them.
+    /// The settings of arms in the configuration do not fit the policy.
     #[error("policy `{policy}`: {reason}")]
     Arms {
         /// The policy.

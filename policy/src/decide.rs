@@ -351,7 +351,7 @@ impl Policy {
         let weigh = |(arm, &score): (usize, &f32)| {
             objective.quality * f64::from(score) - objective.latency * seconds(arm)
         };
-        let score = fitted(&row.score.iter().enumerate().map(weigh).collect::<Vec<f64>>());
+        let score = fitted(&row.score.iter().enumerate().map(weigh).collect::<Vec<f64>>(), eligible);
         // A policy that explores does so on what the request values, with uncertainty on the same scale.
         let scaled = |all: &[f32]| all.iter().map(|x| scaled(objective.quality, *x)).collect::<Vec<f32>>();
         let (se, members) = (row.score_se.map(scaled), row.members.map(scaled));

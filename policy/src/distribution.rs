@@ -85,12 +85,13 @@ pub(crate) fn draw(distribution: &[f32], seed: u64) -> Option<usize> {
     last
 }
 
-/// Numbers as `f32`; where one is too great for that, the greatest is taken off all, and what is still too small is the
-/// least `f32`. So the order stays, and the best keeps its lead.
-pub(crate) fn fitted(values: &[f64]) -> Vec<f32> {
+/// Numbers as `f32`; where one of an eligible arm is too great for that, the greatest of those is taken off all, and what
+/// is still too small is the least `f32`. So the order stays, and the best keeps its lead.
+pub(crate) fn fitted(values: &[f64], eligible: &[bool]) -> Vec<f32> {
     let most = f64::from(f32::MAX);
-    let fits = values.iter().all(|value| value.abs() <= most || value.is_nan());
-    let best = if fits { 0.0 } else { values.iter().copied().fold(f64::NEG_INFINITY, f64::max) };
+    let of_eligible = || values.iter().zip(eligible).filter(|(_, ok)| **ok).map(|(value, _)| *value);
+    let fits = of_eligible().all(|value| value.abs() <= most);
+    let best = if fits { 0.0 } else { of_eligible().fold(f64::NEG_INFINITY, f64::max) };
     values.iter().map(|value| (value - best).clamp(-most, most) as f32).collect()
 }
 
@@ -130,8 +131,12 @@ mod tests {
 
     #[test]
     fn numbers_too_great_for_an_f32_keep_their_order() {
-        assert_eq!(fitted(&[0.5, -2.0]), [0.5, -2.0]);
-        assert_eq!(fitted(&[-1e40, -2e40, -1e45]), [0.0, f32::MIN, f32::MIN]);
-        assert_eq!(fitted(&[1e40, 1e40 - 1e30]), [0.0, -1e30]);
+        let all = [true; 3];
+        assert_eq!(fitted(&[0.5, -2.0], &all[..2]), [0.5, -2.0]);
+        assert_eq!(fitted(&[-1e40, -2e40, -1e45], &all), [0.0, f32::MIN, f32::MIN]);
+        let great = 140_f64.exp2();
+        assert_eq!(fitted(&[great, great - 100_f64.exp2()], &all[..2]), [0.0, -(100_f32.exp2())]);
+        // What is not eligible takes no room.
+        assert_eq!(fitted(&[0.5, 0.25, 1e300], &[true, true, false]), [0.5, 0.25, f32::MAX]);
     }
 }

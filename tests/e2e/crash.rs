@@ -237,6 +237,7 @@ fn clean_fold(dir: &Path, events: &[Event]) -> Statistics {
         EventBody::Decision(decision) => Entry::Decision(decision.clone()),
         EventBody::Feedback(feedback, _) => Entry::Feedback(feedback.clone(), i64::MAX),
         EventBody::Change(change) => Entry::Change(change.clone()),
+        EventBody::Unreadable(reason) => panic!("event {}: {reason}", event.seq),
     };
     let mut store = SqliteStore::open(&dir.join("clean.db")).unwrap();
     store.append(&events.iter().map(entry).collect::<Vec<_>>()).unwrap();
@@ -255,7 +256,7 @@ fn settled(log: &impl Fn() -> Vec<Event>) -> Vec<Event> {
             match &event.body {
                 EventBody::Decision(decision) => decided.insert(decision.decision_id.clone()),
                 EventBody::Feedback(feedback, _) => heard.insert(feedback.decision_id.clone()),
-                EventBody::Change(_) => false,
+                EventBody::Change(_) | EventBody::Unreadable(_) => false,
             };
         }
         if decided == heard {
@@ -298,7 +299,7 @@ fn check(events: &[Event], known: &Known) {
                 let value = f.measure.as_ref().and_then(|m| m.value_of("")).unwrap();
                 reported.insert(f.key.clone(), value).map(|_| ())
             }
-            EventBody::Change(_) => None,
+            EventBody::Change(_) | EventBody::Unreadable(_) => None,
         };
         assert!(before.is_none(), "twice in the log: {event:?}");
     }

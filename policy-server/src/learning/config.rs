@@ -51,7 +51,7 @@ pub struct LearningConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Observations {
-    /// The first that arrives: nobody can turn a policy by reporting on one decision again and again.
+    /// The first that arrives: no caller can turn a policy by reporting on one decision again and again.
     #[default]
     First,
     /// All of them.

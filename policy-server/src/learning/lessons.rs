@@ -1,7 +1,7 @@
 //! What one policy learns from the log: a fold over its decisions and their feedback.
 //!
 //! The first report of the metric that a reporter makes of a decision is one observation, weighed by the trust in its
-//! source; what he reports of it again counts only where the policy is told so. What a call costs is taken
+//! source; what he reports of it again counts only with `observations = "all"`. What a call costs is taken
 //! off when an arm is chosen, not when a reward is learned: so a new price counts at once, for what was learned
 //! before it too. The statistics of the learners are sums whose order decides no bit (see
 //! `routewright_policy::online`), and each event is applied once, so the state after a crash, a restart or a

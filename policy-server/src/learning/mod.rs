@@ -119,8 +119,8 @@ impl School {
                 news += class.fold.catch_up(&mut *self.store)?;
             }
             let fold = &mut class.fold;
-            for (seq, reason) in fold.take_untold() {
-                passed_over(app, &served.name, seq, &reason);
+            for (seq, reason) in fold.take_skipped() {
+                skipped_record(app, &served.name, seq, &reason);
             }
             if news > 0 || served.roster.is_none() {
                 publish(app, served, &fold.consumer);
@@ -164,7 +164,7 @@ impl School {
             for event in self.store.changes(&served.name)?.iter().filter(|event| event.seq <= last) {
                 match &event.body {
                     EventBody::Change(change) => lessons.changed(change),
-                    EventBody::Unreadable(reason) => passed_over(app, &served.name, event.seq, reason),
+                    EventBody::Unreadable(reason) => skipped_record(app, &served.name, event.seq, reason),
                     EventBody::Decision(_) | EventBody::Feedback(..) => {}
                 }
             }
@@ -184,10 +184,10 @@ impl School {
     }
 }
 
-/// Says that a policy does not learn of an event.
-fn passed_over(app: &App, policy: &str, seq: u64, reason: &str) {
+/// Logs an event that a policy cannot learn from.
+fn skipped_record(app: &App, policy: &str, seq: u64, reason: &str) {
     let fields = json!({ "policy": policy, "event": seq, "reason": reason });
-    app.log.event(Level::Error, "learning_passed_over", fields);
+    app.log.event(Level::Error, "learning_skipped_record", fields);
 }
 
 /// Appends what the file of a policy says anew; whether it did. A file that is refused is told once.

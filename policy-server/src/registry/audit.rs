@@ -86,9 +86,9 @@ impl AuditLine {
     }
 }
 
-/// The line that says of the last change told as done that it was not made; `None` where it was.
+/// The line that takes back the last change noted as done; `None` where it was made.
 ///
-/// A change is told before it is made, so a process that ends in between leaves a line without its change.
+/// The line is written before the change, so a process that ends in between leaves a line without its change.
 pub(super) fn unmade(lines: &[AuditLine], slot: &Slot) -> Option<AuditLine> {
     let last = lines.iter().rev().find(|line| line.outcome != Outcome::Refused)?;
     // A change that is made raises the revision.

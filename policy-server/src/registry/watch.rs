@@ -56,9 +56,9 @@ impl Watch {
     /// Catches up and judges; returns the policies whose canary was rolled back. Blocks.
     fn look(&mut self, app: &App) -> Result<Vec<String>, StoreError> {
         let caught_up = self.fold.catch_up(&mut *self.store);
-        for (seq, reason) in self.fold.take_untold() {
+        for (seq, reason) in self.fold.take_skipped() {
             let fields = json!({ "event": seq, "reason": reason });
-            app.log.event(Level::Error, "canary_watch_passed_over", fields);
+            app.log.event(Level::Error, "canary_watch_skipped_record", fields);
         }
         caught_up?;
         let trials = &self.fold.consumer;

@@ -68,7 +68,9 @@ pub fn check(store: &mut dyn Store) -> Result<Health, StoreError> {
                 health.count(table);
                 if row.seq > last {
                     let (kind, seq) = (table.name(), row.seq);
-                    health.complaints.push(format!("{kind} has event {seq}, the counter stands at {last}"));
+                    health
+                        .complaints
+                        .push(format!("{kind} has event {seq}, the sequence counter is at {last}"));
                 }
                 let Err(reason) = readable(&row, &lost) else { continue };
                 if table == Table::Decisions {
@@ -89,7 +91,7 @@ fn readable(row: &Row, lost: &BTreeSet<String>) -> Result<(), String> {
     let text = row.body.as_ref().map_err(String::clone)?;
     let told_apart = |found: &str| match row.id == found {
         true => Ok(()),
-        false => Err(format!("it stands under id `{}`, its record says `{found}`", row.id)),
+        false => Err(format!("its row has id `{}`, its record `{found}`", row.id)),
     };
     match row.table {
         Table::Decisions => told_apart(&decoded::<DecisionRecord>(text)?.decision_id),
@@ -101,7 +103,7 @@ fn readable(row: &Row, lost: &BTreeSet<String>) -> Result<(), String> {
             match row.decision_id == found {
                 true => Ok(()),
                 false => {
-                    Err(format!("it stands under decision `{}`, its record says `{found}`", row.decision_id))
+                    Err(format!("its row belongs to decision `{}`, its record to `{found}`", row.decision_id))
                 }
             }
         }

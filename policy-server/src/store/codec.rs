@@ -2,7 +2,7 @@
 //!
 //! A record is appended only if what is read back is what was written and holds what consumers rely on; so a store that
 //! this build wrote has no record it cannot read. A store may hold others all the same: written by an older build, by
-//! hand, or by a disk that failed. Those are told apart here, once for every reader.
+//! hand, or by a disk that failed. Every reader recognises those here.
 
 use super::{ChangeRecord, DecisionRecord, FeedbackRecord, Measure};
 use routewright_data::names;

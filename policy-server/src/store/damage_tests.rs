@@ -59,10 +59,10 @@ pub(super) fn damage_is_passed_over_and_set_aside(
     assert_eq!((fold.high_water(), fold.unreadable()), (10, 5), "and the feedback on d1 and d2 with them");
     let small = &fold.consumer.policies["p"]["small"];
     assert_eq!((small.decisions, small.metrics["score"].count), (3, 2));
-    let told = fold.take_untold();
+    let told = fold.take_skipped();
     assert_eq!(told.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [2, 3, 7, 8, 9]);
     assert!(told[0].1.contains("null") && told[2].1.starts_with("of its decision: "), "{told:?}");
-    assert!(fold.take_untold().is_empty(), "each is told once");
+    assert!(fold.take_skipped().is_empty(), "each is reported once");
 
     // What is written later is judged by what can be read.
     assert_eq!(
@@ -114,7 +114,7 @@ fn damage_in_a_file_is_passed_over_and_set_aside() {
     let health = check(&mut store).unwrap();
     let reasons: Vec<&str> = health.faults.iter().map(|fault| fault.reason.as_str()).collect();
     assert!(reasons[0].contains("Blob") && reasons[1].contains("`d0`"), "{reasons:?}");
-    assert!(reasons[2].contains("stands under decision `d4`"), "{reasons:?}");
+    assert!(reasons[2].contains("belongs to decision `d4`"), "{reasons:?}");
     repair(&mut store, &health).unwrap();
     assert!(check(&mut store).unwrap().is_sound());
 }
@@ -143,7 +143,7 @@ pub(super) fn repeats_are_marked(store: &mut dyn Store) {
         (bill, false),
         (default, false),
         (of("a", "user", false), false),
-        // A source that anybody may invent tells nobody apart.
+        // A source that anybody may invent does not tell reporters apart.
         (of("b", "judge", false), true),
         (of("c", "judge", true), true),
         (of("d", "third", true), false),

@@ -10,8 +10,8 @@ use super::{Checkpoint, Event, EventBody, Store, StoreError};
 /// Events read at a time.
 const PAGE: usize = 512;
 
-/// Unreadable records remembered until they are told.
-const UNTOLD_MAX: usize = 16;
+/// Unreadable records remembered until they are logged.
+const SKIPPED_MAX: usize = 16;
 
 /// What learns from the log.
 pub trait Consumer: Send {
@@ -37,8 +37,8 @@ pub struct Fold<C> {
     saved: Option<u64>,
     /// Records passed over since the start.
     unreadable: u64,
-    /// The first of those that were not told yet: number and reason.
-    untold: Vec<(u64, String)>,
+    /// The first of those that were not logged yet: number and reason.
+    skipped: Vec<(u64, String)>,
     /// The state.
     pub consumer: C,
 }
@@ -47,7 +47,7 @@ impl<C: Consumer> Fold<C> {
     /// A fold that has seen nothing; `name` is the one of its checkpoint.
     pub fn new(name: &str, consumer: C) -> Self {
         let name = name.to_owned();
-        Self { name, high_water: 0, saved: None, unreadable: 0, untold: Vec::new(), consumer }
+        Self { name, high_water: 0, saved: None, unreadable: 0, skipped: Vec::new(), consumer }
     }
 
     /// Takes up the saved state, where there is one.
@@ -81,8 +81,8 @@ impl<C: Consumer> Fold<C> {
         match &event.body {
             EventBody::Unreadable(reason) => {
                 self.unreadable += 1;
-                if self.untold.len() < UNTOLD_MAX {
-                    self.untold.push((event.seq, reason.clone()));
+                if self.skipped.len() < SKIPPED_MAX {
+                    self.skipped.push((event.seq, reason.clone()));
                 }
             }
             _ => self.consumer.apply(event),
@@ -97,8 +97,8 @@ impl<C: Consumer> Fold<C> {
     }
 
     /// The first records that were passed over since this was last asked: number and reason.
-    pub fn take_untold(&mut self) -> Vec<(u64, String)> {
-        std::mem::take(&mut self.untold)
+    pub fn take_skipped(&mut self) -> Vec<(u64, String)> {
+        std::mem::take(&mut self.skipped)
     }
 
     /// Applies all that the log holds beyond the last event applied; returns how many.

@@ -256,8 +256,8 @@ impl Drop for Ledger {
 struct Turn {
     /// When old decisions were looked for.
     expired: Option<Instant>,
-    /// What was told of the store last: why it takes nothing, where it does not.
-    told: Option<String>,
+    /// What was logged of the store last: why it takes nothing, where it does not.
+    logged: Option<String>,
     /// Why the last turn failed.
     failed: Option<String>,
 }
@@ -273,7 +273,7 @@ impl Shared {
         (days > 0).then(|| (now_ms.div_euclid(DAY_MS) - days) * DAY_MS)
     }
 
-    /// Catches up, saves, deletes what is old. A failure is tried again at the next turn, and told once.
+    /// Catches up, saves, deletes what is old. A failure is retried at the next turn, and logged once.
     fn keep(&self, turn: &mut Turn) {
         let failed = self.try_keep(&mut turn.expired).err();
         if failed.is_some() || self.meter.failing().is_some() {
@@ -284,7 +284,7 @@ impl Shared {
             self.log.event(Level::Error, "store_housekeeping_failed", json!({ "reason": reason }));
         }
         turn.failed = reason;
-        self.tell(turn);
+        self.report(turn);
     }
 
     /// Asks whether the store takes entries: without it one that has failed would never be asked again where no request
@@ -297,11 +297,11 @@ impl Shared {
         }
     }
 
-    /// Says when the store begins or ends to fail, with or without a log of requests.
-    fn tell(&self, turn: &mut Turn) {
+    /// Logs when the store begins and stops to fail, with or without a log of requests.
+    fn report(&self, turn: &mut Turn) {
         let failing = self.meter.failing();
         let not_logged = self.meter.not_logged.load(Relaxed);
-        match (&turn.told, &failing) {
+        match (&turn.logged, &failing) {
             (None, Some(reason)) => {
                 let fields = json!({ "reason": reason, "decisions_not_logged": not_logged });
                 self.log.event(Level::Error, "store_unavailable", fields);
@@ -312,7 +312,7 @@ impl Shared {
             }
             (None, None) | (Some(_), Some(_)) => {}
         }
-        turn.told = failing;
+        turn.logged = failing;
     }
 
     fn close_windows(&self) -> Result<(), StoreError> {
@@ -328,7 +328,7 @@ impl Shared {
             let Reading { store, statistics } = &mut *reading;
             let caught_up = statistics.catch_up(&mut **store);
             self.meter.unreadable.store(statistics.unreadable(), Relaxed);
-            for (event, reason) in statistics.take_untold() {
+            for (event, reason) in statistics.take_skipped() {
                 let fields = json!({ "event": event, "reason": reason });
                 self.log.event(Level::Error, "store_record_unreadable", fields);
             }

@@ -3,7 +3,7 @@
 //! The tables are those of `sqlite`. Every transaction that appends first takes one advisory lock, so that
 //! sequence numbers become visible in their order: without it a reader could see number 8, go on from there,
 //! and never see number 7, which was taken earlier and committed later. Readers use snapshots, for the same
-//! reason. A connection that was lost is made anew at the next use. What was appended when it was lost is appended once
+//! reason. A lost connection is replaced at the next use. What was appended when it was lost is appended once
 //! more: whether the commit had reached the database or not, every entry is in the log once then.
 
 use super::codec::{self, Record};
@@ -44,11 +44,15 @@ const TABLES: &str = "
         ON routewright_decisions (coalesce(active_ms, at_ms));
     CREATE TABLE IF NOT EXISTS routewright_unreadable (
         seq BIGINT PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, body TEXT);";
-/// The value of a key in the body of feedback `f`. A body with U+0000 in a text, which older builds took in, has none:
-/// reading it would be refused.
+/// The value of a key in the body of feedback `f`. A body that was cut off has none, nor one with U+0000 in a text, which
+/// older builds took in: the database would fail to read it.
 macro_rules! of_body {
     ($key:literal) => {
-        concat!("CASE WHEN position('\\u0000' in f.body) = 0 THEN f.body::json->>'", $key, "' END")
+        concat!(
+            "CASE WHEN f.body LIKE '{%}' AND position('\\u0000' in f.body) = 0 THEN f.body::json->>'",
+            $key,
+            "' END"
+        )
     };
 }
 

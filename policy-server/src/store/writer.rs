@@ -6,7 +6,7 @@
 //! (decisions of durability `async`) is given [`UNHEARD_GATHERS`] to grow: a commit costs more processor time than
 //! a decision, and takes it from the requests.
 //!
-//! A group that the store refuses for what is in it is written request by request, so that nobody's entry fails for
+//! A group that the store refuses for what is in it is written request by request, so that no caller's entry fails for
 //! another one's. Where the store itself fails, all of the group do: trying again would only take longer.
 
 use super::meter::StoreMeter;

@@ -15,7 +15,7 @@ pub const TAGS_MAX: usize = 64;
 /// Checks names, tags, prices and latencies.
 ///
 /// # Errors
-/// If a name is no name or stands twice, or a number is out of its range; the arm is named.
+/// If a name is not valid or listed twice, or a number is out of its range; the arm is named.
 pub fn check(arms: &[Arm]) -> Result<(), String> {
     if arms.is_empty() {
         return Err("there are none, expected at least one".to_owned());
@@ -24,7 +24,7 @@ pub fn check(arms: &[Arm]) -> Result<(), String> {
     for (at, arm) in arms.iter().enumerate() {
         names::check(&arm.model).map_err(|why| format!("the name `{}` of arm {at} {why}", arm.model))?;
         if !seen.insert(arm.model.as_str()) {
-            return Err(format!("`{}` stands twice, expected each model once", arm.model));
+            return Err(format!("`{}` is listed twice, expected each model once", arm.model));
         }
         tags(&arm.tags).map_err(|why| format!("arm `{}`: {why}", arm.model))?;
         let price = &arm.price;
@@ -56,7 +56,7 @@ pub fn tags(tags: &[String]) -> Result<(), String> {
 }
 
 /// Predicts for a query without features and one with a single feature: weights so great that a plain query overflows
-/// are found before anybody asks.
+/// are found before the first request.
 ///
 /// # Errors
 /// If a predicted number is none, or there are too few of them; the arm is named.

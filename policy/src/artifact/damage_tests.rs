@@ -219,7 +219,7 @@ fn arms_are_checked_when_they_are_written_and_when_they_are_read() {
     let dir = root.path().join("p");
     save(&draft(forms().remove(0)), &dir).unwrap();
     let edits: [(&str, Value, &str); 7] = [
-        ("/arms/1/model", json!("a"), "`a` stands twice"),
+        ("/arms/1/model", json!("a"), "`a` is listed twice"),
         ("/arms/1/model", json!(""), "is empty"),
         ("/arms/1/model", json!("a\u{0}b"), "U+0000"),
         ("/arms/0/model", json!("x".repeat(300)), "300 bytes"),

@@ -45,8 +45,10 @@ pub fn net_scores(row: &PredictionRow<'_>, eligible: &[bool], lambda: f64) -> (V
         let price = if cost.is_nan() { 0.0 } else { lambda * f64::from(*cost) };
         f64::from(*score) - price
     };
-    let score = fitted(&row.score.iter().zip(row.cost_usd).map(net).collect::<Vec<f64>>());
-    (score, eligible.iter().zip(row.cost_usd).map(|(ok, cost)| *ok && !cost.is_nan()).collect())
+    let eligible: Vec<bool> =
+        eligible.iter().zip(row.cost_usd).map(|(ok, cost)| *ok && !cost.is_nan()).collect();
+    let net: Vec<f64> = row.score.iter().zip(row.cost_usd).map(net).collect();
+    (fitted(&net, &eligible), eligible)
 }
 
 impl Selector for Priced {
