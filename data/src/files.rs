@@ -209,4 +209,21 @@ mod tests {
         assert!(error.to_string().contains("file"), "{error}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_pipe_is_refused_instead_of_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("manifest.json");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || tell.send(read_up_to(&pipe, 10)));
+        let read = told.recv_timeout(std::time::Duration::from_secs(60));
+        let error = read.unwrap().unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(error.to_string().contains("manifest.json") && cause.contains("regular file"), "{cause}");
+        assert!(read_up_to(dir.path(), 10).is_err(), "a folder");
+        assert_eq!(read_up_to(Path::new("/dev/null"), 10).unwrap(), b"", "what a shell hands over is read");
+    }
 }

@@ -29,5 +29,6 @@ mod rlae;
 mod run;
 #[cfg(unix)]
 mod serving;
+mod store;
 mod token_routing;
 mod train_serve;

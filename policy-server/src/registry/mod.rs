@@ -164,7 +164,8 @@ impl Registry {
     pub fn apply(&self, ask: &Ask) -> Result<Slot, RegistryError> {
         let _lock = self.lock()?;
         let before = self.read()?;
-        self.tidy(&before)?;
+        // A rollback must not wait for an audit to be mended.
+        let _best_effort = self.tidy(&before);
         let mut after = before.clone();
         let checked = gate::check(ask, &before).and_then(|()| after.change(&ask.verb, &ask.reason, now_ms()));
         if let Err(why) = checked {

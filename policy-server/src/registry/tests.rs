@@ -170,3 +170,33 @@ fn changes_of_many_at_once_are_made_one_after_the_other() {
     let slot = registry.read().unwrap();
     assert_eq!((slot.entries.len(), slot.revision, registry.history().unwrap().len()), (9, 9, 9));
 }
+
+#[test]
+fn a_change_that_a_killed_process_did_not_finish_is_noted_as_failed_once() {
+    let (registry, _dir) = registry();
+    registry.apply(&ask(promote("b", Target::Shadow), Grounds::Nothing, "look")).unwrap();
+    // The audit has the line of a second shadow, the registry does not have the change: killed in between.
+    let stood = fs::read(registry.file()).unwrap();
+    registry.apply(&ask(promote("c", Target::Shadow), Grounds::Nothing, "look")).unwrap();
+    fs::write(registry.file(), stood).unwrap();
+    let (old, young) = (registry.dir().join(".routewright-old"), registry.dir().join(".routewright-young"));
+    for path in [&old, &young] {
+        fs::write(path, "half").unwrap();
+    }
+    let hours_ago = SystemTime::now() - Duration::from_secs(2 * 3600);
+    fs::File::options().write(true).open(&old).unwrap().set_modified(hours_ago).unwrap();
+    for _ in 0..2 {
+        registry.reconcile().unwrap();
+        let history = registry.history().unwrap();
+        let outcomes: Vec<Outcome> = history.iter().map(|line| line.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Done, Outcome::Done, Outcome::Done, Outcome::Failed]);
+        let (done, failed) = (&history[2], &history[3]);
+        assert_eq!((&failed.digest, failed.revision), (&done.digest, done.revision));
+        assert!(failed.refusal.contains("ended before"), "{failed:?}");
+        assert!(!old.exists() && young.exists(), "what is young may be being written");
+    }
+    let slot = registry.apply(&ask(promote("c", Target::Shadow), Grounds::Nothing, "again")).unwrap();
+    assert_eq!((state(&slot, "c"), slot.revision), (State::Shadow, 3));
+    registry.reconcile().unwrap();
+    assert_eq!(registry.history().unwrap().last().unwrap().outcome, Outcome::Done);
+}
