@@ -424,6 +424,11 @@ mod tests {
         for (text, expected) in [
             (format!("{policies}[server]\nadmin_listen = '0.0.0.0:1'"), "loopback"),
             (format!("{policies}[server]\nlisten = 'here'"), "server.listen"),
+            (
+                format!("[store]\npath = 'l'\n{policies}learning = {{}}\n[policies.a.arms.m]\ntags = ['eu']"),
+                "`policies.a.arms` is `m`, expected no such section",
+            ),
+            (format!("{policies}[policies.a.arms.m]\ntag = ['eu']"), "unknown field `tag`"),
             (format!("{policies}[server]\nlisten_address = 'x'"), "unknown field `listen_address`"),
             (format!("{policies}[server]\nadmin_key = 'plain'"), "env::NAME"),
             (format!("{policies}[server]\nadmin_key = 'env::NOPE'"), "`NOPE`, which is not set"),

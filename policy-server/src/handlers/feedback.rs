@@ -212,6 +212,10 @@ fn compared(app: &App, record: &FeedbackRecord) -> Result<(), ApiError> {
         Some(Measure::Ranking(models)) => ("ranking", models.iter().collect()),
         Some(Measure::Value(_)) | None => return Ok(()),
     };
+    // What is no name is not repeated in an error.
+    if let Some(Err(why)) = models.iter().map(|model| names::check(model)).find(Result::is_err) {
+        return invalid(param, &format!("names a model that {why}"));
+    }
     let live = app.live.load();
     let beside = live.challengers.values().flat_map(|beside| {
         let canary = beside.canary.iter().map(|canary| &canary.served);
@@ -224,7 +228,7 @@ fn compared(app: &App, record: &FeedbackRecord) -> Result<(), ApiError> {
     match models.into_iter().find(|model| !arms.contains(model.as_str())) {
         Some(unknown) => {
             let hint = near_names(unknown, arms.iter().copied());
-            let message = format!("unknown model `{}`; {hint}", unknown.escape_debug());
+            let message = format!("unknown model `{unknown}`; {hint}");
             Err(ApiError::new(Code::UnknownModel, message).param(param))
         }
         None => Ok(()),

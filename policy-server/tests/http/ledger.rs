@@ -96,7 +96,9 @@ fn many_reports_on_one_decision_are_one_observation_unless_all_are_asked_for() {
         assert_eq!(learner.report(json!({"decision_id": id, "value": 0})).status, 202);
         learner.wait_lessons(lessons + 1);
         let statistics = get(learner.running.admin, "/admin/v1/statistics").json();
-        assert_eq!(statistics["data"][0]["models"][0]["metrics"][0]["count"], 41, "{statistics}");
+        let models = statistics["data"][0]["models"].as_array().unwrap();
+        let count = |model: &Value| model["metrics"][0]["count"].as_u64().unwrap();
+        assert_eq!(models.iter().map(count).sum::<u64>(), 41, "{statistics}");
     }
 }
 
@@ -153,8 +155,8 @@ fn texts_models_metrics_and_times_of_feedback_are_checked() {
             "unknown_model",
             "unknown model `larg`; did you mean `large`",
         ),
-        (compared(json!({"ranking": ["large", long]})), 422, "unknown_model", "unknown model"),
-        (compared(json!({"ranking": ["small", "no\u{0}ne"]})), 422, "unknown_model", "no\\0ne"),
+        (compared(json!({"ranking": ["large", long]})), 400, "invalid_request", "100000 bytes"),
+        (compared(json!({"ranking": ["small", "no\u{0}ne"]})), 400, "invalid_request", "U+0000"),
         (
             compared(json!({"metric": "bogus", "preference": {"winner": "large", "loser": "small"}})),
             422,
@@ -191,7 +193,10 @@ fn logging(durability: Durability) -> (Running, tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap().keep();
     let file = folder.join("log.db");
     let store = StoreConfig { durability, ..StoreConfig::at(&file) };
-    let (server, dir) = default_server(|config: &mut ServerConfig| config.store = Some(store));
+    let (server, dir) = default_server(|config: &mut ServerConfig| {
+        config.store = Some(store);
+        config.limits.request_timeout_ms = 60_000;
+    });
     (server, dir, file)
 }
 
@@ -255,7 +260,7 @@ fn a_log_with_a_record_that_cannot_be_read_is_served_counted_and_told() {
     let statistics = get(server.admin, "/admin/v1/statistics");
     assert_eq!(statistics.json()["data"][0]["models"][0]["decisions"], 2, "{}", statistics.body);
     assert!(get(server.address, "/metrics").body.contains("routewright_store_unreadable_total 1\n"));
-    assert!(server.log().contains("\"store_record_unreadable\""), "{}", server.log());
+    until("it is logged", || server.log().contains("\"store_record_unreadable\""));
     assert_eq!(post(server.address, "/v1/route", &json!({ "vector": [1, 0] })).status, 200);
 }
 
