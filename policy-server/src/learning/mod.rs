@@ -186,7 +186,7 @@ impl School {
 
 /// Logs an event that a policy cannot learn from.
 fn skipped_record(app: &App, policy: &str, seq: u64, reason: &str) {
-    let fields = json!({ "policy": policy, "event": seq, "reason": reason });
+    let fields = json!({ "policy": policy, "seq": seq, "reason": reason });
     app.log.event(Level::Error, "learning_skipped_record", fields);
 }
 

@@ -57,7 +57,7 @@ impl Watch {
     fn look(&mut self, app: &App) -> Result<Vec<String>, StoreError> {
         let caught_up = self.fold.catch_up(&mut *self.store);
         for (seq, reason) in self.fold.take_skipped() {
-            let fields = json!({ "event": seq, "reason": reason });
+            let fields = json!({ "seq": seq, "reason": reason });
             app.log.event(Level::Error, "canary_watch_skipped_record", fields);
         }
         caught_up?;

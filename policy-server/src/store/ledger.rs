@@ -328,8 +328,8 @@ impl Shared {
             let Reading { store, statistics } = &mut *reading;
             let caught_up = statistics.catch_up(&mut **store);
             self.meter.unreadable.store(statistics.unreadable(), Relaxed);
-            for (event, reason) in statistics.take_skipped() {
-                let fields = json!({ "event": event, "reason": reason });
+            for (seq, reason) in statistics.take_skipped() {
+                let fields = json!({ "seq": seq, "reason": reason });
                 self.log.event(Level::Error, "store_record_unreadable", fields);
             }
             caught_up?;

@@ -149,7 +149,7 @@ fn an_arm_of_which_nothing_is_known_is_the_best_by_an_even_chance() {
         n_updates: 5,
     };
     let found = Thompson { scale: 1.0 }.distribution(&row, &[true; 3]);
-    assert!((found[1] - 0.5).abs() < 0.01 && found[0] > 0.49, "{found:?}");
+    assert!((found[1] - 0.5).abs() < 0.02 && found[0] > 0.48, "{found:?}");
     assert_eq!(Ucb { alpha: 1.0 }.distribution(&row, &[true; 3]), [0.0, 1.0, 0.0]);
     assert_eq!(Ucb { alpha: 0.0 }.distribution(&row, &[true; 3]), [1.0, 0.0, 0.0], "none of it counts");
 }
