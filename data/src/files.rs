@@ -24,7 +24,7 @@ fn fail(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Fil
 
 /// Reads a file, at most `bytes_max + 1` bytes of it (so that a longer one is recognised by its length).
 ///
-/// A named pipe is refused: opening one waits for a writer, which may never come. What a shell puts at `/dev/fd` is read.
+/// A named pipe is refused: opening one waits for a writer, which may never come. Files under `/dev` are read.
 ///
 /// # Errors
 /// If it cannot be opened or read, or is no regular file.

@@ -1,6 +1,6 @@
 //! What a name may be: a model, a tag, a metric, a source, a key of feedback.
 //!
-//! Names cross every boundary there is (HTTP headers, metric labels, JSON, PostgreSQL, Parquet, a terminal), so one rule
+//! Names cross every boundary (HTTP headers, metric labels, JSON, PostgreSQL, Parquet, a terminal), so one rule
 //! holds for all of them, and everything that takes a name in asks it here. PostgreSQL stores no U+0000, a line break
 //! ends a header or a label, and an unbounded name is memory that a caller spends for the server.
 

@@ -85,8 +85,8 @@ pub(crate) fn draw(distribution: &[f32], seed: u64) -> Option<usize> {
     last
 }
 
-/// Numbers as `f32`; where one of an eligible arm is too great for that, the greatest of those is taken off all, and what
-/// is still too small is the least `f32`. So the order stays, and the best keeps its lead.
+/// Numbers as `f32`; where one of an eligible arm is too great for that, the greatest of those is taken off all, and
+/// what is still too small is the least `f32`. So the order stays, and the best keeps its lead.
 pub(crate) fn fitted(values: &[f64], eligible: &[bool]) -> Vec<f32> {
     let most = f64::from(f32::MAX);
     let of_eligible = || values.iter().zip(eligible).filter(|(_, ok)| **ok).map(|(value, _)| *value);

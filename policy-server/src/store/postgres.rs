@@ -44,8 +44,8 @@ const TABLES: &str = "
         ON routewright_decisions (coalesce(active_ms, at_ms));
     CREATE TABLE IF NOT EXISTS routewright_unreadable (
         seq BIGINT PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, body TEXT);";
-/// The value of a key in the body of feedback `f`. A body that was cut off has none, nor one with U+0000 in a text, which
-/// older builds took in: the database would fail to read it.
+/// The value of a key in the body of feedback `f`. A body that was cut off has none, nor one with U+0000 in a text,
+/// which older builds took in: the database would fail to read it.
 macro_rules! of_body {
     ($key:literal) => {
         concat!(

@@ -108,16 +108,12 @@ fn texts_models_metrics_and_times_of_feedback_are_checked() {
     let id = learner.decide()["id"].as_str().unwrap().to_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     let long = "x".repeat(100_000);
-    let with = |more: Value| {
-        let mut body = json!({ "decision_id": id, "metric": "score", "value": 1 });
+    let merged = |mut body: Value, more: Value| {
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body
     };
-    let compared = |more: Value| {
-        let mut body = json!({ "decision_id": id });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        body
-    };
+    let with = |more| merged(json!({ "decision_id": id, "metric": "score", "value": 1 }), more);
+    let compared = |more| merged(json!({ "decision_id": id }), more);
     for (body, status, code, says) in [
         (
             with(json!({"decision_id": "a\u{0}b"})),
@@ -168,15 +164,28 @@ fn texts_models_metrics_and_times_of_feedback_are_checked() {
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{says}: {:.300}", reply.body);
         assert!(reply.message().contains(says), "{says}: {:.300}", reply.body);
     }
-    for body in [
-        with(json!({"occurred_at": now - 1000})),
-        compared(json!({"preference": {"winner": "large", "loser": "small"}})),
-        compared(json!({"ranking": ["small", "large"]})),
-        compared(json!({"metric": "score", "ranking": ["small", "large"], "idempotency_key": "r"})),
+}
+
+#[test]
+fn feedback_that_is_sound_is_taken_in() {
+    let learner = Learner::start(|_, _, _| {});
+    let id = learner.decide()["id"].clone();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    for mut body in [
+        json!({"occurred_at": now - 1000, "metric": "score", "value": 1}),
+        json!({"preference": {"winner": "large", "loser": "small"}}),
+        json!({"ranking": ["small", "large"]}),
+        json!({"metric": "score", "ranking": ["small", "large"], "idempotency_key": "r"}),
     ] {
+        body["decision_id"] = id.clone();
         let reply = post(learner.running.address, "/v1/feedback", &body);
         assert_eq!(reply.status, 202, "{}", reply.body);
     }
+}
+
+#[test]
+fn names_of_sources_arms_and_tags_are_checked() {
+    let learner = Learner::start(|_, _, _| {});
     let source = learner.ask(json!({ "source": "a\u{0}b" }));
     assert_eq!((source.status, source.code().as_str()), (400, "invalid_request"), "{}", source.body);
     for (model, says) in [("a\u{0}b", "U+0000"), ("a\nb", "U+000A"), ("", "is empty")] {

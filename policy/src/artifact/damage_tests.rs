@@ -1,6 +1,6 @@
 //! Whatever an artifact holds, loading it gives a policy that decides, or an error: never a panic.
 //!
-//! The damage is done where a digest does not see it: the files are rewritten and the manifest with them, as whoever can
+//! The damage is done where a digest does not see it: the files are rewritten and the manifest with them, as one who can
 //! write the folder could.
 
 use super::{Draft, Manifest, load, safetensors_codec, save};
@@ -40,6 +40,7 @@ fn draft(predictor: Box<dyn Predictor>) -> Draft {
         selector: SelectorSpec::named("argmax"),
         params: json!({}),
         data: super::DataRecord::default(),
+        query_text: routewright_data::QueryText::default(),
         metrics: BTreeMap::new(),
     }
 }

@@ -75,7 +75,7 @@ impl Rule {
         };
         match numbers.iter().find(|(_, _, is_valid)| !is_valid) {
             Some((name, value, _)) => Err(format!(
-                "`{name}` of its rule is `{value}`, expected weights and shapes above 0, steps in (0, 1], the rest finite"
+                "`{name}` of its rule is `{value}`, expected weights above 0, steps in (0, 1], the rest finite"
             )),
             None => Ok(()),
         }

@@ -1,7 +1,7 @@
 //! The law of distributions, for every selector, on numbers from the ends of what is legal.
 //!
-//! Nothing here is an answer worked out by hand: whatever the numbers, a selector gives a distribution over the eligible
-//! arms, and a request gets a decision whose candidates sum to 1 or a clear error, never a log that cannot be read.
+//! No answer here is worked out by hand: whatever the numbers, a selector gives a distribution over the eligible arms,
+//! and a request gets a decision whose candidates sum to 1 or a clear error, never a log that cannot be read.
 
 use super::*;
 use crate::artifact::{DataRecord, Draft};
@@ -207,6 +207,7 @@ fn policy(spec: SelectorSpec, prediction: Prediction) -> Policy {
         selector: spec,
         params: json!({}),
         data: DataRecord::default(),
+        query_text: routewright_data::QueryText::default(),
         metrics: std::collections::BTreeMap::new(),
     };
     Policy { predictor: Box::new(Fixed(prediction)), ..draft.into_policy().unwrap() }
