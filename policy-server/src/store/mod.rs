@@ -220,8 +220,8 @@ pub trait Store: Send + std::fmt::Debug {
     /// If the store cannot be read.
     fn of_day(&mut self, day: i64, after: u64, max: usize) -> Result<Vec<Listed>, StoreError>;
 
-    /// At most `max` decisions that are active since that time (`from_ms` included, `before_ms` not) of which the metric
-    /// was not reported, the oldest first.
+    /// At most `max` decisions that are active since that time (`from_ms` included, `before_ms` not) and have no report
+    /// of the metric, the oldest first.
     ///
     /// # Errors
     /// If the store cannot be read.

@@ -1,6 +1,6 @@
 //! Whatever an artifact holds, loading it gives a policy that decides, or an error: never a panic.
 //!
-//! The damage is done where a digest does not see it: the files are rewritten and the manifest with them, as one who can
+//! The damage is done where a digest does not see it: the files are rewritten, the manifest with them, as one who can
 //! write the folder could.
 
 use super::{Draft, Manifest, load, safetensors_codec, save};
