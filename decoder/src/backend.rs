@@ -4,6 +4,7 @@
 //! Everything is blocking: the members of an ensemble run on threads of their own (see [`crate::crew`]), and a
 //! session that waits for a network gives up when the [`Stop`] it was opened with says so.
 
+use crate::chat::{Message, joined};
 use crate::distribution::{Distribution, DistributionError};
 use crate::vocabulary::Tokenizer;
 use rand::Rng;
@@ -94,6 +95,14 @@ pub enum BackendError {
         /// Tokens it reads.
         context: usize,
     },
+    /// The text does not fit, as the server of the model says.
+    #[error("model `{model}` cannot read on: {reason}")]
+    Full {
+        /// Name of the model.
+        model: String,
+        /// What the server said.
+        reason: String,
+    },
     /// What it said is no distribution.
     #[error("model `{model}` gave no distribution: {source}")]
     Distribution {
@@ -113,6 +122,13 @@ pub enum BackendError {
     /// Whoever asked has gone.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl BackendError {
+    /// Whether the text is longer than the model reads.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Context { .. } | Self::Full { .. })
+    }
 }
 
 /// Matrices of a model's embeddings, `(n_tokens, dim)` by rows.
@@ -145,6 +161,19 @@ pub trait Backend: Send + Sync + Debug {
     /// # Errors
     /// If the prompt does not fit or the model cannot be reached.
     fn open(&self, prompt: &[u8], stop: &Stop) -> Result<Box<dyn Session>, BackendError>;
+
+    /// Starts to read a conversation: by the model's own template where it has one, else as [`joined`] text.
+    ///
+    /// # Errors
+    /// If the conversation does not fit, cannot be put in the template, or the model cannot be reached.
+    fn open_chat(&self, chat: &[Message], stop: &Stop) -> Result<Box<dyn Session>, BackendError> {
+        self.open(joined(chat).as_bytes(), stop)
+    }
+
+    /// Whether its sessions read the very ids they are fed; otherwise a server cuts their text itself.
+    fn reads_ids(&self) -> bool {
+        true
+    }
 
     /// Its embedding matrices, where `capabilities().embeddings`.
     fn embeddings(&self) -> Option<Embeddings<'_>> {
@@ -228,6 +257,17 @@ pub trait Session: Send + Debug {
             told.push(self.next()?);
         }
         Ok(told)
+    }
+
+    /// Whether a beginning-of-text token stands before the text.
+    fn begins(&self) -> bool {
+        let begin = self.tokenizer().begin();
+        begin.is_some() && self.ids().first().copied() == begin
+    }
+
+    /// Whether [`Self::score`] knows the first token of a text: something has to stand before it.
+    fn scores_first(&self) -> bool {
+        self.begins()
     }
 
     /// Writes on; the session has then read what it wrote, up to where the text was cut.

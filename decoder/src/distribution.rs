@@ -146,6 +146,18 @@ impl Distribution {
         }
     }
 
+    /// What one token that is not listed has, where the vocabulary has `n` tokens: its share of the rest if all of them
+    /// had the same, and at most the probability of the last one listed.
+    pub fn unlisted(&self, n: usize) -> f32 {
+        match self {
+            Self::Full(_) => 0.0,
+            Self::Top { entries, rest } => {
+                let last = entries.last().map_or(0.0, |(_, p)| p.exp());
+                last.min(rest / n.saturating_sub(entries.len()).max(1) as f32)
+            }
+        }
+    }
+
     /// Whether every id has its probability.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Full(_))

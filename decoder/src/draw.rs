@@ -35,8 +35,7 @@ pub fn html(answer: &Answer, title: &str) -> String {
     );
     let _ = write!(page, "<p class=\"text\"><span class=\"prompt\">{}</span>", lossy(trace.prompt()));
     trace.steps().iter().for_each(|step| page.push_str(&unit(step, trace)));
-    let _ = write!(page, "</p>{}", members(answer));
-    page.push_str(&svg(trace));
+    page.push_str("</p>");
     for drop in trace.drops() {
         let name = &trace.members()[drop.member].name;
         let _ = write!(
@@ -47,11 +46,14 @@ pub fn html(answer: &Answer, title: &str) -> String {
             escape(&drop.reason)
         );
     }
+    page.push_str(&members(answer));
+    page.push_str(&svg(trace));
     page.push_str("</body></html>\n");
     page
 }
 
-/// The bands alone: one a member, as dark as its weight.
+/// The bands alone: one a member, as dark as its weight, with a line for the probability it gives each unit where that
+/// is known; units can be read by pointing at them.
 pub fn svg(trace: &Trace) -> String {
     let n = trace.steps().len().max(1);
     let (step_width, height) = ((WIDTH - NAME) as f64 / n as f64, BAND * (trace.members().len() + 1));
@@ -63,21 +65,33 @@ pub fn svg(trace: &Trace) -> String {
         let top = member * BAND;
         let _ = write!(svg, "<text x=\"0\" y=\"{}\">{}</text>", top + 15, escape(&of.name));
         let (r, g, b) = COLOURS[member % COLOURS.len()];
+        let mut line = String::new();
         for (at, step) in trace.steps().iter().enumerate() {
             let weight = share(step, member);
+            let (left, band) = (NAME as f64 + at as f64 * step_width, BAND - 3);
             let _ = write!(
                 svg,
-                "<rect x=\"{:.2}\" y=\"{top}\" width=\"{:.2}\" height=\"{}\" fill=\"rgb({r},{g},{b})\" \
-                 fill-opacity=\"{weight:.3}\"/>",
-                NAME as f64 + at as f64 * step_width,
+                "<rect x=\"{left:.2}\" y=\"{top}\" width=\"{:.2}\" height=\"{band}\" fill=\"rgb({r},{g},{b})\" \
+                 fill-opacity=\"{weight:.3}\"><title>{}</title></rect>",
                 step_width + 0.05,
-                BAND - 3,
+                escape(&note(step, trace)),
             );
+            if let Some(p) = step.probabilities.get(member).filter(|p| p.is_finite()) {
+                let y = top as f64 + band as f64 * (1.0 - f64::from(p.clamp(0.0, 1.0)));
+                let _ = write!(line, "{:.2},{y:.2} ", left + step_width / 2.0);
+            }
+        }
+        if !line.is_empty() {
+            let _ =
+                write!(svg, "<polyline points=\"{line}\" fill=\"none\" stroke=\"#000\" stroke-width=\"1\"/>");
         }
     }
     let (left, bottom) = (NAME, height - 6);
-    let _ =
-        write!(svg, "<text x=\"{left}\" y=\"{bottom}\" fill=\"#666\">{n} units, first to last</text></svg>");
+    let _ = write!(
+        svg,
+        "<text x=\"{left}\" y=\"{bottom}\" fill=\"#666\">{n} units, first to last; shade: weight, \
+         line: probability of the unit</text></svg>"
+    );
     svg
 }
 
@@ -102,7 +116,14 @@ fn unit(step: &Step, trace: &Trace) -> String {
             *mixed -= 0.5 * share(step, member) * (255.0 - f32::from(colour));
         }
     }
-    let mut note = String::new();
+    let [r, g, b] = mixed.map(|value| value.clamp(0.0, 255.0) as u8);
+    let (note, text) = (escape(&note(step, trace)), lossy(&step.text));
+    format!("<span style=\"background:rgb({r},{g},{b})\" title=\"{note}\">{text}</span>")
+}
+
+/// A unit with what each member counted for and said of it.
+fn note(step: &Step, trace: &Trace) -> String {
+    let mut note = format!("{:?}\n", String::from_utf8_lossy(&step.text));
     for (at, member) in trace.members().iter().enumerate() {
         let _ = write!(note, "{}: weight {:.3}", member.name, share(step, at));
         if let Some(p) = step.probabilities.get(at).filter(|p| p.is_finite()) {
@@ -113,9 +134,7 @@ fn unit(step: &Step, trace: &Trace) -> String {
     if let Some(fused) = step.fused {
         let _ = write!(note, "fused p {fused:.3}");
     }
-    let [r, g, b] = mixed.map(|value| value.clamp(0.0, 255.0) as u8);
-    let (note, text) = (escape(&note), lossy(&step.text));
-    format!("<span style=\"background:rgb({r},{g},{b})\" title=\"{note}\">{text}</span>")
+    note
 }
 
 fn members(answer: &Answer) -> String {
@@ -124,9 +143,11 @@ fn members(answer: &Answer) -> String {
             .to_owned();
     for (at, member) in answer.trace.members().iter().enumerate() {
         let (r, g, b) = COLOURS[at % COLOURS.len()];
+        let left = answer.trace.drops().iter().find(|drop| drop.member == at);
+        let left = left.map_or(String::new(), |drop| format!(" (left out after {} units)", drop.step));
         let _ = write!(
             table,
-            "<tr><td><i style=\"background:rgb({r},{g},{b})\"></i>{}</td>\
+            "<tr><td><i style=\"background:rgb({r},{g},{b})\"></i>{}{left}</td>\
              <td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(&member.name),
             member.usage.calls,
@@ -165,7 +186,15 @@ mod tests {
         let step = Step { text: b"\"<x>\"".to_vec(), weights: vec![0.25, 0.75], ..Step::default() };
         trace.push(step.clone());
         trace.push(Step { weights: Vec::new(), winner: Some(1), ..step });
-        let answer = Answer { text: String::new(), finish: Finish::Stop, calls: 4, micros: 10, trace };
+        let answer = Answer {
+            text: String::new(),
+            finish: Finish::Stop,
+            calls: 4,
+            tokens: 2,
+            unsaid: 0,
+            micros: 10,
+            trace,
+        };
         let page = html(&answer, "t & u");
         assert!(!page.contains("<script>") && !page.contains("<x>") && page.contains("a&lt;b"));
         assert_eq!(page.matches("<span style").count(), 2);

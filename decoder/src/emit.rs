@@ -11,6 +11,8 @@ pub(crate) struct Emitter<'a> {
     strip_space: bool,
     held: Vec<u8>,
     text: String,
+    /// Bytes that a stop string cut off.
+    unsaid: usize,
     listener: Listener<'a>,
 }
 
@@ -18,7 +20,7 @@ impl<'a> Emitter<'a> {
     pub(crate) fn new(stops: &[String], strip_space: bool, listener: Listener<'a>) -> Self {
         let stops: Vec<Vec<u8>> = stops.iter().map(|stop| stop.clone().into_bytes()).collect();
         let longest = stops.iter().map(Vec::len).max().unwrap_or(0);
-        Self { stops, longest, strip_space, held: Vec::new(), text: String::new(), listener }
+        Self { stops, longest, strip_space, held: Vec::new(), text: String::new(), unsaid: 0, listener }
     }
 
     /// Takes the next bytes; whether a stop string has been written with them.
@@ -30,6 +32,7 @@ impl<'a> Emitter<'a> {
         }
         self.held.extend_from_slice(bytes);
         if let Some(cut) = first_of(&self.held, &self.stops) {
+            self.unsaid = self.held.len() - cut;
             self.held.truncate(cut);
             self.tell(cut);
             return true;
@@ -46,6 +49,11 @@ impl<'a> Emitter<'a> {
         if !held.is_empty() {
             self.say(&String::from_utf8_lossy(&held));
         }
+    }
+
+    /// Bytes taken at the end that are not told.
+    pub(crate) fn unsaid(&self) -> usize {
+        self.unsaid
     }
 
     pub(crate) fn into_text(self) -> String {

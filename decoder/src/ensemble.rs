@@ -18,7 +18,7 @@
 use crate::backend::{Backend, BackendError, Stop};
 use crate::backends;
 use crate::fuse::{Fuser, SystemRow, answer, find};
-use crate::generation::{Answer, Ask, FuseError, Limits, Listener, OnFailure};
+use crate::generation::{Answer, Ask, FuseError, Limits, Listener, OnContext, OnFailure};
 use crate::pick::Pick;
 use crate::token::rlae::is_url;
 use routewright_data::files;
@@ -48,6 +48,9 @@ pub struct EnsembleFile {
     /// What is done with a member that fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What is done with a member whose context the answer has filled.
+    #[serde(default)]
+    pub on_context: OnContext,
     /// The models, in order.
     pub members: Vec<MemberFile>,
 }
@@ -72,6 +75,8 @@ pub struct LimitsFile {
     pub steps: usize,
     /// Bytes of the answer at most.
     pub bytes: usize,
+    /// Tokens of the answer at most, as the first member that declares a tokenizer cuts it; 0 for no limit.
+    pub tokens: usize,
     /// Calls of all models together at most; 0 for no limit.
     pub calls: u64,
     /// Wall time of an answer at most, milliseconds.
@@ -83,7 +88,7 @@ pub struct LimitsFile {
 impl Default for LimitsFile {
     fn default() -> Self {
         let Limits { steps, bytes, .. } = Limits::default();
-        Self { steps, bytes, calls: 0, deadline_ms: 120_000, stop: Vec::new() }
+        Self { steps, bytes, tokens: 0, calls: 0, deadline_ms: 120_000, stop: Vec::new() }
     }
 }
 
@@ -198,14 +203,17 @@ impl Ensemble {
         let deadline = Instant::now().checked_add(Duration::from_millis(limits.deadline_ms));
         Ask {
             prompt: prompt.to_vec(),
+            chat: None,
             limits: Limits {
                 steps: limits.steps,
                 bytes: limits.bytes,
+                tokens: if limits.tokens == 0 { usize::MAX } else { limits.tokens },
                 calls: if limits.calls == 0 { u64::MAX } else { limits.calls },
                 stop: limits.stop.clone(),
             },
             stop: Stop::at(deadline),
             on_failure: self.file.on_failure,
+            on_context: self.file.on_context,
             pick: self.file.pick,
             seed: 0,
         }

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::ensemble::{Ensemble, EnsembleError};
-use crate::fuse::{System as _, unfit};
+use crate::fuse::{System as _, finished, unfit};
 use crate::generation::Generation;
 use crate::token::rlae::{Meeting, Params, Rlae};
 use crate::weigh::SpanWeights;
@@ -86,7 +86,7 @@ impl Environment for TaskEnvironment {
         let backends = self.ensemble.backends();
         let mut generation = Generation::open_alone(backends, ask, Box::new(|_| {})).map_err(fail)?;
         let mut weigher = SpanWeights::new(self.rule.clone(), Box::new(chooser));
-        self.meeting.run(&mut generation, &mut weigher).map_err(fail)?;
+        finished(self.meeting.run(&mut generation, &mut weigher)).map_err(fail)?;
         let answer = generation.close();
         Ok(Outcome { reward: self.reward.of(task, &answer.text), calls: answer.calls })
     }

@@ -202,8 +202,16 @@ pub fn answer(
     listener: Listener<'_>,
 ) -> Result<Answer, FuseError> {
     let mut generation = Generation::open(backends, ask, listener)?;
-    fuser.fuse(&mut generation)?;
+    finished(fuser.fuse(&mut generation))?;
     Ok(generation.close())
+}
+
+/// What became of writing: an answer that fills the context of a member is one.
+pub(crate) fn finished(written: Result<(), FuseError>) -> Result<(), FuseError> {
+    match written {
+        Err(FuseError::Full(_)) => Ok(()),
+        written => written,
+    }
 }
 
 /// The error of a system that cannot work with what it was given.

@@ -6,10 +6,12 @@
 
 use crate::align::{Align, Aligned};
 use crate::backend::{Backend, BackendError, Stop};
+use crate::chat::Message;
 use crate::crew::Crew;
 use crate::distribution::Distribution;
 use crate::emit::Emitter;
 use crate::member::Member;
+use crate::meter::Meter;
 use crate::pick::Pick;
 use crate::trace::{Dropped, Step, Trace};
 use rand::Rng;
@@ -24,6 +26,8 @@ pub struct Limits {
     pub steps: usize,
     /// Bytes of the answer at most.
     pub bytes: usize,
+    /// Tokens of the answer at most, as the first member that declares a tokenizer cuts it; units where none does.
+    pub tokens: usize,
     /// Calls of all models together at most.
     pub calls: u64,
     /// The answer ends before the first of these, which is not part of it.
@@ -32,7 +36,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 512, bytes: 1 << 16, calls: u64::MAX, stop: Vec::new() }
+        Self { steps: 512, bytes: 1 << 16, tokens: usize::MAX, calls: u64::MAX, stop: Vec::new() }
     }
 }
 
@@ -47,13 +51,24 @@ pub enum OnFailure {
     Fail,
 }
 
+/// What is done with a member whose context the answer has filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnContext {
+    /// The answer ends, as at any other limit.
+    #[default]
+    End,
+    /// It is left out from then on, and the others go on; the answer ends once none is left.
+    Drop,
+}
+
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
     /// The models ended it, or a stop string was written.
     Stop,
-    /// A limit was reached.
+    /// A limit was reached, or the context of a member.
     Length,
     /// The deadline passed.
     Deadline,
@@ -72,6 +87,9 @@ pub enum FuseError {
         /// What became of each.
         reasons: String,
     },
+    /// A member has read all it can: no error to a caller, who gets the answer as far as it is.
+    #[error("the answer ends where the context of a member does: {0}")]
+    Full(BackendError),
     /// The fuser cannot work with these members or parameters.
     #[error("cannot fuse by `{fuser}`: {reason}")]
     Unfit {
@@ -118,12 +136,16 @@ pub type Listener<'a> = Box<dyn FnMut(&str) + Send + 'a>;
 pub struct Ask {
     /// The prompt; may be empty.
     pub prompt: Vec<u8>,
+    /// The same as a conversation, for members with a template; `None` makes the prompt what a user said.
+    pub chat: Option<Vec<Message>>,
     /// How far the answer may go.
     pub limits: Limits,
     /// When to give up.
     pub stop: Stop,
     /// What is done with a member that fails.
     pub on_failure: OnFailure,
+    /// What is done with a member whose context the answer has filled.
+    pub on_context: OnContext,
     /// How a unit is chosen.
     pub pick: Pick,
     /// Seed of every random choice.
@@ -135,9 +157,11 @@ impl Ask {
     pub fn new(prompt: &[u8]) -> Self {
         Self {
             prompt: prompt.to_vec(),
+            chat: None,
             limits: Limits::default(),
             stop: Stop::default(),
             on_failure: OnFailure::default(),
+            on_context: OnContext::default(),
             pick: Pick::default(),
             seed: 0,
         }
@@ -156,8 +180,11 @@ pub struct Generation<'a> {
     emitter: Emitter<'a>,
     finish: Option<Finish>,
     trace: Trace,
+    meter: Meter,
     /// Calls of members that were dropped.
     spent: u64,
+    /// Why a member could not read the prompt or the answer so far.
+    full: Option<BackendError>,
     since: Instant,
 }
 
@@ -204,23 +231,29 @@ impl<'a> Generation<'a> {
             rng: rng::stream(ask.seed, "fuse"),
             emitter: Emitter::new(&ask.limits.stop, ask.prompt.is_empty(), listener),
             trace: Trace::new(&names, &ask.prompt),
+            meter: Meter::new(backends, ask.limits.tokens),
             ask,
             names,
             crew,
             text: Vec::new(),
             finish: None,
             spent: 0,
+            full: None,
             since: Instant::now(),
         };
-        let (prompt, stop) = (&generation.ask.prompt, &generation.ask.stop);
+        let (prompt, chat, stop) = (&generation.ask.prompt, &generation.ask.chat, &generation.ask.stop);
         let mut opened: Vec<_> = backends.iter().map(|_| None).collect();
         let asked = backends.iter().zip(&mut opened).collect();
         Crew::at_once(generation.crew.as_ref(), asked, |(backend, session)| {
-            *session = Some(backend.open(prompt, stop));
+            *session = Some(match chat {
+                Some(chat) => backend.open_chat(chat, stop),
+                None => backend.open(prompt, stop),
+            });
         });
         for (at, session) in opened.into_iter().enumerate() {
             match session {
                 Some(Ok(session)) => {
+                    generation.trace.opened(at, session.ids().len());
                     generation.members[at] = Some(Member::new(&generation.names[at], session));
                 }
                 Some(Err(error)) => generation.fail(at, error)?,
@@ -385,7 +418,11 @@ impl<'a> Generation<'a> {
         step.calls = self.calls();
         match unit {
             Unit::End => self.finish = Some(Finish::Stop),
-            Unit::Text(bytes) => {
+            Unit::Text(unit) => {
+                let bytes = &unit[..self.meter.take(unit)];
+                if bytes.len() < unit.len() {
+                    self.finish = Some(Finish::Length);
+                }
                 step.text = bytes.to_vec();
                 self.text.extend_from_slice(bytes);
                 if self.emitter.push(bytes) {
@@ -407,13 +444,18 @@ impl<'a> Generation<'a> {
         if self.finish.is_none() {
             let limits = &self.ask.limits;
             let long = self.steps() >= limits.steps || self.text.len() >= limits.bytes;
-            if long || self.calls() >= limits.calls {
+            if long || self.meter.is_full() || self.calls() >= limits.calls {
                 self.finish = Some(Finish::Length);
             } else if self.ask.stop.is_late() {
                 self.finish = Some(Finish::Deadline);
             }
         }
         Ok(self.finish.is_some())
+    }
+
+    /// Ends the answer at a limit, where it has not ended yet.
+    pub fn cut_short(&mut self) {
+        self.finish.get_or_insert(Finish::Length);
     }
 
     /// Notes something that is no step of its own on the last step.
@@ -429,23 +471,53 @@ impl<'a> Generation<'a> {
     /// Leaves a member out from now on.
     ///
     /// # Errors
-    /// If failing is not allowed or the caller has gone.
+    /// If failing is not allowed, the answer is to end here, or the caller has gone.
     fn fail(&mut self, at: usize, error: BackendError) -> Result<(), FuseError> {
+        let begun = !self.text.is_empty();
         match error {
-            BackendError::Cancelled => Err(FuseError::Cancelled),
-            error if self.ask.on_failure == OnFailure::Fail => Err(error.into()),
+            BackendError::Cancelled => return Err(FuseError::Cancelled),
+            error if error.is_full() && begun && self.ask.on_context == OnContext::End => {
+                return Err(self.end_full(error));
+            }
+            error if self.ask.on_failure == OnFailure::Fail && !(error.is_full() && begun) => {
+                return Err(error.into());
+            }
             error => {
-                self.spent += self.members[at].take().map_or(0, |member| member.usage().calls);
-                let step = self.trace.steps().len();
-                self.trace.dropped(Dropped { member: at, step, reason: error.to_string() });
-                Ok(())
+                self.leave_out(at, &error);
+                // Of several that are full, the one that reads most is the limit.
+                let is_limit = self.full.as_ref().is_none_or(|full| reads(full) < reads(&error));
+                if error.is_full() && is_limit {
+                    self.full = Some(error);
+                }
             }
         }
+        Ok(())
     }
 
-    fn check_alive(&self) -> Result<(), FuseError> {
+    fn leave_out(&mut self, at: usize, error: &BackendError) {
+        if let Some(member) = self.members[at].take() {
+            self.spent += member.usage().calls;
+            self.trace.usage(at, member.usage(), member.changes());
+        }
+        let step = self.trace.steps().len();
+        self.trace.dropped(Dropped { member: at, step, reason: error.to_string() });
+    }
+
+    /// Ends the answer where a member has read all it can.
+    fn end_full(&mut self, error: BackendError) -> FuseError {
+        self.finish = Some(Finish::Length);
+        FuseError::Full(error)
+    }
+
+    fn check_alive(&mut self) -> Result<(), FuseError> {
         if self.members.iter().any(Option::is_some) {
             return Ok(());
+        }
+        match self.full.take() {
+            Some(full) if !self.text.is_empty() => return Err(self.end_full(full)),
+            // None could read the prompt, which is for whoever sent it to mend.
+            Some(full) if self.trace.steps().is_empty() => return Err(full.into()),
+            _ => {}
         }
         let reasons: Vec<&str> = self.trace.drops().iter().map(|drop| drop.reason.as_str()).collect();
         Err(FuseError::Alone { reasons: reasons.join("; ") })
@@ -461,8 +533,10 @@ impl<'a> Generation<'a> {
             }
         }
         let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        Answer { text: self.emitter.into_text(), finish, calls: self.spent, micros, trace: self.trace }
-            .with_calls()
+        let (tokens, unsaid) = (self.meter.tokens(), self.emitter.unsaid());
+        let calls = self.trace.members().iter().map(|member| member.usage.calls).sum();
+        let text = self.emitter.into_text();
+        Answer { text, finish, calls, tokens, unsaid, micros, trace: self.trace }
     }
 }
 
@@ -475,15 +549,17 @@ pub struct Answer {
     pub finish: Finish,
     /// Calls of all models together.
     pub calls: u64,
+    /// Its tokens, as the first member that declares a tokenizer cuts it; units where none does.
+    pub tokens: usize,
+    /// Bytes at the end of what was committed that are no part of the answer: a stop string and what came with it.
+    pub unsaid: usize,
     /// Wall time from reading the prompt on, microseconds.
     pub micros: u64,
     /// How it came about.
     pub trace: Trace,
 }
 
-impl Answer {
-    fn with_calls(mut self) -> Self {
-        self.calls += self.trace.members().iter().map(|member| member.usage.calls).sum::<u64>();
-        self
-    }
+/// Tokens a model reads, where its error says so.
+fn reads(error: &BackendError) -> usize {
+    if let BackendError::Context { context, .. } = error { *context } else { 0 }
 }

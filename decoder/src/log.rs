@@ -24,8 +24,9 @@ pub fn rows(answer: &Answer, note: &Note) -> Vec<FusionRow> {
         answer.trace.steps().iter().enumerate().map(|(at, step)| row(at, step, &models, note)).collect();
     if let Some(first) = rows.first_mut() {
         first.prompt = Some(String::from_utf8_lossy(answer.trace.prompt()).into_owned());
-        // The bytes as they were committed, so that `start` fits them: a stop string is part of them.
-        let bytes: Vec<u8> = answer.trace.steps().iter().flat_map(|step| step.text.clone()).collect();
+        // The bytes as they were committed, so that `start` fits them, without the stop string that ended them.
+        let mut bytes: Vec<u8> = answer.trace.steps().iter().flat_map(|step| step.text.clone()).collect();
+        bytes.truncate(bytes.len().saturating_sub(answer.unsaid));
         first.answer = Some(String::from_utf8_lossy(&bytes).into_owned());
         first.reward = note.reward;
     }

@@ -9,7 +9,7 @@
 
 use crate::backend::{BackendError, Draft, Session, Usage};
 use crate::distribution::Distribution;
-use crate::vocabulary::{Tokenizer, Vocabulary};
+use crate::vocabulary::{Role, Tokenizer, Vocabulary};
 use rand::Rng;
 
 /// One member.
@@ -45,6 +45,17 @@ pub struct Proposed {
     pub tokens: usize,
     /// It ended the answer after it.
     pub ends: bool,
+}
+
+/// What a member thinks of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Scored {
+    /// Natural log-probability.
+    pub log_prob: f64,
+    /// Its tokens.
+    pub tokens: usize,
+    /// Its bytes.
+    pub bytes: usize,
 }
 
 impl Member {
@@ -149,18 +160,62 @@ impl Member {
         Ok((sum(text) - before?, sum(then)))
     }
 
-    /// Natural log-probability of all the text it has read, from the beginning on.
+    /// Natural log-probability of the text it has read: of the tokens that begin at byte `from` or later, but a first
+    /// token that nothing stands before.
     ///
     /// # Errors
     /// If the model cannot score or fails.
-    pub fn prompt_log_prob(&mut self) -> Result<f64, BackendError> {
+    pub fn prompt_log_prob(&mut self, from: usize) -> Result<Scored, BackendError> {
         self.flush()?;
+        let starts = self.text_starts();
+        let first = starts.partition_point(|start| *start < from).max(usize::from(!self.scores_first()));
+        let Some(start) = starts.get(first) else { return Ok(Scored::default()) };
+        let bytes = self.text_length() - start;
         let ids = self.session.ids().to_vec();
-        let Some((_, rest)) = ids.split_first() else { return Ok(0.0) };
-        self.session.rollback(1)?;
+        let (_, rest) = ids.split_at(self.begin() + first);
+        self.session.rollback(ids.len() - rest.len())?;
         let scores = self.session.score(rest);
         self.session.feed(rest)?;
-        Ok(scores?.into_iter().map(f64::from).sum())
+        let log_prob = scores?.into_iter().map(f64::from).sum();
+        Ok(Scored { log_prob, tokens: rest.len(), bytes })
+    }
+
+    /// Where the tokens of its text begin, in bytes of the text; a space that the tokenizer put first is none of them.
+    pub fn text_starts(&self) -> Vec<usize> {
+        let (space, vocabulary) = (self.space(), self.vocabulary());
+        let mut at = 0;
+        let mut start = |id: &u32| {
+            let start = at;
+            at += vocabulary.bytes(*id).len();
+            usize::saturating_sub(start, space)
+        };
+        self.text_ids().iter().map(&mut start).collect()
+    }
+
+    fn text_length(&self) -> usize {
+        let bytes = self.text_ids().iter().map(|id| self.vocabulary().bytes(*id).len()).sum::<usize>();
+        bytes.saturating_sub(self.space())
+    }
+
+    /// 1 where its text begins with a space that the tokenizer put there.
+    fn space(&self) -> usize {
+        let first = self.text_ids().first().map(|id| self.vocabulary().bytes(*id));
+        usize::from(self.tokenizer().has_dummy_prefix() && first.is_some_and(|bytes| bytes.starts_with(b" ")))
+    }
+
+    /// Whether a beginning-of-text token stands before its text.
+    pub fn begins(&self) -> bool {
+        self.session.begins()
+    }
+
+    /// Whether it can tell how probable the first token of a text is.
+    pub fn scores_first(&self) -> bool {
+        self.session.scores_first()
+    }
+
+    /// Whether marks of a template stand in its text.
+    pub fn has_marks(&self) -> bool {
+        self.text_ids().iter().any(|id| self.vocabulary().role(*id) != Role::Text)
     }
 
     /// Writes on until `missing`, told the text and the tokens written so far, says that no token is missing; what
@@ -191,6 +246,8 @@ impl Member {
                     proposed.text.extend_from_slice(&written.text);
                     proposed.ends = written.ended;
                 }
+                // It has read all it can; what it wrote is there to be used.
+                Err(error) if error.is_full() && !proposed.text.is_empty() => break Ok(()),
                 Err(error) => break Err(error),
             }
             if proposed.ends {
@@ -302,8 +359,7 @@ impl Member {
     }
 
     fn begin(&self) -> usize {
-        let begin = self.session.tokenizer().begin();
-        usize::from(begin.is_some() && self.session.ids().first().copied() == begin)
+        usize::from(self.session.begins())
     }
 
     /// What becomes of its ids when `text` follows: how many stay, and what is read then.

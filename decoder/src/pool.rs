@@ -2,6 +2,7 @@
 //!
 //! Weights are not negative and sum to 1 over the members that take part.
 
+use crate::align::{Aligned, Unlisted};
 use crate::mass::{blend, scaled};
 
 /// How masses meet.
@@ -21,51 +22,80 @@ pub enum Pool {
     },
 }
 
-/// What a member that gives a unit no mass is taken to give it, in log-linear pools: it vetoes, but not absolutely.
+/// What a member that gives a unit no mass is taken to give it, in log-linear pools: it vetoes, but not absolutely. A
+/// member whose list is cut off gives what it does not list its share of the rest instead.
 const LOG_FLOOR: f32 = -60.0;
 
 impl Pool {
     /// The pooled masses, scaled to sum to 1; `None` where nothing has any mass.
     pub fn pool(self, mass: &[Option<Vec<f32>>], weights: &[f32]) -> Option<Vec<f32>> {
-        let members: Vec<(&[f32], f32)> = mass
+        self.pooled(mass, &[], weights)
+    }
+
+    /// The same, heeding what members do not list. A unit that no member lists has none.
+    pub fn of(self, aligned: &Aligned<'_>, weights: &[f32]) -> Option<Vec<f32>> {
+        self.pooled(&aligned.mass, &aligned.unlisted, weights)
+    }
+
+    fn pooled(
+        self,
+        mass: &[Option<Vec<f32>>],
+        unlisted: &[Unlisted<'_>],
+        weights: &[f32],
+    ) -> Option<Vec<f32>> {
+        let rest = |member: usize| unlisted.get(member).copied().unwrap_or_default();
+        let members: Vec<Pooled<'_>> = mass
             .iter()
             .zip(weights)
-            .filter(|(_, weight)| **weight > 0.0)
-            .filter_map(|(mass, weight)| Some((mass.as_deref()?, *weight)))
+            .enumerate()
+            .filter(|(_, (_, weight))| **weight > 0.0)
+            .filter_map(|(at, (mass, weight))| Some((mass.as_deref()?, *weight, rest(at))))
             .collect();
         let n_units = members.first()?.0.len();
         let pooled = match self {
-            Self::Linear => return blend(&members),
+            Self::Linear => {
+                let members: Vec<(&[f32], f32)> = members.iter().map(|(mass, w, _)| (*mass, *w)).collect();
+                return blend(&members);
+            }
             Self::LogLinear => log_linear(&members, n_units)?,
-            Self::Contrast { alpha } => contrast(mass, alpha)?,
+            Self::Contrast { alpha } => contrast(mass, rest(1), alpha)?,
         };
         scaled(pooled)
     }
 }
 
+/// Masses of a member, its weight, and what it gives units that it does not list.
+type Pooled<'a> = (&'a [f32], f32, Unlisted<'a>);
+
+/// Logarithm of the mass of a unit.
+fn log(mass: &[f32], unlisted: Unlisted<'_>, unit: usize) -> f32 {
+    let mass = if mass[unit] > 0.0 { mass[unit] } else { unlisted.of(unit) };
+    mass.ln().max(LOG_FLOOR)
+}
+
 /// Units that the first member gives no mass have none.
-fn contrast(mass: &[Option<Vec<f32>>], alpha: f32) -> Option<Vec<f32>> {
+fn contrast(mass: &[Option<Vec<f32>>], rest: Unlisted<'_>, alpha: f32) -> Option<Vec<f32>> {
     let first = mass.first()?.as_ref()?;
     let Some(Some(second)) = mass.get(1) else { return Some(first.clone()) };
-    let logs: Vec<f32> = first
-        .iter()
-        .zip(second)
-        .map(|(a, b)| if *a > 0.0 { a.ln() - alpha * b.ln().max(LOG_FLOOR) } else { f32::NEG_INFINITY })
-        .collect();
+    let term = |(unit, a): (usize, &f32)| match *a > 0.0 {
+        true => a.ln() - alpha * log(second, rest, unit),
+        false => f32::NEG_INFINITY,
+    };
+    let logs: Vec<f32> = first.iter().enumerate().map(term).collect();
     let max = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     (max > f32::NEG_INFINITY).then(|| logs.iter().map(|log| (log - max).exp()).collect())
 }
 
 /// Units that no member gives any mass have none; `None` where that is all of them.
-fn log_linear(members: &[(&[f32], f32)], n_units: usize) -> Option<Vec<f32>> {
-    let sum: f32 = members.iter().map(|(_, weight)| weight).sum();
+fn log_linear(members: &[Pooled<'_>], n_units: usize) -> Option<Vec<f32>> {
+    let sum: f32 = members.iter().map(|(_, weight, _)| weight).sum();
     let mut logs = vec![f32::NEG_INFINITY; n_units];
     let mut max = f32::NEG_INFINITY;
-    for (unit, log) in logs.iter_mut().enumerate() {
-        if members.iter().any(|(mass, _)| mass[unit] > 0.0) {
-            let term = |(mass, weight): &(&[f32], f32)| weight / sum * mass[unit].ln().max(LOG_FLOOR);
-            *log = members.iter().map(term).sum();
-            max = max.max(*log);
+    for (unit, pooled) in logs.iter_mut().enumerate() {
+        if members.iter().any(|(mass, ..)| mass[unit] > 0.0) {
+            let term = |(mass, weight, rest): &Pooled<'_>| weight / sum * log(mass, *rest, unit);
+            *pooled = members.iter().map(term).sum();
+            max = max.max(*pooled);
         }
     }
     (max > f32::NEG_INFINITY).then(|| logs.iter().map(|log| (log - max).exp()).collect())
@@ -114,6 +144,23 @@ mod tests {
         for (given, expected) in pooled(Pool::Contrast { alpha: 0.0 }, [0.0, 1.0]).iter().zip(A) {
             assert!((given - expected).abs() < 1e-6);
         }
+    }
+
+    #[test]
+    fn what_a_list_lacks_has_its_share_of_the_rest() {
+        // The second lists its first unit alone, 0.6; the others share 0.4 among two.
+        let mass = vec![Some(A.to_vec()), Some(vec![0.6, 0.0, 0.0])];
+        let units: Vec<Box<[u8]>> = vec![Box::default(); 3];
+        let has = [true, true, false];
+        let unlisted = vec![Unlisted::default(), Unlisted { mass: 0.2, has: Some(&has) }];
+        let aligned = Aligned { units: std::borrow::Cow::Owned(units), mass, unlisted };
+        let fused = Pool::LogLinear.of(&aligned, &[0.5, 0.5]).unwrap();
+        let roots = [0.3_f32.sqrt(), 0.06_f32.sqrt(), (0.2 * (-60.0_f32).exp()).sqrt()];
+        for (fused, root) in fused.iter().zip(roots) {
+            assert!((fused - root / roots.iter().sum::<f32>()).abs() < 1e-6, "{fused}");
+        }
+        let contrast = Pool::Contrast { alpha: 1.0 }.of(&aligned, &[0.5, 0.5]).unwrap();
+        assert!((contrast[1] / contrast[0] - (0.3 / 0.2) / (0.5 / 0.6)).abs() < 1e-5);
     }
 
     #[test]

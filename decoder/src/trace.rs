@@ -43,7 +43,7 @@ pub struct Proposal {
     pub ends: bool,
     /// What each member thinks of it, nats a byte; `NaN` where it was not asked. None where nobody was.
     pub scores: Vec<f32>,
-    /// What the system makes of that: the greatest is taken.
+    /// What the system makes of that: the greatest is taken; `NaN` where nobody was asked.
     pub merit: f32,
 }
 
@@ -63,7 +63,9 @@ pub struct Dropped {
 pub struct MemberTrace {
     /// Its name.
     pub name: String,
-    /// What its session cost; nothing where it was dropped.
+    /// Tokens of the prompt as it read it, a beginning-of-text token and its template included; 0 where it could not.
+    pub prompt_tokens: usize,
+    /// What its session cost, until it was left out where it was.
     pub usage: Usage,
     /// Ids it read of the answer.
     pub pushed: u64,
@@ -86,6 +88,10 @@ impl Trace {
     pub(crate) fn new(names: &[String], prompt: &[u8]) -> Self {
         let member = |name: &String| MemberTrace { name: name.clone(), ..MemberTrace::default() };
         Self { prompt: prompt.to_vec(), members: names.iter().map(member).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn opened(&mut self, member: usize, prompt_tokens: usize) {
+        self.members[member].prompt_tokens = prompt_tokens;
     }
 
     pub(crate) fn push(&mut self, step: Step) {

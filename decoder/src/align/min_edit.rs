@@ -6,12 +6,13 @@
 
 use super::bytes::Trie;
 use super::union::Space;
-use super::{Align, Aligned, END};
+use super::{Align, Aligned, END, Unlisted};
 use crate::backend::BackendError;
 use crate::distribution::Distribution;
 use crate::mass::scaled;
 use crate::member::Member;
 use crate::vocabulary::{Role, Vocabulary};
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// Units of the reference, and for every member the ids they are mapped to.
@@ -32,7 +33,7 @@ impl MinEdit {
                 return Vec::new();
             }
             let trie = Trie::new(vocabulary);
-            space.units().iter().map(|unit| nearest(unit, vocabulary, &trie)).collect()
+            space.units().par_iter().map(|unit| nearest(unit, vocabulary, &trie)).collect()
         };
         let maps = vocabularies.iter().enumerate().map(map).collect();
         Self { space, reference, maps }
@@ -64,17 +65,25 @@ impl MinEdit {
     }
 }
 
-impl Align for MinEdit {
+impl Align for std::sync::Arc<MinEdit> {
     fn align<'a>(
         &'a self,
         members: &mut [Option<Member>],
         told: &[Option<Distribution>],
     ) -> Result<Aligned<'a>, BackendError> {
+        let mut unlisted = vec![Unlisted::default(); told.len()];
         let mass = members.iter().zip(told).enumerate().map(|(which, (member, told))| {
-            let mass = self.gather(which, told.as_ref()?, member.as_ref()?.vocabulary());
-            if which == self.reference { Some(mass) } else { scaled(mass) }
+            let (told, vocabulary) = (told.as_ref()?, member.as_ref()?.vocabulary());
+            let mass = self.gather(which, told, vocabulary);
+            unlisted[which].mass = told.unlisted(vocabulary.len());
+            if which == self.reference {
+                return Some(mass);
+            }
+            unlisted[which].mass /= mass.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+            scaled(mass)
         });
-        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass: mass.collect() })
+        let mass = mass.collect();
+        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass, unlisted })
     }
 }
 
@@ -83,11 +92,23 @@ fn nearest(unit: &[u8], vocabulary: &Vocabulary, trie: &Trie) -> u32 {
     if let Some(id) = vocabulary.ids(unit).first() {
         return *id;
     }
-    let first: Vec<usize> = (0..=unit.len()).collect();
-    let mut search = Search { unit, trie, distance: usize::MAX, id: 0 };
-    search.descend(0, &first);
+    let mut rows: Vec<usize> = (0..=unit.len()).collect();
+    // A token is known to be within the bound: the search need not look at what is further.
+    let mut search = Search { unit, trie, distance: within(unit, vocabulary).saturating_add(1), id: 0 };
+    search.descend(0, &mut rows, 0);
     debug_assert!(trie.is_empty() || vocabulary.role(search.id) == Role::Text);
     search.id
+}
+
+/// A distance within which there is a token: the longest one that begins `unit` at its start, behind its first byte or
+/// behind the second, the rest left out.
+fn within(unit: &[u8], vocabulary: &Vocabulary) -> usize {
+    let ends = |from: usize| {
+        let rest = unit.get(from..)?;
+        let longest = (1..=rest.len()).rev().find(|n| !vocabulary.ids(&rest[..*n]).is_empty())?;
+        Some(unit.len() - longest)
+    };
+    (0..3).filter_map(ends).min().unwrap_or(usize::MAX)
 }
 
 /// Walks the tree with one row of the table of edit distances a node, leaving out what cannot get nearer.
@@ -99,21 +120,27 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn descend(&mut self, node: u32, above: &[usize]) {
-        for child in self.trie.children(node) {
-            let byte = self.trie.byte(child);
-            let mut row = Vec::with_capacity(above.len());
-            row.push(above[0] + 1);
-            for (at, own) in self.unit.iter().enumerate() {
-                let changed = above[at] + usize::from(*own != byte);
-                row.push(changed.min(above[at + 1] + 1).min(row[at] + 1));
+    /// `rows` has a row for every node above, the last at `above`.
+    fn descend(&mut self, node: u32, rows: &mut Vec<usize>, above: usize) {
+        let trie = self.trie;
+        let own = above + self.unit.len() + 1;
+        rows.resize(rows.len().max(own + self.unit.len() + 1), 0);
+        for child in trie.children(node) {
+            let byte = trie.byte(child);
+            rows[own] = rows[above] + 1;
+            let mut least = rows[own];
+            for (at, unit) in self.unit.iter().enumerate() {
+                let changed = rows[above + at] + usize::from(*unit != byte);
+                let here = changed.min(rows[above + at + 1] + 1).min(rows[own + at] + 1);
+                rows[own + at + 1] = here;
+                least = least.min(here);
             }
-            let here = row[self.unit.len()];
-            if let Some(id) = self.trie.tokens(child).first().filter(|_| here < self.distance) {
+            let here = rows[own + self.unit.len()];
+            if let Some(id) = trie.tokens(child).first().filter(|_| here < self.distance) {
                 (self.distance, self.id) = (here, *id);
             }
-            if row.iter().min().is_some_and(|least| *least < self.distance) {
-                self.descend(child, &row);
+            if least < self.distance {
+                self.descend(child, rows, own);
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod bytes;
 mod min_edit;
 mod projection;
 mod relative;
+mod rows;
 mod same;
 mod top_union;
 mod union;
@@ -35,6 +36,25 @@ pub struct Aligned<'a> {
     pub units: Cow<'a, [Box<[u8]>]>,
     /// Mass of every unit by member; `None` where the member takes no part.
     pub mass: Vec<Option<Vec<f32>>>,
+    /// What members whose lists are cut off give the units that they do not list; empty where all list everything.
+    pub unlisted: Vec<Unlisted<'a>>,
+}
+
+/// What a member gives the units that its list was cut off before.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unlisted<'a> {
+    /// Mass of one such unit.
+    pub mass: f32,
+    /// The units that are tokens of the member; all where nothing is said.
+    pub has: Option<&'a [bool]>,
+}
+
+impl Unlisted<'_> {
+    /// Mass of a unit that is not listed.
+    pub fn of(&self, unit: usize) -> f32 {
+        let has = self.has.is_none_or(|has| has.get(unit).copied().unwrap_or(false));
+        if has { self.mass } else { 0.0 }
+    }
 }
 
 /// A way to bring distributions into one space.
@@ -50,7 +70,12 @@ pub trait Align: Send + Sync + Debug {
     ) -> Result<Aligned<'a>, BackendError>;
 }
 
-impl Aligned<'_> {
+impl<'a> Aligned<'a> {
+    /// Masses of members that list everything, or of which nothing is known beyond their lists.
+    pub fn listed(units: Cow<'a, [Box<[u8]>]>, mass: Vec<Option<Vec<f32>>>) -> Self {
+        Self { units, mass, unlisted: Vec::new() }
+    }
+
     /// Number of units.
     pub fn len(&self) -> usize {
         self.units.len()

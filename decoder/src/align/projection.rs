@@ -9,9 +9,11 @@
 //! Deviations: 1. rows are scaled to sum to 1, so that mass stays mass; the released filter is not. 2. A token that
 //! is in both vocabularies stands for itself alone. 3. The variance truncation of the paper is not done.
 
+use super::rows::{products, to_unit, with_products};
 use crate::backend::Embeddings;
 use crate::distribution::Distribution;
 use crate::vocabulary::{Role, Vocabulary};
+use rayon::prelude::*;
 use routewright_data::linalg::eigh_descending;
 
 /// What of every token of one model goes to which token of another, row by row.
@@ -43,31 +45,27 @@ impl Projection {
             return Err("the vocabularies have no token in common".to_owned());
         }
         let map = procrustes(&x, dim_x, &y, dim_y, &pairs)?;
-        let mapped: Vec<f32> = x.chunks_exact(dim_x).flat_map(|row| apply(row, &map, dim_y)).collect();
         let texts = |vocabulary: &Vocabulary| -> Vec<u32> {
             let ids = 0..u32::try_from(vocabulary.len()).unwrap_or(u32::MAX);
             ids.filter(|id| vocabulary.role(*id) == Role::Text).collect()
         };
         let (ids_x, ids_y) = (texts(from.vocabulary), texts(to.vocabulary));
-        let cosines = |id: u32| -> Vec<f32> {
-            let row = &mapped[id as usize * dim_y..][..dim_y];
-            let length = row.iter().map(|a| a * a).sum::<f32>().sqrt().max(1e-12);
-            let dot = |other: &u32| -> f32 {
-                row.iter().zip(&y[*other as usize * dim_y..][..dim_y]).map(|(a, b)| a * b).sum()
-            };
-            ids_y.iter().map(|other| dot(other) / length).collect()
-        };
-        let mut nearest_y = vec![-1.0_f32; ids_y.len()];
-        for id in &ids_x {
-            nearest_y.iter_mut().zip(cosines(*id)).for_each(|(most, cosine)| *most = most.max(cosine));
-        }
+        let mut x = carried(&picked(&x, dim_x, &ids_x), &map, dim_x, dim_y);
+        to_unit(&mut x, dim_y);
+        let y = picked(&y, dim_y, &ids_y);
+        let nearest = nearest(&y, &x, dim_y);
+        let same = |id: u32| to.vocabulary.ids(from.vocabulary.bytes(id)).first().copied();
         let mut rows = vec![Vec::new(); from.vocabulary.len()];
-        for id in &ids_x {
-            let same = to.vocabulary.ids(from.vocabulary.bytes(*id)).first();
-            rows[*id as usize] = match same {
-                Some(same) => vec![(*same, 1.0)],
-                None => alike(&cosines(*id), &nearest_y, &ids_y, n, least),
-            };
+        let (shared, others): (Vec<u32>, Vec<u32>) = ids_x.iter().partition(|id| same(**id).is_some());
+        for id in shared {
+            rows[id as usize] = same(id).map(|same| vec![(same, 1.0)]).unwrap_or_default();
+        }
+        let place = |id: &u32| ids_x.binary_search(id).ok().and_then(|at| u32::try_from(at).ok());
+        let places: Vec<u32> = others.iter().filter_map(place).collect();
+        let x = picked(&x, dim_y, &places);
+        let mixed = with_products(&x, &y, dim_y, |_, cosines| alike(cosines, &nearest, &ids_y, n, least));
+        for (id, row) in others.into_iter().zip(mixed) {
+            rows[id as usize] = row;
         }
         Ok(Self { rows, n_to: to.vocabulary.len() })
     }
@@ -97,8 +95,12 @@ fn alike(cosines: &[f32], nearest: &[f32], ids: &[u32], n: usize, least: f32) ->
     let own = cosines.iter().copied().fold(-1.0, f32::max);
     let mut scored: Vec<(f32, usize)> =
         cosines.iter().zip(nearest).enumerate().map(|(at, (c, most))| (2.0 * c - own - most, at)).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    let order = |a: &(f32, usize), b: &(f32, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+    if n < scored.len() && n > 0 {
+        scored.select_nth_unstable_by(n - 1, order);
+    }
     scored.truncate(n);
+    scored.sort_by(order);
     let mut row: Vec<(u32, f32)> = scored
         .iter()
         .map(|(_, at)| (ids[*at], cosines[*at]))
@@ -124,13 +126,7 @@ fn pairs(from: &Vocabulary, to: &Vocabulary) -> Vec<(usize, usize)> {
 fn normed(embeddings: Embeddings<'_>) -> Vec<f32> {
     let dim = embeddings.dim;
     let mut rows = embeddings.output.to_vec();
-    let unit = |rows: &mut [f32]| {
-        for row in rows.chunks_exact_mut(dim) {
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            row.iter_mut().for_each(|x| *x /= length);
-        }
-    };
-    unit(&mut rows);
+    to_unit(&mut rows, dim);
     let n = (rows.len() / dim).max(1) as f32;
     let mut mean = vec![0.0; dim];
     for row in rows.chunks_exact(dim) {
@@ -139,16 +135,28 @@ fn normed(embeddings: Embeddings<'_>) -> Vec<f32> {
     for row in rows.chunks_exact_mut(dim) {
         row.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
     }
-    unit(&mut rows);
+    to_unit(&mut rows, dim);
     rows
 }
 
-fn apply(row: &[f32], map: &[f64], n_out: usize) -> Vec<f32> {
-    let mut out = vec![0.0_f64; n_out];
-    for (x, map) in row.iter().zip(map.chunks_exact(n_out)) {
-        out.iter_mut().zip(map).for_each(|(out, m)| *out += f64::from(*x) * m);
+/// Some rows.
+fn picked(rows: &[f32], dim: usize, which: &[u32]) -> Vec<f32> {
+    which.iter().flat_map(|at| &rows[*at as usize * dim..][..dim]).copied().collect()
+}
+
+/// Rows times the map `(dim_x, dim_y)`.
+fn carried(rows: &[f32], map: &[f64], dim_x: usize, dim_y: usize) -> Vec<f32> {
+    let mut turned = vec![0.0_f32; map.len()];
+    for (i, row) in map.chunks_exact(dim_y).enumerate() {
+        row.iter().enumerate().for_each(|(j, value)| turned[j * dim_x + i] = *value as f32);
     }
-    out.iter().map(|x| *x as f32).collect()
+    let blocks = rows.par_chunks(super::rows::BLOCK * dim_x);
+    blocks.flat_map_iter(|rows| products(rows, &turned, dim_x)).collect()
+}
+
+/// Of every row of `y` its greatest cosine to a row of `x`; all of length 1.
+fn nearest(y: &[f32], x: &[f32], dim: usize) -> Vec<f32> {
+    with_products(y, x, dim, |_, cosines| cosines.iter().copied().fold(-1.0, f32::max))
 }
 
 /// `W (dim_x, dim_y)` with orthonormal rows or columns that makes `sum |x W - y|^2` over the pairs least: `U V'` of
@@ -161,18 +169,18 @@ fn procrustes(
     pairs: &[(usize, usize)],
 ) -> Result<Vec<f64>, String> {
     let mut m = vec![0.0_f64; dim_x * dim_y];
-    for (a, b) in pairs {
-        let (a, b) = (&x[a * dim_x..][..dim_x], &y[b * dim_y..][..dim_y]);
-        for (a, m) in a.iter().zip(m.chunks_exact_mut(dim_y)) {
-            m.iter_mut().zip(b).for_each(|(m, b)| *m += f64::from(*a) * f64::from(*b));
+    m.par_chunks_exact_mut(dim_y).enumerate().for_each(|(row, m)| {
+        for (a, b) in pairs {
+            let (a, b) = (f64::from(x[a * dim_x + row]), &y[b * dim_y..][..dim_y]);
+            m.iter_mut().zip(b).for_each(|(m, b)| *m += a * f64::from(*b));
         }
-    }
+    });
     let mut square = vec![0.0; dim_y * dim_y];
-    for m in m.chunks_exact(dim_y) {
-        for (a, square) in m.iter().zip(square.chunks_exact_mut(dim_y)) {
-            square.iter_mut().zip(m).for_each(|(s, b)| *s += a * b);
+    square.par_chunks_exact_mut(dim_y).enumerate().for_each(|(row, square)| {
+        for m in m.chunks_exact(dim_y) {
+            square.iter_mut().zip(m).for_each(|(s, b)| *s += m[row] * b);
         }
-    }
+    });
     let (values, vectors) = eigh_descending(square, dim_y)
         .map_err(|error| format!("the embeddings cannot be mapped: {error}"))?;
     let largest = values.first().copied().unwrap_or(0.0);

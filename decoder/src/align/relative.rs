@@ -8,6 +8,7 @@
 //! anchors, evenly spread over their sorted order; the released code takes all, which needs a matrix of the two
 //! vocabularies. 3. Of a row only entries of at least 1e-4 are kept.
 
+use super::rows::{to_unit, with_products};
 use crate::backend::Embeddings;
 use crate::distribution::Distribution;
 use crate::vocabulary::{Role, Vocabulary};
@@ -46,26 +47,15 @@ impl Relative {
     /// Representations of all tokens of a model by its input embeddings.
     pub fn new(vocabulary: &Vocabulary, embeddings: Embeddings<'_>, anchors: &[Vec<u8>]) -> Self {
         let dim = embeddings.dim;
-        let unit = |id: usize| {
-            let row = &embeddings.input[id * dim..(id + 1) * dim];
-            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12);
-            row.iter().map(|x| x / length).collect::<Vec<f32>>()
-        };
+        let mut tokens = embeddings.input[..vocabulary.len() * dim].to_vec();
+        to_unit(&mut tokens, dim);
         let own = |anchor: &Vec<u8>| vocabulary.ids(anchor).first().map_or(0, |id| *id as usize);
-        let anchors: Vec<Vec<f32>> = anchors.iter().map(|anchor| unit(own(anchor))).collect();
+        let shared: Vec<f32> =
+            anchors.iter().flat_map(|anchor| &tokens[own(anchor) * dim..][..dim]).copied().collect();
+        let rows = with_products(&tokens, &shared, dim, |_, cosines| representation(cosines));
         let (mut starts, mut entries) = (vec![0], Vec::new());
-        for id in 0..vocabulary.len() {
-            let row = unit(id);
-            let cosine = |anchor: &Vec<f32>| row.iter().zip(anchor).map(|(a, b)| a * b).sum::<f32>();
-            let scores: Vec<f32> = anchors.iter().map(|anchor| SHARPNESS * cosine(anchor)).collect();
-            let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f32 = scores.iter().map(|score| (score - max).exp()).sum();
-            for (anchor, score) in scores.iter().enumerate() {
-                let value = (score - max).exp() / sum;
-                if value >= LEAST {
-                    entries.push((u32::try_from(anchor).unwrap_or(u32::MAX), value));
-                }
-            }
+        for row in rows {
+            entries.extend(row);
             starts.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
         }
         Self { starts, entries, n_anchors: anchors.len() }
@@ -103,6 +93,15 @@ impl Relative {
         }
         self.represent(&p)
     }
+}
+
+/// The softmax of [`SHARPNESS`] times the cosines, what is next to nothing left out.
+fn representation(cosines: &[f32]) -> Vec<(u32, f32)> {
+    let max = SHARPNESS * cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scores: Vec<f32> = cosines.iter().map(|cosine| (SHARPNESS * cosine - max).exp()).collect();
+    let sum: f32 = scores.iter().sum();
+    let share = scores.iter().zip(0..).map(|(score, anchor)| (anchor, score / sum));
+    share.filter(|(_, value)| *value >= LEAST).collect()
 }
 
 #[cfg(test)]

@@ -54,6 +54,10 @@ impl Align for Same {
         _members: &mut [Option<Member>],
         told: &[Option<Distribution>],
     ) -> Result<Aligned<'a>, BackendError> {
-        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass: self.project(told) })
+        Ok(Aligned {
+            units: Cow::Borrowed(self.space.units()),
+            mass: self.project(told),
+            unlisted: self.space.unlisted(told, |_| 0),
+        })
     }
 }

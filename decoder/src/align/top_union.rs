@@ -43,7 +43,7 @@ impl Align for TopUnion {
             Some(masses(member, told, &units))
         });
         let mass = mass.collect();
-        Ok(Aligned { units: Cow::Owned(units), mass })
+        Ok(Aligned::listed(Cow::Owned(units), mass))
     }
 }
 

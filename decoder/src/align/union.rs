@@ -5,7 +5,7 @@
 //! ends of answers share unit 0, other special tokens have none. A map is one index an id: a projection is a
 //! scatter, no matrix.
 
-use super::{Align, Aligned, END};
+use super::{Align, Aligned, END, Unlisted};
 use crate::backend::BackendError;
 use crate::distribution::Distribution;
 use crate::mass::{add_weighted, probabilities};
@@ -22,6 +22,8 @@ pub struct Space {
     sorted: Vec<u32>,
     /// By vocabulary.
     maps: Vec<Map>,
+    /// The units that are tokens of a vocabulary.
+    has: Vec<Vec<bool>>,
 }
 
 /// Where the ids of a vocabulary stand among the units.
@@ -104,7 +106,30 @@ impl Space {
                 map[*id as usize] = index(END);
             }
         }
-        Self { units, sorted, maps: maps.into_iter().map(Map::new).collect() }
+        let has = maps.iter().map(|map| {
+            let mut has = vec![false; units.len()];
+            map.iter().filter(|unit| **unit != nowhere).for_each(|unit| has[*unit as usize] = true);
+            has
+        });
+        let has = has.collect();
+        Self { units, sorted, maps: maps.into_iter().map(Map::new).collect(), has }
+    }
+
+    /// What members give units that they do not list; `which` is the vocabulary of a member.
+    pub fn unlisted(
+        &self,
+        told: &[Option<Distribution>],
+        which: impl Fn(usize) -> usize,
+    ) -> Vec<Unlisted<'_>> {
+        if told.iter().flatten().all(Distribution::is_full) {
+            return Vec::new();
+        }
+        let unlisted = |(member, told): (usize, &Option<Distribution>)| {
+            let which = which(member);
+            let mass = told.as_ref().map_or(0.0, |told| told.unlisted(self.maps[which].units.len()));
+            Unlisted { mass, has: Some(&self.has[which]) }
+        };
+        told.iter().enumerate().map(unlisted).collect()
     }
 
     /// Bytes of the units; unit 0 is the end.
@@ -174,7 +199,11 @@ impl Align for Union {
     ) -> Result<Aligned<'a>, BackendError> {
         let mass = told.iter().enumerate();
         let mass = mass.map(|(which, told)| told.as_ref().map(|told| self.space.project(which, told)));
-        Ok(Aligned { units: Cow::Borrowed(&self.space.units), mass: mass.collect() })
+        Ok(Aligned {
+            units: Cow::Borrowed(&self.space.units),
+            mass: mass.collect(),
+            unlisted: self.space.unlisted(told, |member| member),
+        })
     }
 }
 

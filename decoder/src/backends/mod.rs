@@ -6,6 +6,7 @@ pub mod http;
 pub mod llama2c;
 mod reading;
 pub mod scripted;
+mod templated;
 pub mod writing;
 
 use crate::backend::{Backend, BackendError};
@@ -14,6 +15,7 @@ use routewright_data::suggest::near_names;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use templated::Templated;
 
 /// Opens a model: its name, its settings, the folder that paths are relative to.
 pub type Open = fn(&str, serde_json::Value, &Path) -> Result<Arc<dyn Backend>, BackendError>;
@@ -57,7 +59,13 @@ pub fn open(member: &MemberFile, folder: &Path) -> Result<Arc<dyn Backend>, Back
         };
         return Err(BackendError::Failed { model: member.name.clone(), reason });
     };
-    (row.open)(&member.name, serde_json::Value::Object(member.settings.clone()), folder)
+    let mut settings = member.settings.clone();
+    let template = templated::take(&mut settings);
+    let model = (row.open)(&member.name, serde_json::Value::Object(settings.clone()), folder)?;
+    match template {
+        Some(template) => Ok(Arc::new(Templated::open(model, &template, &settings, folder)?)),
+        None => Ok(model),
+    }
 }
 
 /// Settings of a member as their type.

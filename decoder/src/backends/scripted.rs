@@ -14,8 +14,14 @@
 //! ```
 //!
 //! The line with the longest `after` that the text ends with counts; what it leaves over is shared by all tokens.
+//!
+//! With `embeddings = true` it has an embedding of every token, made of the letters in it: tokens that are spelled
+//! alike are alike, in every such model, and its hidden state is the mean embedding of what it would say. So every
+//! system runs.
 
-use crate::backend::{Backend, BackendError, Capabilities, Draft, NextTokens, Session, Stop, Usage, Written};
+use crate::backend::{
+    Backend, BackendError, Capabilities, Draft, Embeddings, NextTokens, Session, Stop, Usage, Written,
+};
 use crate::backends::{BackendRow, path, settings, writing};
 use crate::distribution::Distribution;
 use crate::vocabulary::Tokenizer;
@@ -44,6 +50,7 @@ pub const ROW: BackendRow = BackendRow {
         model.context = settings.context.unwrap_or(1 << 20);
         model.waits = Duration::from_millis(settings.waits_ms);
         model.next = settings.top.map_or(NextTokens::Full, |top| NextTokens::Top(top.max(1)));
+        model.rows = settings.embeddings.then(|| Arc::new(rows(&model.tokenizer)));
         Ok(Arc::new(model))
     },
 };
@@ -53,6 +60,12 @@ pub const ROW: BackendRow = BackendRow {
 struct Settings {
     tokenizer: Option<String>,
     script: Vec<Line>,
+    /// Pieces its tokenizer has besides those of the script, before them, where no tokenizer is given.
+    #[serde(default)]
+    pieces: Vec<String>,
+    /// It shows embeddings.
+    #[serde(default)]
+    embeddings: bool,
     /// It lists so many candidates; all where nothing is said.
     top: Option<u32>,
     /// It fails once it has read so many tokens.
@@ -80,7 +93,8 @@ impl Settings {
     /// A tokenizer of the pieces of the script and of single bytes.
     fn pieces(&self) -> Tokenizer {
         let mut tokenizer = Tokenizer::seen();
-        for piece in self.script.iter().flat_map(|line| line.next.keys()).filter(|piece| !piece.is_empty()) {
+        let said = self.script.iter().flat_map(|line| line.next.keys());
+        for piece in self.pieces.iter().chain(said).filter(|piece| !piece.is_empty()) {
             tokenizer.learn(piece.as_bytes());
         }
         tokenizer
@@ -130,6 +144,31 @@ pub struct Scripted {
     pub waits: Duration,
     /// How many candidates it lists.
     pub next: NextTokens,
+    /// Embeddings `(n_tokens, EMBEDDING)`, where it shows some.
+    rows: Option<Arc<Vec<f32>>>,
+}
+
+/// Width of an embedding.
+const EMBEDDING: usize = 16;
+
+/// Embeddings of all tokens: the runs of up to three bytes in a token, hashed (FNV-1a) to signed places.
+fn rows(tokenizer: &Tokenizer) -> Vec<f32> {
+    let vocabulary = tokenizer.vocabulary();
+    let mut rows = vec![0.0; vocabulary.len() * EMBEDDING];
+    for (row, id) in rows.chunks_exact_mut(EMBEDDING).zip(0..) {
+        let bytes = vocabulary.bytes(id);
+        // An end has no bytes; it is like itself alone.
+        let bytes = if bytes.is_empty() { &[0xff, 0xff] } else { bytes };
+        for run in (1..=3).flat_map(|n| bytes.windows(n)) {
+            let hash = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+            let hash = run.iter().fold(0xcbf2_9ce4_8422_2325, hash);
+            let sign = if hash >> 40 & 1 == 0 { 1.0 } else { -1.0 };
+            row[(hash >> 20) as usize % EMBEDDING] += sign;
+        }
+        let length = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-6);
+        row.iter_mut().for_each(|x| *x /= length);
+    }
+    rows
 }
 
 impl fmt::Debug for Scripted {
@@ -153,6 +192,7 @@ impl Scripted {
             context: 4096,
             waits: Duration::ZERO,
             next: NextTokens::Full,
+            rows: None,
         }
     }
 
@@ -206,7 +246,8 @@ impl Backend for Scripted {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { next: self.next, scoring: true, hidden: true, embeddings: false, cheap_rollback: true }
+        let embeddings = self.rows.is_some();
+        Capabilities { next: self.next, scoring: true, hidden: true, embeddings, cheap_rollback: true }
     }
 
     fn tokenizer(&self) -> Option<&Arc<Tokenizer>> {
@@ -223,6 +264,11 @@ impl Backend for Scripted {
             Reading { model: self.clone(), ids: Vec::new(), stop: stop.clone(), usage: Usage::default() };
         session.feed(&ids)?;
         Ok(Box::new(session))
+    }
+
+    fn embeddings(&self) -> Option<Embeddings<'_>> {
+        let rows = self.rows.as_ref()?;
+        Some(Embeddings { input: rows, output: rows, dim: EMBEDDING })
     }
 }
 
@@ -301,9 +347,18 @@ impl Session for Reading {
         writing::write(self, draft, &stop, rng)
     }
 
-    /// The logarithms of what it says of the first eight tokens: a state that separates texts, as a trained one would.
+    /// The mean embedding of what it would say. Without embeddings the logarithms of what it says of the first eight
+    /// tokens: a state that separates texts, as a trained one would.
     fn hidden(&mut self) -> Result<Vec<f32>, BackendError> {
         let told = self.model.tell(&self.ids, &self.stop)?;
+        if let Some(rows) = &self.model.rows {
+            let mut mean = vec![0.0; EMBEDDING];
+            for (id, log) in told.top(usize::MAX) {
+                let row = &rows[id as usize * EMBEDDING..][..EMBEDDING];
+                mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += log.exp() * value);
+            }
+            return Ok(mean);
+        }
         Ok((0..8).map(|id| told.log_prob(id).unwrap_or(-60.0).max(-60.0)).collect())
     }
 

@@ -32,7 +32,15 @@ pub fn write(
             break;
         }
         boundaries.push((written.text.len(), session.ids().len()));
-        session.feed(&[id])?;
+        match session.feed(&[id]) {
+            // What was written before is there to be used.
+            Err(error) if error.is_full() && written.tokens > 1 => {
+                written.tokens -= 1;
+                written.log_prob = written.log_prob.map(|sum| sum - f64::from(p));
+                break;
+            }
+            fed => fed?,
+        }
         written.text.extend_from_slice(session.tokenizer().vocabulary().bytes(id));
         if let Some(cut) = first_of(&written.text, &draft.stop) {
             // Read stays what lies wholly before the cut.

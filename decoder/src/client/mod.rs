@@ -5,10 +5,12 @@
 //! ends by its time limit.
 
 mod cassette;
+mod events;
 
 pub use cassette::{Recorder, Replay};
 
 use crate::backend::{BackendError, Stop};
+use events::Events;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
@@ -72,11 +74,17 @@ struct Failure {
     reason: String,
     /// Whether it may go better the next time, and how long the server wants us to wait.
     again: Option<Option<Duration>>,
+    /// The server refused the text for its length.
+    is_full: bool,
 }
 
 impl Failure {
     fn last(reason: String) -> Self {
-        Self { reason, again: None }
+        Self { reason, again: None, is_full: false }
+    }
+
+    fn passing(reason: String, pause: Option<Duration>) -> Self {
+        Self { reason, again: Some(pause), is_full: false }
     }
 }
 
@@ -122,8 +130,8 @@ impl Client {
         Ok(value)
     }
 
-    /// Posts `body` and hands every event of the stream to `event`; a request that failed after its first event is
-    /// not sent again.
+    /// Posts `body` and hands every event of the stream to `event`; whether the stream said `[DONE]`. A request that
+    /// failed after its first event is not sent again.
     ///
     /// # Errors
     /// As [`Self::ask`], and what `event` fails with.
@@ -133,31 +141,29 @@ impl Client {
         body: &Value,
         stop: &Stop,
         event: &mut dyn FnMut(&Value) -> Result<(), String>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<bool, BackendError> {
         if let Some(said) = self.replayed(body)? {
-            return said.iter().try_for_each(event).map_err(|reason| self.failed(reason));
+            let told = said.iter().try_for_each(event).map_err(|reason| self.failed(reason));
+            return told.map(|()| true);
         }
         let mut said = Vec::new();
-        self.retried(stop, || {
-            let mut began = false;
+        let done = self.retried(stop, || {
+            let mut events = Events::default();
             let mut each = |line: &str| {
-                // Comments, names of events and the blank lines between them are not for us.
-                let Some(data) = line.strip_prefix("data:").map(str::trim) else { return Ok(()) };
-                if data.is_empty() || data == "[DONE]" {
-                    return Ok(());
-                }
-                began = true;
-                let value: Value = serde_json::from_str(data).map_err(|error| malformed(&error, data))?;
+                let Some(value) = events.line(line)? else { return Ok(()) };
                 event(&value).map_err(Failure::last)?;
                 if matches!(self.tape, Tape::Record(_)) {
                     said.push(value);
                 }
                 Ok(())
             };
-            let done = self.pieces(url, body, stop, true, &mut each);
-            done.map_err(|failure| if began { Failure { again: None, ..failure } } else { failure })
+            let sent = self.pieces(url, body, stop, true, &mut each);
+            let began = events.began;
+            sent.map_err(|failure| if began { Failure { again: None, ..failure } } else { failure })?;
+            events.end().map(|()| events.done)
         })?;
-        self.record(body, &said)
+        self.record(body, &said)?;
+        Ok(done)
     }
 
     fn failed(&self, reason: String) -> BackendError {
@@ -198,6 +204,9 @@ impl Client {
             let within = |pause: &Duration| stop.deadline().is_none_or(|end| Instant::now() + *pause < end);
             let Some(pause) = pause.filter(within) else {
                 let after = if tries > 1 { format!(" ({tries} tries)") } else { String::new() };
+                if failure.is_full {
+                    return Err(BackendError::Full { model: self.name.clone(), reason: failure.reason });
+                }
                 return Err(self.failed(format!("{}{after}", failure.reason)));
             };
             rest(pause, stop);
@@ -263,10 +272,7 @@ impl Client {
                 }
                 Err(RecvTimeoutError::Timeout) if since.elapsed() > self.patience.timeout => {
                     let limit = self.patience.timeout.as_millis();
-                    return Err(Failure {
-                        reason: format!("`{url}` said nothing for {limit} ms"),
-                        again: Some(None),
-                    });
+                    return Err(Failure::passing(format!("`{url}` said nothing for {limit} ms"), None));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -281,25 +287,22 @@ fn send(
     lines: bool,
     tell: &SyncSender<Piece>,
 ) -> Result<(), Failure> {
-    let mut response = request.send(body).map_err(|error| Failure {
-        reason: format!("cannot be reached: {error}"),
-        // What was sent may have arrived; asking a model again does no harm.
-        again: Some(None),
-    })?;
+    // What was sent may have arrived; asking a model again does no harm.
+    let mut response =
+        request.send(body).map_err(|error| Failure::passing(format!("cannot be reached: {error}"), None))?;
     let status = response.status().as_u16();
     let pause = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
     let body = response.body_mut().with_config().limit(REPLY_MAX).reader();
-    let broken = |error: std::io::Error| Failure {
-        reason: format!("broke off its reply: {error}"),
-        again: Some(None),
-    };
+    let broken = |error: std::io::Error| Failure::passing(format!("broke off its reply: {error}"), None);
     if !(200..300).contains(&status) {
         let mut said = Vec::new();
         // What can be read of the reason is said; an unreadable one changes nothing.
         let _ = body.take(1 << 16).read_to_end(&mut said);
         let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504);
+        let reason = reason(&String::from_utf8_lossy(&said));
         return Err(Failure {
-            reason: format!("replied with status {status}: {}", reason(&String::from_utf8_lossy(&said))),
+            is_full: matches!(status, 400 | 413 | 422) && is_about_length(&reason),
+            reason: format!("replied with status {status}: {reason}"),
             again: passing.then(|| pause.map(Duration::from_secs)),
         });
     }
@@ -325,6 +328,17 @@ fn send(
 
 fn utf8(bytes: Vec<u8>) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_not| Failure::last("replied with what is not UTF-8".to_owned()))
+}
+
+/// Whether a server refuses a text for its length: "maximum context length" (vLLM, OpenAI), "exceeds the available
+/// context size" (llama.cpp), "requested tokens exceed context window" (llama-cpp-python), "`inputs` must have less
+/// than N tokens" (TGI), "longer than the model's context length" (SGLang).
+fn is_about_length(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    let context =
+        ["context length", "context size", "context window", "max_total_tokens", "context_length_exceeded"];
+    context.iter().any(|words| reason.contains(words))
+        || (reason.contains("`inputs`") && reason.contains("must have less than"))
 }
 
 /// The reason in an error reply, in the OpenAI shape or as it is.

@@ -51,7 +51,8 @@ fn take(generation: &mut Generation<'_>, mut spans: Vec<Option<Span>>, scores: &
     let Some(winner) = proposed.max_by(better) else { return };
     let proposals = spans.iter().enumerate().filter_map(|(at, span)| {
         let Span { text, ends, .. } = span.clone()?;
-        Some(Proposal { member: at, text, ends, scores: scores[at].clone(), merit: merit(at) as f32 })
+        let merit = judged.merits.get(at).map_or(f32::NAN, |merit| *merit as f32);
+        Some(Proposal { member: at, text, ends, scores: scores[at].clone(), merit })
     });
     let proposals: Vec<Proposal> = proposals.collect();
     let Some(span) = spans[winner].take() else { return };

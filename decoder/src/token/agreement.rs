@@ -1,5 +1,5 @@
 //! Agreement: members write one text together, each in its own tokens, and only what agrees with the text counts
-//! (agreement-based ensembling, arXiv 2502.21265; SAFE, arXiv 2510.15346).
+//! (agreement-based ensembling, arXiv 2502.21265).
 //!
 //! A member's tokens agree with the text if one is a beginning of the other. A member in the middle of a token is not
 //! asked again: the tokens it told of that agree with the text say what may follow. So every member is asked once a
@@ -7,8 +7,9 @@
 //! ([`super::byte_mixture`]) with one cover a member; where a text leaves all tokens a member told of, the member
 //! reads the text as its tokenizer cuts it and goes on from there.
 //!
-//! Deviations: 1. the papers search jointly over tokens of all members; here bytes are chosen one by one. 2. Fused
-//! everywhere, not only where members are unsure.
+//! Deviations: 1. the paper searches jointly over tokens of all members; here bytes are chosen one by one. 2. Fused
+//! everywhere: SAFE's decision when to fuse, and its sharpening, are not done. 3. Log-linear pools take a byte that no
+//! listed token agrees with for next to impossible, however much the list leaves out.
 
 use super::ByteLoop;
 use crate::align::bytes::Beam;

@@ -1,4 +1,4 @@
-//! The loop of byte-level fusion: every member tells its exact next-byte probabilities, one byte is chosen for all.
+//! The loop of byte-level fusion: every member tells its next-byte probabilities, one byte is chosen for all.
 
 use super::looping::choose;
 use crate::align::Aligned;
@@ -81,7 +81,7 @@ impl ByteLoop {
                 member.spent_beside(cover.usage() + lost);
                 Ok(slot.insert(cover).tell())
             })?;
-            let aligned = Aligned { units: Cow::Borrowed(&UNITS[..]), mass: told };
+            let aligned = Aligned::listed(Cow::Borrowed(&UNITS[..]), told);
             let told = vec![None; aligned.mass.len()];
             let (step, prompt, text) = (generation.steps(), generation.prompt(), generation.text());
             let weights = weigher.weigh(&View { step, prompt, text, told: &told, aligned: &aligned })?;

@@ -1,4 +1,4 @@
-//! Byte mixture: the exact next-byte probabilities of every member, added with weights; one byte a step.
+//! Byte mixture: the next-byte probabilities of every member, added with weights; one byte a step.
 //!
 //! What the systems of the survey lack: no token of one vocabulary competes with a prefix of itself from another,
 //! so words stay whole at every weight. The alignment and its deviations: [`crate::align::bytes`]. A step is a byte,
@@ -31,7 +31,7 @@ pub struct ByteMixture(ByteLoop);
 
 impl System for ByteMixture {
     const NAME: &'static str = "byte-mixture";
-    const TITLE: &'static str = "exact next-byte probabilities added, whatever the vocabularies";
+    const TITLE: &'static str = "next-byte probabilities added, whatever the vocabularies";
     const PAPER: Option<&'static str> = Some("2410.09303");
     const LEVEL: Level = Level::Token;
     const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Full), Need::Tokenizer, Need::CheapRollback];

@@ -12,6 +12,7 @@
 //! Deviations: those of the alignment, and: 4. every member keeps its cache; in the released code helpers read the
 //! text again at every step. 5. No special case for digits or early-stop strings. 6. Sampling is possible.
 
+use super::looping::opinions;
 use crate::align::{END, Relative, Space, anchors, own};
 use crate::backend::{Backend, NextTokens};
 use crate::distribution::Distribution;
@@ -105,7 +106,9 @@ impl Fuser for Deepen {
                 let reason = "the first member says nothing".to_owned();
                 return Err(FuseError::Nothing { at: generation.text().len(), reason });
             };
-            let step = Step { weights, fused: Some(fused[unit]), ..Step::default() };
+            let bytes: &[u8] = if unit == END { b"" } else { &self.space.units()[unit] };
+            let (probabilities, agree) = opinions(generation, &told, bytes);
+            let step = Step { weights, probabilities, agree, fused: Some(fused[unit]), ..Step::default() };
             self.commit(generation, unit, step, &told);
         }
         Ok(())

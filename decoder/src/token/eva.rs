@@ -113,6 +113,6 @@ impl Align for Carried {
             mass[END] = vocabulary.ends().iter().filter_map(|id| top.log_prob(*id)).map(f32::exp).sum();
             scaled(mass)
         });
-        Ok(Aligned { units: Cow::Borrowed(self.space.units()), mass: mass.collect() })
+        Ok(Aligned::listed(Cow::Borrowed(self.space.units()), mass.collect()))
     }
 }

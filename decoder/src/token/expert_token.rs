@@ -12,7 +12,7 @@
 //! `tokens` gives control back. 4. Nothing is sampled of the choice of expert.
 
 use super::expert_rows::{ExpertRows, ExpertState, dot};
-use super::looping::say;
+use super::looping::{opinions, say};
 use crate::backend::{Backend, NextTokens};
 use crate::backends::writing::pick;
 use crate::distribution::Distribution;
@@ -134,7 +134,13 @@ impl Fuser for ExpertToken {
             }
             let how = generation.picking();
             let id = pick(&told, how.temperature, how.top_p, generation.rng());
-            let step = Step { fused: told.log_prob(id).map(f32::exp), ..Step::default() };
+            let fused = told.log_prob(id).map(f32::exp);
+            let unit =
+                generation.members()[turn].as_ref().map(|member| member.vocabulary().bytes(id).to_vec());
+            let mut all = vec![None; generation.members().len()];
+            all[turn] = Some(told);
+            let (probabilities, agree) = opinions(generation, &all, &unit.unwrap_or_default());
+            let step = Step { probabilities, agree, fused, ..Step::default() };
             say(generation, turn, id, step);
             if turn != 0 && self.tokens > 0 {
                 left -= 1;

@@ -3,6 +3,7 @@
 use crate::align::{Align, Aligned, END, own};
 use crate::distribution::Distribution;
 use crate::generation::{FuseError, Generation, Unit};
+use crate::member::Member;
 use crate::pool::Pool;
 use crate::trace::Step;
 use crate::vocabulary::Role;
@@ -68,7 +69,7 @@ pub(crate) fn choose(
 ) -> Result<(), FuseError> {
     let taking_part: Vec<bool> = aligned.mass.iter().map(Option::is_some).collect();
     weights.values = among(&weights.values, &taking_part);
-    let fused = pool.pool(&aligned.mass, &weights.values);
+    let fused = pool.of(aligned, &weights.values);
     let unit = fused.as_ref().and_then(|fused| generation.pick(fused));
     let (Some(fused), Some(unit)) = (fused, unit) else {
         let reason = "what the members say has no unit in common space".to_owned();
@@ -108,6 +109,24 @@ pub(crate) fn commit(
         .map(|(member, told)| own(member.as_ref()?, told.as_ref()?, bytes))
         .collect();
     generation.commit(Unit::Text(bytes), &own, step);
+}
+
+/// Probability of a unit under each member, `NaN` where it is not known, and the members that alone would choose it;
+/// `unit` has its bytes, none for the end of the answer.
+pub(crate) fn opinions(
+    generation: &Generation<'_>,
+    told: &[Option<Distribution>],
+    unit: &[u8],
+) -> (Vec<f32>, Vec<bool>) {
+    let opinion = |(member, told): (&Option<Member>, &Option<Distribution>)| {
+        let (Some(member), Some(told)) = (member, told) else { return (f32::NAN, false) };
+        let vocabulary = member.vocabulary();
+        let ids = if unit.is_empty() { vocabulary.ends() } else { vocabulary.ids(unit) };
+        let known: Vec<f32> = ids.iter().filter_map(|id| told.log_prob(*id)).map(f32::exp).collect();
+        let p = if known.is_empty() { f32::NAN } else { known.iter().sum() };
+        (p, ids.contains(&told.best().0))
+    };
+    generation.members().iter().zip(told).map(opinion).unzip()
 }
 
 /// Commits a token that one member says, in its own tokens.

@@ -7,7 +7,9 @@
 //! union instead.
 //!
 //! Deviations: 1. losses are per byte of the prompt times the bytes of a token of the first member, so that members
-//! of long tokens are not at a disadvantage. 2. The reference is the first member, not the one of least loss: maps
+//! of long tokens are not at a disadvantage, and of the same bytes for all: where a member has no beginning-of-text
+//! token it cannot tell how probable its first token is, and all leave those bytes out; a prompt that has no other
+//! bytes in common says nothing. 2. The reference is the first member, not the one of least loss: maps
 //! are made before there is a prompt. 3. An end of answer ends it; the released code writes to a fixed length. 4. An
 //! empty prompt says nothing: weights are equal.
 
@@ -70,10 +72,12 @@ impl System for PackLlm {
             return Err(unfit::<Self>("`opt` needs all next-token probabilities of every member"));
         }
         let vocabularies = vocabularies::<Self>(backends)?;
-        let map = Arc::new(MinEdit::new(&vocabularies, 0));
-        let align: Box<dyn Align> = match params.vocabulary {
-            Meet::MinEdit => Box::new(MinEdit::clone(&map)),
-            Meet::Union => Box::new(Union::new(Space::union(&vocabularies))),
+        // Distances between all tokens of two vocabularies take a while; they are not computed for nothing.
+        let needed = params.vocabulary == Meet::MinEdit || params.weights == Loss::Opt;
+        let map = needed.then(|| Arc::new(MinEdit::new(&vocabularies, 0)));
+        let align: Box<dyn Align> = match (params.vocabulary, &map) {
+            (Meet::MinEdit, Some(map)) => Box::new(map.clone()),
+            _ => Box::new(Union::new(Space::union(&vocabularies))),
         };
         let weigh = Box::new(Perplexity { loss: params.weights, tau: params.tau, map });
         Ok(Self(TokenLoop { align, pool: Pool::LogLinear, weigh }))

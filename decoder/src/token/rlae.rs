@@ -12,7 +12,8 @@
 //!
 //! Deviations from the released code: 1. the state is the text of this very answer, not of an answer written before;
 //! 2. a span is decoded once, with the weights chosen for it; 3. the first span has weights chosen for it, too; 4. a
-//! span may also end at a mark; 5. members may meet as bytes.
+//! span may also end at a mark; 5. members may meet as bytes; 6. from a log, a span is corrected by its own
+//! ratio alone.
 
 use super::{ByteLoop, TokenLoop};
 use crate::align::bytes::Beam;
@@ -96,6 +97,15 @@ impl Meeting {
     /// If one declares none.
     pub fn new(meet: Meet, beam: Beam, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {
         let vocabularies = vocabularies::<Rlae>(backends)?;
+        if let (Meet::Bytes, Some(backend)) =
+            (meet, backends.iter().find(|backend| !tells_bytes(&***backend)))
+        {
+            return Err(unfit::<Rlae>(&format!(
+                "member `{}` does not give all next-token probabilities in sessions that fork at no cost, which `meet` \
+                 `bytes` needs; `union` is accepted",
+                backend.name()
+            )));
+        }
         // Weights come from outside; these are never asked for.
         let weigh = Box::new(Fixed(vec![1.0; backends.len()]));
         Ok(Self(match meet {
@@ -219,6 +229,12 @@ fn connect(params: &Params, backends: &[Arc<dyn Backend>]) -> Result<Option<Serv
     let members = backends.iter().map(|backend| backend.name().to_owned()).collect();
     let served = ServedWeights::connect(url, params.served.clone(), key.transpose()?, members);
     served.map(Some).map_err(|reason| unfit::<Rlae>(&reason))
+}
+
+/// Whether a member can meet others byte by byte.
+fn tells_bytes(backend: &dyn Backend) -> bool {
+    let can = backend.capabilities();
+    can.next == NextTokens::Full && can.cheap_rollback
 }
 
 /// Whether what an ensemble file calls a policy is not a folder but a server.

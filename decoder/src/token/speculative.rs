@@ -13,6 +13,7 @@
 //! 2. The member whose turn it is is the one that has told least, not the next of a fixed order. 3. Where several ids
 //! stand for the same bytes, members read the id of the one that drafted it.
 
+use super::looping::opinions;
 use crate::align::{END, Same};
 use crate::backend::{Backend, NextTokens};
 use crate::distribution::Distribution;
@@ -192,7 +193,8 @@ impl Speculative {
                         for (behind, told) in ahead.behind.iter_mut().zip(&ahead.told) {
                             *behind = told.is_empty().then_some(drafted.id);
                         }
-                        self.keep(generation, unit, step, &fused);
+                        let step = self.done(generation, &here, step, &fused, unit);
+                        self.keep(generation, unit, step);
                         continue;
                     }
                     let left: Vec<f32> = r.iter().zip(q).map(|(r, q)| (r - q).max(0.0)).collect();
@@ -208,13 +210,13 @@ impl Speculative {
             generation.ask(|at, member| member.settle(read[at]))?;
             ahead.draft.clear();
             ahead.told.iter_mut().for_each(VecDeque::clear);
-            self.commit(generation, unit, done(step, &fused, unit), &here);
+            let step = self.done(generation, &here, step, &fused, unit);
+            self.commit(generation, unit, step, &here);
         }
     }
 
     /// A drafted token becomes text.
-    fn keep(&self, generation: &mut Generation<'_>, unit: usize, step: Step, fused: &[f32]) {
-        let step = done(step, fused, unit);
+    fn keep(&self, generation: &mut Generation<'_>, unit: usize, step: Step) {
         match unit {
             END => generation.note(Unit::End, step),
             unit => generation.note(Unit::Text(&self.align.space().units()[unit]), step),
@@ -237,6 +239,20 @@ impl Speculative {
         Ok((fused, Step { weights, ..Step::default() }))
     }
 
+    /// What is known of a unit once it is chosen.
+    fn done(
+        &self,
+        generation: &Generation<'_>,
+        told: &[Option<Distribution>],
+        step: Step,
+        fused: &[f32],
+        unit: usize,
+    ) -> Step {
+        let bytes: &[u8] = if unit == END { b"" } else { &self.align.space().units()[unit] };
+        let (probabilities, agree) = opinions(generation, told, bytes);
+        Step { probabilities, agree, fused: Some(fused[unit]), ..step }
+    }
+
     fn commit(
         &self,
         generation: &mut Generation<'_>,
@@ -254,8 +270,4 @@ impl Speculative {
             .collect();
         generation.commit(Unit::Text(bytes), &own, step);
     }
-}
-
-fn done(step: Step, fused: &[f32], unit: usize) -> Step {
-    Step { fused: Some(fused[unit]), ..step }
 }

@@ -15,7 +15,7 @@
 
 use super::reward::{ProcessReward, Reward};
 use super::search::{Backup, Tree};
-use crate::backend::{Backend, BackendError, Draft, NextTokens};
+use crate::backend::{Backend, Draft, NextTokens};
 use crate::backends::writing::first_of;
 use crate::fuse::{Fuser, Level, Need, System, unfit};
 use crate::generation::{FuseError, Generation, Unit};
@@ -210,7 +210,7 @@ impl LeMcts {
                 let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
                 let missing = |text: &[u8], _: usize| usize::from(first_of(text, &delimiter).is_none());
                 match member.after(chain, |member| member.propose(&draft, missing, &mut *rng)) {
-                    Err(BackendError::Context { .. }) => Ok(None),
+                    Err(error) if error.is_full() => Ok(None),
                     proposed => proposed.map(Some),
                 }
             },
@@ -241,7 +241,10 @@ impl LeMcts {
             a_complete.cmp(&b_complete).then(a_reward.total_cmp(&b_reward)).then(b.cmp(a))
         };
         let leaves = (1..tree.nodes().len()).filter(|at| tree.nodes()[*at].children.is_empty());
-        let Some(best) = leaves.max_by(better) else { return Ok(()) };
+        let Some(best) = leaves.max_by(better) else {
+            generation.cut_short();
+            return Ok(());
+        };
         for at in tree.path(best) {
             let siblings = tree.nodes()[tree.nodes()[at].parent.unwrap_or(0)].children.iter();
             let proposals = siblings.map(|sibling| {
@@ -264,7 +267,10 @@ impl LeMcts {
                     take(generation, &thought, Step::default());
                 }
                 // No room is left to go on in.
-                _ => break,
+                _ => {
+                    generation.cut_short();
+                    break;
+                }
             }
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What a chain of steps is worth before it is finished: process rewards.
 
 use super::arithmetic::equations;
+use crate::backend::BackendError;
 use crate::generation::{FuseError, Generation};
 use crate::member::Member;
 use std::fmt::Debug;
@@ -75,10 +76,10 @@ impl ProcessReward for Verdict {
         let names = generation.names().to_vec();
         let judges = |at: usize| self.judge.is_empty() || names[at] == self.judge;
         let told = generation.ask_some(judges, |_, member| {
-            member.after(&ahead, |member| {
+            unless_full(member.after(&ahead, |member| {
                 let (yes, no) = (member.score(self.yes.as_bytes())?, member.score(self.no.as_bytes())?);
                 Ok(1.0 / (1.0 + (no - yes).exp()))
-            })
+            }))
         })?;
         if told.iter().all(Option::is_none) {
             let reason = format!("its judge `{}` was dropped", self.judge);
@@ -93,12 +94,13 @@ struct Likelihood;
 
 impl ProcessReward for Likelihood {
     fn reward(&self, generation: &mut Generation<'_>, chain: &[u8], ends: bool) -> Result<f64, FuseError> {
-        let told = generation.ask(|_, member: &mut Member| {
+        let likelihood = |member: &mut Member| {
             let whole = if ends { member.score_end(chain)? } else { None };
             let n = chain.len() + usize::from(whole.is_some());
             let score = whole.map_or_else(|| member.score(chain), Ok)?;
             Ok((score / n.max(1) as f64).exp())
-        })?;
+        };
+        let told = generation.ask(|_, member| unless_full(likelihood(member)))?;
         Ok(mean(&told))
     }
 }
@@ -113,7 +115,15 @@ impl ProcessReward for Arithmetic {
     }
 }
 
+/// `NaN` from a judge that cannot read so much: it has no opinion, and is no member less.
+fn unless_full(told: Result<f64, BackendError>) -> Result<f64, BackendError> {
+    match told {
+        Err(error) if error.is_full() => Ok(f64::NAN),
+        told => told,
+    }
+}
+
 fn mean(told: &[Option<f64>]) -> f64 {
-    let n = told.iter().flatten().count().max(1);
+    let n = told.iter().flatten().filter(|value| !value.is_nan()).count().max(1);
     told.iter().flatten().filter(|value| value.is_finite()).sum::<f64>() / n as f64
 }

@@ -50,6 +50,25 @@ impl Tokenizer {
         Extension { keep: cut + same, push: new[same..].to_vec() }
     }
 
+    /// How many of `ids`, those of a text from its start, stay whatever text follows: those up to the last place where
+    /// the text is cut whatever stands around. Where there is none within `most` bytes of the end, up to the last word;
+    /// where there is no word either, all but the last.
+    pub fn settled(&self, ids: &[u32], most: usize) -> usize {
+        let special = |id: &u32| self.vocabulary.role(*id) != Role::Text;
+        let start = ids.iter().rposition(special).map_or(0, |last| last + 1);
+        let text = &ids[start..];
+        let bytes = |ids: &[u32]| ids.iter().map(|id| self.vocabulary.bytes(*id).len()).sum::<usize>();
+        let cut = if matches!(self.kind, Kind::Open) { text.len() } else { self.last_cut(text) };
+        if cut < text.len() && bytes(&text[cut..]) <= most {
+            return start + cut;
+        }
+        let is_word = |at: &usize| {
+            let word = self.vocabulary.bytes(text[*at]);
+            word.first().is_some_and(u8::is_ascii_whitespace) && bytes(&text[*at..]) <= most
+        };
+        start + (1..text.len()).rev().find(is_word).unwrap_or(text.len().saturating_sub(1))
+    }
+
     /// The last place in canonical `ids` where their text is cut whatever comes before and after, as a number
     /// of ids; 0 if there is none.
     fn last_cut(&self, ids: &[u32]) -> usize {

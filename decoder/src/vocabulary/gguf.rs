@@ -9,6 +9,7 @@ use super::bytes::Reader;
 use super::literals::Literals;
 use super::pairs::{Merges, pairs};
 use super::pieces::{Form, Pieces};
+use super::specials::Special;
 use super::split::Split;
 use super::wordpiece::WordPiece;
 use super::{Kind, Role, Tokenizer, Vocabulary, marks};
@@ -16,6 +17,9 @@ use std::collections::HashMap;
 
 /// What a GGUF file starts with.
 pub(super) const MAGIC: &[u8] = b"GGUF";
+
+/// Key of the chat template.
+const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 
 /// A value of the metadata.
 #[derive(Debug)]
@@ -29,6 +33,36 @@ enum Value<'a> {
 /// The metadata under `tokenizer.ggml.`.
 #[derive(Debug)]
 struct Metadata<'a>(HashMap<&'a str, Value<'a>>);
+
+/// What a GGUF file says of how its model is talked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chat {
+    /// The template, in Jinja.
+    pub template: String,
+    /// How the beginning-of-text token is shown.
+    pub begin: Option<String>,
+    /// How the end-of-text token is shown.
+    pub end: Option<String>,
+}
+
+impl Chat {
+    /// Reads the metadata of a GGUF file; `None` where it has no template or is no such file.
+    ///
+    /// # Errors
+    /// If the metadata is damaged.
+    pub fn read(bytes: &[u8]) -> Result<Option<Self>, String> {
+        if !bytes.starts_with(MAGIC) {
+            return Ok(None);
+        }
+        let metadata = Metadata::read(bytes)?;
+        let Some(Value::Text(template)) = metadata.0.get(TEMPLATE_KEY) else { return Ok(None) };
+        let template = std::str::from_utf8(template).map_err(|_not| "its chat template is not UTF-8")?;
+        let tokens = metadata.texts("tokens")?;
+        let shown = |name: &str| Some((*tokens.get(metadata.id(name)? as usize)?).to_owned());
+        let (begin, end) = (shown("bos_token_id"), shown("eos_token_id"));
+        Ok(Some(Self { template: template.to_owned(), begin, end }))
+    }
+}
 
 pub(super) fn read(bytes: &[u8]) -> Result<Tokenizer, String> {
     let metadata = Metadata::read(bytes)?;
@@ -60,7 +94,8 @@ impl<'a> Metadata<'a> {
             let kind = u32::from_le_bytes(reader.number()?);
             let key = std::str::from_utf8(key).map_err(|_not| "one of its keys is not UTF-8")?;
             let value = value(&mut reader, kind).map_err(|error| format!("`{key}`: {error}"))?;
-            let Some(name) = key.strip_prefix("tokenizer.ggml.") else { continue };
+            let template = (key == TEMPLATE_KEY).then_some(TEMPLATE_KEY);
+            let Some(name) = key.strip_prefix("tokenizer.ggml.").or(template) else { continue };
             if metadata.insert(name, value).is_some() {
                 return Err(format!("it has `{key}` twice"));
             }
@@ -260,7 +295,8 @@ fn byte_level(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     let kind = Kind::Merges(Merges { pairs, atoms, split, whole: name == "llama-bpe", nfc: false });
     let literals = literals(metadata, &tokens, &vocabulary)?;
     let begin = metadata.begin(false);
-    Ok(Tokenizer { vocabulary, begin, prefix: false, literals, kind })
+    let specials = specials(&metadata.types(tokens.len())?, &tokens);
+    Ok(Tokenizer::of(vocabulary, begin, false, literals, kind).with_specials(specials))
 }
 
 /// BERT, as llama.cpp writes it: the first token of a word begins with the mark of a space.
@@ -269,5 +305,14 @@ fn wordpiece(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     let vocabulary = vocabulary(metadata, &tokens, marks::piece)?;
     let kind = Kind::WordPiece(WordPiece::new(metadata.id("unknown_token_id"), true, true)?);
     let begin = metadata.id("cls_token_id").or_else(|| metadata.begin(true));
-    Ok(Tokenizer { vocabulary, begin, prefix: true, literals: Literals::default(), kind })
+    let specials = specials(&metadata.types(tokens.len())?, &tokens);
+    Ok(Tokenizer::of(vocabulary, begin, true, Literals::default(), kind).with_specials(specials))
+}
+
+/// The tokens that stand for no text, but unknown and unused ones.
+fn specials(types: &[i64], tokens: &[&str]) -> Vec<Special> {
+    let is_special = |shown: &str, kind: i64| matches!(kind, 3 | USER_DEFINED) && !is_literal(shown, kind);
+    let tokens = tokens.iter().zip(types).zip(0..);
+    let special = tokens.filter(|((shown, kind), _)| is_special(shown, **kind));
+    special.map(|((shown, _), id)| Special::plain(shown, id)).collect()
 }

@@ -20,12 +20,15 @@ mod pairs;
 mod pieces;
 mod scores;
 mod sentencepiece;
+mod specials;
 mod split;
 mod tokenizer_json;
 mod unigram;
 mod wordpiece;
 
 pub use extend::Extension;
+pub use gguf::Chat as GgufChat;
+pub use specials::Special;
 
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +152,10 @@ pub struct Tokenizer {
     begin: Option<u32>,
     /// A space is put before a text.
     prefix: bool,
+    /// It is not put before what follows a special token.
+    prefix_once: bool,
+    /// Special tokens by how they are shown.
+    specials: Vec<Special>,
     literals: literals::Literals,
     kind: Kind,
 }
@@ -187,7 +194,17 @@ impl Tokenizer {
         let literals = literals::Literals::default();
         let bytes = (0..=u8::MAX).map(|byte| (vec![byte], Role::Text));
         let vocabulary = Vocabulary::new(bytes.chain([(Vec::new(), Role::End)]));
-        Self { vocabulary, begin: None, prefix: false, literals, kind: Kind::Open }
+        Self::of(vocabulary, None, false, literals, Kind::Open)
+    }
+
+    fn of(
+        vocabulary: Vocabulary,
+        begin: Option<u32>,
+        prefix: bool,
+        literals: literals::Literals,
+        kind: Kind,
+    ) -> Self {
+        Self { vocabulary, begin, prefix, prefix_once: false, specials: Vec::new(), literals, kind }
     }
 
     /// The id of a token; a new one where none has these bytes yet. Made for [`Self::seen`].

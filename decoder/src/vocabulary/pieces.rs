@@ -3,6 +3,7 @@
 use super::atoms::Atoms;
 use super::literals::Literals;
 use super::scores::Scores;
+use super::specials::Special;
 use super::unigram::Unigram;
 use super::{Kind, Role, Tokenizer, Vocabulary, marks};
 
@@ -74,7 +75,11 @@ impl Pieces {
             false => Kind::Scores(Scores::new(&vocabulary, &scores, atoms)),
         };
         let literals = Literals::new(&vocabulary, &literals);
-        Ok(Tokenizer { vocabulary, begin: self.begin, prefix: self.prefix, literals, kind })
+        let special = |(id, (shown, _, form)): (u32, &(String, f32, Form))| {
+            (*form == Form::Special).then(|| Special::plain(shown, id))
+        };
+        let specials: Vec<Special> = (0..).zip(&self.list).filter_map(special).collect();
+        Ok(Tokenizer::of(vocabulary, self.begin, self.prefix, literals, kind).with_specials(specials))
     }
 }
 

@@ -48,7 +48,7 @@ mod tests {
 
     fn weights(n: usize, mass: Vec<Option<Vec<f32>>>) -> Vec<f32> {
         let units = vec![Box::default(); 3];
-        let aligned = Aligned { units: Cow::Owned(units), mass };
+        let aligned = Aligned::listed(Cow::Owned(units), mass);
         let view = View { step: 0, prompt: b"", text: b"", told: &[], aligned: &aligned };
         Agreement { n, weights: vec![0.5, 0.3, 0.2] }.weigh(&view).unwrap().values
     }

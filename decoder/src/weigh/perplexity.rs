@@ -2,8 +2,12 @@
 
 use super::{Fixed, Weigh, Weigher};
 use crate::align::{END, MinEdit};
+use crate::backend::BackendError;
+use crate::distribution::Distribution;
+use crate::fuse::unfit;
 use crate::generation::{FuseError, Generation};
-use crate::member::Member;
+use crate::member::{Member, Scored};
+use crate::token::packllm::PackLlm;
 use std::sync::Arc;
 
 /// Steps of the grid of shares.
@@ -29,25 +33,22 @@ pub struct Perplexity {
     pub loss: Loss,
     /// Temperature of [`Loss::Sim`], nats a token of the first member.
     pub tau: f32,
-    /// Tokens of the first member as those of the others.
-    pub map: Arc<MinEdit>,
+    /// Tokens of the first member as those of the others; needed by [`Loss::Opt`].
+    pub map: Option<Arc<MinEdit>>,
 }
 
 impl Weigh for Perplexity {
     fn start(&self, generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
         let n = generation.members().len();
-        let ids: Vec<u32> = generation
-            .members()
-            .first()
-            .and_then(Option::as_ref)
-            .map_or(Vec::new(), |m| m.text_ids().to_vec());
-        let n_tokens = ids.len().max(1) as f64;
-        if generation.prompt().is_empty() {
+        let from = shared_start(generation);
+        let (Some(from), false) = (from, generation.prompt().is_empty()) else {
             return Ok(Box::new(Fixed(vec![1.0; n])));
-        }
-        let losses: Vec<Option<f64>> = generation.ask(|_, member| member.prompt_log_prob())?;
-        let losses: Vec<f64> =
-            losses.iter().map(|sum| sum.map_or(f64::INFINITY, |sum| -sum / n_tokens)).collect();
+        };
+        let scored: Vec<Option<Scored>> = generation.ask(|_, member| member.prompt_log_prob(from))?;
+        // Nats a byte, times the bytes of a token of the first member that is there.
+        let token = scored.iter().flatten().next().map_or(1.0, |s| s.bytes as f64 / s.tokens.max(1) as f64);
+        let loss = |scored: &Scored| -scored.log_prob / scored.bytes.max(1) as f64 * token;
+        let losses: Vec<f64> = scored.iter().map(|s| s.as_ref().map_or(f64::INFINITY, loss)).collect();
         let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
         let weights = match self.loss {
             Loss::Sim => {
@@ -57,32 +58,61 @@ impl Weigh for Perplexity {
                 let first = losses.iter().position(|loss| *loss == best);
                 (0..n).map(|at| f32::from(Some(at) == first)).collect()
             }
-            Loss::Opt => self.mixed(generation, &losses, &ids)?,
+            Loss::Opt => self.mixed(generation, &losses, from)?,
         };
         Ok(Box::new(Fixed(weights)))
     }
 }
 
+/// The first byte of the prompt from which on every member can tell the log-probability of its tokens, and at which
+/// one of them begins; `None` where there is none. Members that read the prompt in a template are asked about their
+/// own text.
+fn shared_start(generation: &Generation<'_>) -> Option<usize> {
+    let members = || generation.members().iter().flatten();
+    if members().all(Member::scores_first) || members().any(Member::has_marks) {
+        return Some(0);
+    }
+    let starts: Vec<Vec<usize>> = members().map(Member::text_starts).collect();
+    let (first, others) = starts.split_first()?;
+    let within = |at: &usize| *at > 0 && *at < generation.prompt().len();
+    let shared = |at: &usize| others.iter().all(|starts| starts.binary_search(at).is_ok());
+    first.iter().copied().find(|at| within(at) && shared(at))
+}
+
 impl Perplexity {
-    /// Weights of [`Loss::Opt`]: log-probabilities of the prompt in units of the first member, mixed greedily.
+    /// Weights of [`Loss::Opt`]: log-probabilities of the prompt in units of the first member, mixed greedily. Tokens
+    /// that begin before byte `from` are left out.
     fn mixed(
         &self,
         generation: &mut Generation<'_>,
         losses: &[f64],
-        ids: &[u32],
+        from: usize,
     ) -> Result<Vec<f32>, FuseError> {
         let n = losses.len();
-        let reference = generation.members().first().and_then(Option::as_ref).map(|m| m.vocabulary().clone());
-        let Some(reference) = reference else { return Ok(vec![1.0; n]) };
+        let members = || generation.members().iter().flatten();
+        if members().any(Member::has_marks) {
+            return Err(unfit::<PackLlm>(
+                "`opt` compares one text, and a member reads the prompt in a template",
+            ));
+        }
+        let (Some(Some(first)), Some(map)) = (generation.members().first(), &self.map) else {
+            return Ok(vec![1.0; n]);
+        };
+        let (reference, ids) = (first.vocabulary().clone(), first.text_ids().to_vec());
+        // A space that the tokenizer of the first put there is a token of the text to no one else.
+        let has_space = first.tokenizer().has_dummy_prefix();
+        let space = ids.first().filter(|id| has_space && reference.bytes(**id) == b" ").map_or(0, |_| 1);
+        let skip = first.text_starts().iter().take_while(|start| **start < from).count().max(space);
         let logs = generation.ask(|at, member| {
-            let translated = self.map.translate(at, ids, &reference);
-            let told = told_of(member, &translated)?;
+            let own = if member.tokenizer().has_dummy_prefix() { 0 } else { space };
+            let translated = map.translate(at, &ids[own..], &reference);
+            let told = told_of(member, &translated, skip - own)?;
             let vocabulary = member.vocabulary();
-            let row = |told| logarithms(&self.map.gather(at, told, vocabulary));
+            let row = |told| logarithms(&map.gather(at, told, vocabulary));
             Ok(told.iter().map(row).collect::<Vec<Vec<f32>>>())
         })?;
-        let unit = |id: &u32| self.map.space().find(reference.bytes(*id)).unwrap_or(END);
-        let units: Vec<usize> = ids.iter().map(unit).collect();
+        let unit = |id: &u32| map.space().find(reference.bytes(*id)).unwrap_or(END);
+        let units: Vec<usize> = ids[skip..].iter().map(unit).collect();
         let mut order: Vec<usize> = (0..n).filter(|at| logs[*at].is_some()).collect();
         order.sort_by(|a, b| losses[*a].total_cmp(&losses[*b]).then(a.cmp(b)));
         let mut weights = vec![0.0; n];
@@ -108,20 +138,20 @@ impl Perplexity {
     }
 }
 
-/// What a member says before each of `ids`, from the beginning of the text; it has read its prompt again afterwards.
-fn told_of(
-    member: &mut Member,
-    ids: &[u32],
-) -> Result<Vec<crate::distribution::Distribution>, crate::backend::BackendError> {
+/// What a member says before each of `ids` but the first `skip`, from the beginning of the text; it has read its prompt
+/// again afterwards. Without a beginning-of-text token, its own first token stands for the first of `ids`.
+fn told_of(member: &mut Member, ids: &[u32], skip: usize) -> Result<Vec<Distribution>, BackendError> {
+    let begins = member.begins();
     let session = member.session()?;
     let all = session.ids().to_vec();
     session.rollback(1)?;
-    let told = session.feed_and_tell(ids);
+    let read = usize::from(!begins).min(ids.len());
+    let told = session.feed_and_tell(&ids[read..]);
     session.rollback(1)?;
     session.feed(&all[1..])?;
     let mut told = told?;
-    told.truncate(ids.len());
-    Ok(told)
+    told.truncate(ids.len() - read);
+    Ok(told.split_off(skip.saturating_sub(read).min(told.len())))
 }
 
 /// Logarithms of masses; what has none has next to none, so that a mix stays finite.

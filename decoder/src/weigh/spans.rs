@@ -96,7 +96,7 @@ mod tests {
         let mut spans = Vec::new();
         for text in texts {
             let units: Vec<Box<[u8]>> = vec![Box::default()];
-            let aligned = Aligned { units: Cow::Owned(units), mass: vec![None, None] };
+            let aligned = Aligned::listed(Cow::Owned(units), vec![None, None]);
             let view = View { step: 0, prompt: b"p", text: text.as_bytes(), told: &[], aligned: &aligned };
             let weights = weigher.weigh(&view).unwrap();
             assert_eq!(weights.values[0], weights.span.unwrap() as f32);

@@ -55,7 +55,8 @@ fn a_reply_that_is_none_is_named() {
         ("not UTF-8", |_| Reply::Raw(vec![b'"', 0xff, b'"']), 1),
         ("broke off its reply", |_| Reply::Short, 2),
         ("did not", |_| Reply::Hang(Duration::from_secs(3)), 2),
-        ("no candidates", |_| Reply::Json(json!({})), 1),
+        ("its reply has no answer", |_| Reply::Json(json!({})), 1),
+        ("no candidates", |_| Reply::Json(json!({"content": "a"})), 1),
         ("a list of tokens is accepted", |_| llama(&json!("a")), 1),
         ("without a log-probability", |_| llama(&json!([candidate(3, "a", Value::Null)])), 1),
         ("is no number", |_| llama(&json!([candidate(3, "a", json!("-inf"))])), 1),
@@ -113,6 +114,59 @@ fn what_can_be_made_good_is() {
     let (said, _) = next("openai-chat", &json!({}), reply);
     // ln(e^-1 + e^-1.5)
     assert!(said.contains("(3, -0.52592"), "{said}");
+}
+
+#[test]
+fn an_error_inside_a_reply_of_status_200_is_a_failure_with_its_text() {
+    let draft = Draft { tokens: 4, stop: Vec::new(), temperature: 0.0, top_p: 1.0 };
+    let write = |url: &str| {
+        let far = member(url, "openai", None, &json!({"attempts": 1})).unwrap();
+        let written = far.open(b"x", &Stop::default()).unwrap().write(&draft, &mut rng::stream(0, "x"));
+        written.map_or_else(|error| error.to_string(), |written| String::from_utf8(written.text).unwrap())
+    };
+    let piece = |text: &str| json!({"choices": [{"text": text, "finish_reason": null}]});
+    let end = json!({"choices": [{"text": "", "finish_reason": "stop"}]});
+    let streams: Vec<(Vec<Value>, &str)> = vec![
+        (
+            vec![piece("a"), json!({"error": {"message": "CUDA out of memory", "code": 500}})],
+            "CUDA out of memory",
+        ),
+        (vec![piece("a"), json!({"error": "CUDA out of memory"})], "CUDA out of memory"),
+        (vec![json!({"object": "error", "message": "no such model", "code": 404})], "no such model"),
+        (vec![json!({"error": {"code": 7}})], "{\"code\":7}"),
+        (vec![json!({"choices": [], "usage": {"prompt_tokens": 3}})], "its stream has no answer"),
+        (vec![piece("a"), json!({"error": null, "choices": [{"text": "b"}]}), end.clone()], "ab"),
+        // Ended by `[DONE]` alone.
+        (vec![piece("a")], "a"),
+    ];
+    for (events, says) in streams {
+        let (url, _) = serve(move |_, _| Reply::Stream(events.clone(), Duration::ZERO));
+        let said = write(&url);
+        assert!(said.contains(says), "{said}");
+    }
+    // A stream that just ends is half an answer.
+    let half = b"data: {\"choices\": [{\"text\": \"a\"}]}\n\n".to_vec();
+    let (url, _) = serve(move |_, _| Reply::Raw(half.clone()));
+    assert!(write(&url).contains("its stream broke off"), "{}", write(&url));
+    // Whole replies.
+    for (reply, says) in [
+        (json!({"error": {"message": "Provider returned error", "code": 502}}), "Provider returned error"),
+        (json!({"error": "Provider returned error"}), "Provider returned error"),
+        (json!({"id": "x"}), "its reply has no answer: `{\"id\":\"x\"}`"),
+    ] {
+        let (said, _) = next("openai", &json!({}), move |_| Reply::Json(reply.clone()));
+        assert!(said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn a_server_that_finds_a_text_too_long_is_full_not_broken() {
+    let says = r#"{"error": {"message": "This model's maximum context length is 16 tokens.", "code": 400}}"#;
+    let (url, _) = serve(move |_, _| Reply::Status(400, "", says.into()));
+    let far = member(&url, "vllm", None, &json!({})).unwrap();
+    let error = far.open(b"x", &Stop::default()).unwrap().next().unwrap_err();
+    assert!(error.is_full(), "{error}");
+    assert!(error.to_string().contains("maximum context length is 16"), "{error}");
 }
 
 #[test]

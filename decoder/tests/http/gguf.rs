@@ -5,6 +5,7 @@
 const U32: u32 = 4;
 const F32: u32 = 6;
 const I32: u32 = 5;
+const BOOL: u32 = 7;
 const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 /// Alignment of tensor data.
@@ -78,7 +79,7 @@ impl Sizes {
     }
 }
 
-fn header(sizes: &Sizes, tokenizer: &[u8]) -> Header {
+fn header(sizes: &Sizes, tokenizer: &[u8], begins: bool) -> Header {
     let mut header = Header { bytes: Vec::new(), entries: 0 };
     string(header.key("general.architecture", STRING), b"llama");
     string(header.key("general.name", STRING), b"test");
@@ -98,6 +99,7 @@ fn header(sizes: &Sizes, tokenizer: &[u8]) -> Header {
     ] {
         header.number(name, value);
     }
+    header.key("tokenizer.ggml.add_bos_token", BOOL).push(u8::from(begins));
     header.key("llama.attention.layer_norm_rms_epsilon", F32).extend(1e-5_f32.to_le_bytes());
     string(header.key("tokenizer.ggml.model", STRING), b"llama");
     let pieces = pieces(tokenizer);
@@ -157,10 +159,10 @@ fn tensors<'a>(sizes: &Sizes, mut rest: &'a [u8]) -> Vec<Tensor<'a>> {
     tensors
 }
 
-/// The file.
-pub(crate) fn write(checkpoint: &[u8], tokenizer: &[u8]) -> Vec<u8> {
+/// The file; `begins`: a beginning-of-text token is put before a text.
+pub(crate) fn write(checkpoint: &[u8], tokenizer: &[u8], begins: bool) -> Vec<u8> {
     let sizes = Sizes::read(checkpoint);
-    let (header, tensors) = (header(&sizes, tokenizer), tensors(&sizes, &checkpoint[28..]));
+    let (header, tensors) = (header(&sizes, tokenizer, begins), tensors(&sizes, &checkpoint[28..]));
     let mut file = b"GGUF".to_vec();
     file.extend(3_u32.to_le_bytes());
     file.extend((tensors.len() as u64).to_le_bytes());

@@ -7,6 +7,7 @@ mod dialects;
 mod faults;
 mod gguf;
 mod llama_server;
+mod published;
 mod server;
 mod speak;
 

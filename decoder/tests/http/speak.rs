@@ -24,6 +24,8 @@ struct Wish {
     stops: Vec<String>,
     streams: bool,
     scores: bool,
+    /// Tokens are shown as marked ids.
+    by_id: bool,
 }
 
 /// Answers a request as a server of this kind with this model would.
@@ -44,10 +46,12 @@ pub(crate) fn speak(dialect: &str, model: &Arc<dyn Backend>, request: &Request) 
         "sglang" => sglang,
         "tgi" => tgi,
         "openai-chat" | "vllm-chat" => chat,
+        "ollama" => ollama,
         other => panic!("{other}"),
     };
-    let by_id = dialect.starts_with("vllm");
-    let whole = shape(&Said { vocabulary, read: &read, written: &written, text: &text, reason, by_id });
+    let (by_id, echoes) = (wish.by_id, dialect == "llama-cpp-python");
+    let said = Said { vocabulary, read: &read, written: &written, text: &text, reason, by_id, echoes };
+    let whole = shape(&said);
     if !wish.streams {
         return Reply::Json(whole);
     }
@@ -58,9 +62,11 @@ pub(crate) fn speak(dialect: &str, model: &Arc<dyn Backend>, request: &Request) 
         let piece = &piece[..piece.len().min(text.len() - shown)];
         shown += piece.len();
         let one = std::slice::from_ref(told);
-        events.push(shape(&Said { vocabulary, read: &[], written: one, text: piece, reason: "", by_id }));
+        let said = Said { vocabulary, read: &[], written: one, text: piece, reason: "", by_id, echoes };
+        events.push(shape(&said));
     }
-    events.push(shape(&Said { vocabulary, read: &[], written: &[], text: "", reason, by_id }));
+    let last = Said { vocabulary, read: &[], written: &[], text: "", reason, by_id, echoes };
+    events.push(shape(&last));
     if dialect.ends_with("chat") {
         for event in &mut events {
             let choice = event["choices"][0].as_object_mut().unwrap();
@@ -78,6 +84,7 @@ fn wish(dialect: &str, request: &Request) -> Wish {
         "sglang" if body["input_ids"].is_array() => ("/generate", &body["input_ids"]),
         "sglang" => ("/generate", &body["text"]),
         "tgi" => ("/generate", &body["inputs"]),
+        "ollama" => ("/api/generate", &body["prompt"]),
         "openai-chat" | "vllm-chat" => ("/v1/chat/completions", &body["messages"][0]["content"]),
         _ => ("/v1/completions", &body["prompt"]),
     };
@@ -86,23 +93,24 @@ fn wish(dialect: &str, request: &Request) -> Wish {
     assert!(answer.is_null() || answer["role"] == "assistant");
     if dialect == "vllm-chat" {
         assert_eq!(body["continue_final_message"] == true, !answer.is_null());
-        assert_eq!(body["return_tokens_as_token_ids"], true);
     }
     let settings = match dialect {
         "sglang" => &body["sampling_params"],
         "tgi" => &body["parameters"],
+        "ollama" => &body["options"],
         _ => body,
     };
     let tokens = match dialect {
         "llama-cpp" => &settings["n_predict"],
         "sglang" | "tgi" => &settings["max_new_tokens"],
+        "ollama" => &settings["num_predict"],
         _ => &settings["max_tokens"],
     };
     let top = match dialect {
         "llama-cpp" => &body["n_probs"],
         "sglang" => &body["top_logprobs_num"],
         "tgi" => &settings["top_n_tokens"],
-        "openai-chat" | "vllm-chat" => {
+        "openai-chat" | "vllm-chat" | "ollama" => {
             assert_eq!(body["logprobs"], true);
             &body["top_logprobs"]
         }
@@ -125,6 +133,7 @@ fn wish(dialect: &str, request: &Request) -> Wish {
             || body["prompt_logprobs"] == 0
             || settings["decoder_input_details"] == true
             || body["logprob_start_len"] == 0,
+        by_id: body["return_tokens_as_token_ids"] == true,
     }
 }
 
@@ -168,6 +177,8 @@ struct Said<'a> {
     text: &'a str,
     reason: &'a str,
     by_id: bool,
+    /// It tells how many tokens it read, and no log-probability of the first.
+    echoes: bool,
 }
 
 impl Said<'_> {
@@ -212,19 +223,23 @@ fn completions(said: &Said<'_>) -> Value {
         "prompt_logprobs": by_prompt.collect::<Vec<_>>(),
         "logprobs": {
             "tokens": all.iter().map(|told| said.key(told.id)).collect::<Vec<_>>(),
-            "token_logprobs": all.iter().map(|told| told.log_prob).collect::<Vec<_>>(),
+            "token_logprobs": all.iter().enumerate().map(|(at, told)| {
+                told.log_prob.filter(|_| at > 0 || said.read.is_empty() || !said.echoes)
+            }).collect::<Vec<_>>(),
             "top_logprobs": tops.collect::<Vec<_>>(),
         },
-    }]})
+    }], "usage": {"prompt_tokens": said.read.len(), "completion_tokens": said.written.len()}})
 }
 
 fn chat(said: &Said<'_>) -> Value {
+    // vLLM tells the bytes of the token that was written, and those of the mark beside other candidates.
     let entry = |id: u32, p: Option<f32>| {
-        let bytes = said.show(id).into_bytes();
-        json!({"token": said.key(id), "logprob": p, "bytes": bytes})
+        let shown = said.key(id);
+        json!({"token": shown, "logprob": p, "bytes": shown.as_bytes()})
     };
     let content = said.written.iter().map(|told| {
         let mut row = entry(told.id, told.log_prob);
+        row["bytes"] = json!(said.show(told.id).into_bytes());
         row["top_logprobs"] = told.top.iter().map(|(id, p)| entry(*id, Some(*p))).collect();
         row
     });
@@ -263,6 +278,23 @@ fn sglang(said: &Said<'_>) -> Value {
         "output_token_logprobs": list(said.written),
         "output_top_logprobs": said.written.iter().map(top).collect::<Vec<_>>(),
     }})
+}
+
+fn ollama(said: &Said<'_>) -> Value {
+    // Ends are no token there, and no bytes are told.
+    let shown = |id: &u32| said.vocabulary.role(*id) == Role::Text;
+    let entry = |id: u32, p: Option<f32>| json!({"token": said.show(id), "logprob": p});
+    let rows = said.written.iter().filter(|told| shown(&told.id)).map(|told| {
+        let mut row = entry(told.id, told.log_prob);
+        row["top_logprobs"] =
+            told.top.iter().filter(|(id, _)| shown(id)).map(|(id, p)| entry(*id, Some(*p))).collect();
+        row
+    });
+    json!({
+        "model": "m", "response": said.text, "done": true,
+        "done_reason": said.reason("stop", "stop", "length"),
+        "logprobs": rows.collect::<Vec<_>>(),
+    })
 }
 
 fn tgi(said: &Said<'_>) -> Value {

@@ -1,11 +1,15 @@
 //! Each system's defining property, on models made of a function.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod bytes;
+mod context;
 mod model;
 mod pages;
+mod prompts;
 mod router;
 mod spans;
+mod traces;
 mod tree;
 
 use routewright_decoder::backend::{Backend, Draft, Stop};

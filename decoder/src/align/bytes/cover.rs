@@ -23,6 +23,11 @@ impl Default for Beam {
     }
 }
 
+/// Bytes of the end of a text that are covered anew at most.
+const REOPEN_MAX: usize = 64;
+/// Covers kept while they are.
+const REOPEN_WIDTH: usize = 8;
+
 /// All covers that are kept of one model's text.
 #[derive(Debug)]
 pub struct Cover {
@@ -52,9 +57,10 @@ struct Candidate {
 }
 
 impl Cover {
-    /// Begins at a session that has read a text. Its last token may be the beginning of a longer one: it is taken
-    /// back and covered anew, unless what was told is cut off before the tokens that would do so. `lead` is covered
-    /// before anything is told, e.g. the space a tokenizer puts first.
+    /// Begins at a session that has read a text. Its last tokens may be others once the text goes on, so it is taken
+    /// back to the last place where the tokenizer cuts whatever follows ([`crate::vocabulary::Tokenizer::settled`]) and
+    /// covered anew from there. Where what was told is cut off before the tokens that would do so, only the last token
+    /// is, or none. `lead` is covered before anything is told, e.g. the space a tokenizer puts first.
     ///
     /// # Errors
     /// If the model fails, or its tokens cannot spell `lead`.
@@ -65,18 +71,23 @@ impl Cover {
         beam: Beam,
         lead: &[u8],
     ) -> Result<Self, BackendError> {
-        let begin = usize::from(session.tokenizer().begin().is_some());
-        let last = session.ids().get(begin..).and_then(<[u32]>::last).copied();
+        let begin = usize::from(session.begins());
+        let ids = session.ids().to_vec();
+        let settled = begin + session.tokenizer().settled(&ids[begin..], REOPEN_MAX);
         let model = model.to_owned();
         let mut cover = Self { model, trie, beam, states: Vec::new(), spent: Usage::default() };
-        // Without anything before it the token stays: a model has to have read something to tell.
-        if let Some(id) = last.filter(|_| session.ids().len() > 1) {
-            let text = session.tokenizer().vocabulary().bytes(id).to_vec();
-            session.rollback(session.ids().len() - 1)?;
+        // Without anything before it a token stays: a model has to have read something to tell.
+        for keep in [settled.max(1), ids.len().saturating_sub(1).max(1)] {
+            if keep >= ids.len() || !cover.states.is_empty() {
+                continue;
+            }
+            let vocabulary = session.tokenizer().vocabulary();
+            let text: Vec<u8> = ids[keep..].iter().flat_map(|id| vocabulary.bytes(*id)).copied().collect();
+            session.rollback(keep)?;
             cover.states = vec![cover.state(session.fork()?, 0.0)?];
-            if !cover.spell(&text)? {
+            if text.is_empty() || !cover.reopen(&text)? {
                 cover.states.clear();
-                session.feed(&[id])?;
+                session.feed(&ids[keep..])?;
             }
         }
         if cover.states.is_empty() {
@@ -87,6 +98,18 @@ impl Cover {
             return Err(BackendError::Failed { model: cover.model, reason });
         }
         Ok(cover)
+    }
+
+    /// Covers a text that is known, with a wider beam than one that is being written: the cover that the next byte
+    /// needs may be an unlikely one here.
+    fn reopen(&mut self, text: &[u8]) -> Result<bool, BackendError> {
+        let beam = self.beam;
+        if beam.width > 1 {
+            self.beam = Beam { width: beam.width.max(REOPEN_WIDTH), share: beam.share.min(1e-6) };
+        }
+        let spelled = self.spell(text);
+        self.beam = beam;
+        spelled
     }
 
     fn spell(&mut self, text: &[u8]) -> Result<bool, BackendError> {

@@ -1,4 +1,4 @@
-//! Exact next-byte probabilities of models that think in tokens (during-inference fusion without a common vocabulary).
+//! Next-byte probabilities of models that think in tokens (during-inference fusion without a common vocabulary).
 //!
 //! `P(next byte b | bytes x)` is the sum over all token sequences that cover `x` and then `b`. A cover is a sequence of
 //! committed tokens and the beginning of one more; the models of several vocabularies meet byte by byte, with no token
@@ -6,7 +6,9 @@
 //! Models" (arXiv 2410.09303).
 //!
 //! Deviations: 1. a beam of covers, cut by number and by share, instead of all of them; what is cut is scaled away.
-//! 2. All covers count, not only those the tokenizer itself would write; the others have little mass.
+//! 2. All covers count, not only those the tokenizer itself would write; the others have little mass. 3. What stands
+//! before the last place where a text is cut whatever follows is covered as the tokenizer cuts it; where no such place
+//! is known near the end, what stands before the last word.
 
 mod cover;
 mod trie;

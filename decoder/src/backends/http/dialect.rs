@@ -40,8 +40,14 @@ pub struct Dialect {
     /// What every request has.
     #[serde(default)]
     pub fixed: Map<String, Value>,
-    /// Tokens that begin so are ids.
-    pub id_mark: Option<String>,
+    /// What every request has so that the server's own defaults (top-k, penalties) change no probability.
+    #[serde(default)]
+    pub neutral: Map<String, Value>,
+    /// What a request to sample has.
+    #[serde(default)]
+    pub sampling: Map<String, Value>,
+    /// Tokens can be shown as marked ids.
+    pub id_mark: Option<Mark>,
     /// It can stream.
     pub stream: Option<Stream>,
     /// It can tell candidates.
@@ -58,6 +64,30 @@ pub struct Dialect {
     pub score: Option<Score>,
     /// The tokens of the prompt.
     pub prompt: Option<Rows>,
+    /// Replies of other versions or settings of the server, which cannot be read.
+    #[serde(default)]
+    pub unlike: Vec<Unlike>,
+}
+
+/// Tokens shown as ids, such as `token_id:7`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// What stands before the id.
+    pub prefix: String,
+    /// What a request for marks has; they are asked for where the tokenizer is declared.
+    #[serde(default)]
+    pub ask: Map<String, Value>,
+}
+
+/// A shape of replies that is recognised to be refused with its name.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unlike {
+    /// A place that only such replies have.
+    pub at: String,
+    /// What it is and what would be accepted.
+    pub is: String,
 }
 
 /// Prompts as messages.
@@ -113,6 +143,14 @@ pub struct Finish {
 pub struct Score {
     /// What a request for it has.
     pub ask: Map<String, Value>,
+    /// How the server must be started to score.
+    pub start: Option<String>,
+    /// The first token of a text has no log-probability, also where a beginning-of-text token stands before it.
+    #[serde(default)]
+    pub first_unknown: bool,
+    /// Place of the number of tokens of the prompt, where scores are those of one token later unless a
+    /// beginning-of-text token, which is not among the rows, is counted there.
+    pub late_unless: Option<String>,
 }
 
 /// Tokens with their log-probabilities: an array, or an object by token.
@@ -146,6 +184,11 @@ impl Dialect {
         let all = ALL.as_ref().map_err(Clone::clone)?;
         let names = || near_names(name, all.keys().map(String::as_str));
         all.get(name).ok_or_else(|| format!("there is no dialect `{name}`; {}", names()))
+    }
+
+    /// What stands before an id that is shown for a token.
+    pub fn mark(&self) -> Option<&str> {
+        self.id_mark.as_ref().map(|mark| mark.prefix.as_str())
     }
 
     /// Every dialect with its name.
@@ -206,7 +249,7 @@ mod tests {
     #[test]
     fn every_dialect_is_whole() {
         let all = ALL.as_ref().unwrap();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 10);
         for (name, dialect) in all {
             assert_eq!(dialect.next.is_some(), dialect.top.is_some(), "{name}");
             assert_eq!(dialect.prompt.is_some(), dialect.score.is_some(), "{name}");

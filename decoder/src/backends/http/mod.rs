@@ -17,6 +17,7 @@ pub use dialect::Dialect;
 
 use crate::backend::{Backend, BackendError, Capabilities, NextTokens, Session, Stop};
 use crate::backends::{BackendRow, path, settings};
+use crate::chat::{Message, joined};
 use crate::client::{Client, Patience, Recorder, Replay, Tape};
 use crate::vocabulary::Tokenizer;
 use dialect::{merge, put};
@@ -158,28 +159,33 @@ impl Server {
     fn body(&self, prompt: Prompt<'_>, tokens: usize) -> Value {
         let dialect = self.dialect;
         let mut body = Value::Object(dialect.fixed.clone());
+        merge(&mut body, &dialect.neutral);
+        if let (Some(mark), Some(_)) = (&dialect.id_mark, &self.tokenizer) {
+            merge(&mut body, &mark.ask);
+        }
         if let Some(at) = &dialect.model {
             put(&mut body, at, json!(self.model));
         }
         put(&mut body, &dialect.max_tokens, json!(tokens));
         match (prompt, &dialect.messages, &dialect.text, &dialect.ids) {
             (Prompt::Ids(ids), _, _, Some(at)) => put(&mut body, at, json!(ids)),
-            (Prompt::Text { prompt, answer }, Some(messages), ..) => {
-                let mut list = vec![json!({"role": "user", "content": prompt})];
-                if !answer.is_empty() {
-                    let mut message = json!({"role": "assistant", "content": answer});
+            (Prompt::Chat { turns, answer }, Some(messages), ..) => {
+                let mut list: Vec<Value> = turns.iter().map(|turn| json!(turn)).collect();
+                // An answer that the conversation begins itself is gone on with.
+                let begun = turns.last().filter(|turn| turn.role == "assistant");
+                list.truncate(turns.len() - usize::from(begun.is_some()));
+                if !answer.is_empty() || begun.is_some() {
+                    let begun = begun.map_or("", |turn| turn.content.as_str());
+                    let mut message = json!({"role": "assistant", "content": format!("{begun}{answer}")});
                     merge(&mut message, &messages.prefix);
                     list.push(message);
                     merge(&mut body, &messages.continued);
                 }
                 put(&mut body, &messages.at, Value::Array(list));
             }
-            (Prompt::Text { prompt, answer }, None, Some(at), _) => {
-                put(&mut body, at, json!(format!("{prompt}{answer}")));
-            }
-            (_, None, None, _) | (Prompt::Ids(_), ..) => {}
+            (Prompt::Text(text), None, Some(at), _) => put(&mut body, at, json!(text)),
+            _ => {}
         }
-        merge(&mut body, &self.extra);
         body
     }
 
@@ -196,6 +202,10 @@ impl Server {
         if let (false, Some(at)) = (greedy, &dialect.seed) {
             put(body, at, json!(seed));
         }
+        if !greedy {
+            merge(body, &dialect.sampling);
+        }
+        merge(body, &self.extra);
     }
 
     /// Asks for `n` candidates a token.
@@ -211,7 +221,12 @@ impl Server {
 #[derive(Debug, Clone, Copy)]
 enum Prompt<'a> {
     Ids(&'a [u32]),
-    Text { prompt: &'a str, answer: &'a str },
+    Text(&'a str),
+    /// A conversation and what was answered so far.
+    Chat {
+        turns: &'a [Message],
+        answer: &'a str,
+    },
 }
 
 impl Backend for Http {
@@ -240,5 +255,14 @@ impl Backend for Http {
 
     fn open(&self, prompt: &[u8], stop: &Stop) -> Result<Box<dyn Session>, BackendError> {
         Ok(Box::new(Reading::new(self.0.clone(), prompt, stop)?))
+    }
+
+    fn open_chat(&self, chat: &[Message], stop: &Stop) -> Result<Box<dyn Session>, BackendError> {
+        let reading = Reading::new(self.0.clone(), joined(chat).as_bytes(), stop)?;
+        Ok(Box::new(reading.with_turns(chat)))
+    }
+
+    fn reads_ids(&self) -> bool {
+        self.0.sends_ids
     }
 }

@@ -10,6 +10,8 @@ pub struct Row {
     pub id: Option<u32>,
     /// Its bytes; `None` where only a lossy text is told.
     pub bytes: Option<Vec<u8>>,
+    /// It was shown as a marked id, so that its bytes are those of the vocabulary.
+    pub marked: bool,
     /// Natural log-probability; `None` where the server leaves it open.
     pub log_prob: Option<f32>,
 }
@@ -43,7 +45,7 @@ impl Rows {
                     Some(id) if self.log_prob.contains("{id}") => {
                         let place = self.log_prob.replace("{id}", &id.to_string());
                         let log_prob = log_prob(row.pointer(&place))?;
-                        Ok(Row { id: Some(*id), bytes: None, log_prob })
+                        Ok(Row { id: Some(*id), bytes: None, marked: false, log_prob })
                     }
                     _ => self.row(None, row, beside, mark),
                 };
@@ -67,11 +69,32 @@ impl Rows {
         let marked = mark.and_then(|mark| token?.strip_prefix(mark)?.parse().ok());
         let id = marked.or_else(|| u32::try_from(place(&self.id)?.as_u64()?).ok());
         let told = place(&self.bytes).and_then(|bytes| serde_json::from_value::<Vec<u8>>(bytes.clone()).ok());
-        // What cannot be shown is shown as this; the bytes are lost.
-        let whole = token.filter(|text| marked.is_none() && !text.contains('\u{fffd}'));
-        let bytes = told.or_else(|| whole.map(|text| text.as_bytes().to_vec()));
-        Ok(Row { id, bytes, log_prob: log_prob(beside.pointer(&self.log_prob))? })
+        let bytes = match marked {
+            // Beside a mark vLLM tells the bytes of the mark itself.
+            Some(_) => None,
+            None => bytes(token, told),
+        };
+        let log_prob = log_prob(beside.pointer(&self.log_prob))?;
+        Ok(Row { id, bytes, marked: marked.is_some(), log_prob })
     }
+}
+
+/// The bytes of a token that is shown as `token`, with the bytes `told` beside it.
+fn bytes(token: Option<&str>, told: Option<Vec<u8>>) -> Option<Vec<u8>> {
+    // What cannot be shown is shown as U+FFFD; bytes told beside it may be those of the mark or the token's own.
+    let is_lossy = token.is_some_and(|text| text.contains('\u{fffd}'));
+    match (told, token) {
+        (Some(told), Some(text)) if is_lossy && told == text.as_bytes() => None,
+        (Some(told), _) => Some(told),
+        (None, Some(text)) if !is_lossy => Some(escaped(text).unwrap_or_else(|| text.as_bytes().to_vec())),
+        (None, _) => None,
+    }
+}
+
+/// The bytes of `bytes:\xe2\x80`, which is how OpenAI's completions show a part of a character.
+fn escaped(text: &str) -> Option<Vec<u8>> {
+    let escapes = text.strip_prefix("bytes:\\x")?.split("\\x");
+    escapes.map(|hex| u8::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 2)).collect()
 }
 
 /// A log-probability; `null` is one that is left open.
@@ -97,24 +120,46 @@ mod tests {
 
     fn next(dialect: &str, reply: &Value) -> Result<Option<Vec<Row>>, String> {
         let dialect = Dialect::find(dialect).unwrap();
-        dialect.next.as_ref().unwrap().read(reply, dialect.id_mark.as_deref(), &[])
+        dialect.next.as_ref().unwrap().read(reply, dialect.mark(), &[])
     }
 
     #[test]
     fn candidates_are_read_from_every_shape() {
-        let a = |id, log_prob| Row { id, bytes: Some(b" a".to_vec()), log_prob: Some(log_prob) };
+        let a =
+            |id, log_prob| Row { id, bytes: Some(b" a".to_vec()), marked: false, log_prob: Some(log_prob) };
         let by_text = json!({"choices": [{"logprobs": {"top_logprobs": [{" a": -0.5}]}}]});
         assert_eq!(next("openai", &by_text).unwrap().unwrap(), [a(None, -0.5)]);
         let by_mark = json!({"choices": [{"logprobs": {"top_logprobs": [{"token_id:7": -0.5}]}}]});
-        let row = Row { id: Some(7), bytes: None, log_prob: Some(-0.5) };
+        let row = Row { id: Some(7), bytes: None, marked: true, log_prob: Some(-0.5) };
         assert_eq!(next("vllm", &by_mark).unwrap().unwrap(), [row]);
         let arrays = json!({"meta_info": {"output_top_logprobs": [[[-0.5, 7, " a"], [-1.0, 8, null]]]}});
-        let second = Row { id: Some(8), bytes: None, log_prob: Some(-1.0) };
+        let second = Row { id: Some(8), bytes: None, marked: false, log_prob: Some(-1.0) };
         assert_eq!(next("sglang", &arrays).unwrap().unwrap(), [a(Some(7), -0.5), second]);
         let lossy = json!({"id": 9, "token": "\u{fffd}", "bytes": [195], "logprob": -2.0});
         let bytes = json!({"completion_probabilities": [{"top_logprobs": [lossy]}]});
-        let row = Row { id: Some(9), bytes: Some(vec![195]), log_prob: Some(-2.0) };
+        let row = Row { id: Some(9), bytes: Some(vec![195]), marked: false, log_prob: Some(-2.0) };
         assert_eq!(next("llama-cpp", &bytes).unwrap().unwrap(), [row]);
+    }
+
+    #[test]
+    fn bytes_that_are_lost_are_none_and_those_told_are_kept() {
+        let lost = "\u{fffd}".as_bytes().to_vec();
+        for (token, told, expected) in [
+            (Some("\u{fffd}"), Some(lost.clone()), None),
+            (Some("\u{fffd}"), Some(vec![0xf0, 0x9f]), Some(vec![0xf0, 0x9f])),
+            (Some("\u{fffd}"), None, None),
+            (Some("a"), None, Some(b"a".to_vec())),
+            (Some("bytes:\\xf0\\x9f"), None, Some(vec![0xf0, 0x9f])),
+            (Some("bytes:\\xf0 "), None, Some(b"bytes:\\xf0 ".to_vec())),
+            (None, Some(vec![1]), Some(vec![1])),
+        ] {
+            assert_eq!(bytes(token, told.clone()), expected, "{token:?} {told:?}");
+        }
+        // vLLM tells the bytes of the mark.
+        let row = json!({"token": "token_id:432", "logprob": -0.1, "bytes": "token_id:432".as_bytes()});
+        let reply = json!({"choices": [{"logprobs": {"content": [{"top_logprobs": [row]}]}}]});
+        let row = Row { id: Some(432), bytes: None, marked: true, log_prob: Some(-0.1) };
+        assert_eq!(next("vllm-chat", &reply).unwrap().unwrap(), [row]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::rows::Row;
 use super::{Prompt, Server};
 use crate::backend::{BackendError, Draft, Session, Stop, Usage, Written};
 use crate::backends::writing;
+use crate::chat::Message;
 use crate::distribution::Distribution;
 use crate::vocabulary::{Role, Tokenizer};
 use rand::{Rng, RngExt as _};
@@ -19,6 +20,8 @@ pub(super) struct Reading {
     tokenizer: Arc<Tokenizer>,
     ids: Vec<u32>,
     prompt: Vec<u8>,
+    /// The prompt as a conversation.
+    turns: Vec<Message>,
     told: Option<Distribution>,
     usage: Usage,
 }
@@ -29,6 +32,10 @@ struct Reply {
     text: String,
     ended: bool,
     rows: Vec<Row>,
+    /// It has one of the places of an answer.
+    is_answer: bool,
+    /// It says why it ended.
+    finished: bool,
 }
 
 impl Reading {
@@ -41,11 +48,18 @@ impl Reading {
             tokenizer,
             ids: Vec::new(),
             prompt: prompt.to_vec(),
+            turns: vec![Message::user(&String::from_utf8_lossy(prompt))],
             told: None,
             usage: Usage::default(),
         };
         reading.feed(&ids)?;
         Ok(reading)
+    }
+
+    /// The same prompt, as the turns of a conversation.
+    pub(super) fn with_turns(mut self, turns: &[Message]) -> Self {
+        self.turns = turns.to_vec();
+        self
     }
 
     fn failed(&self, reason: impl Into<String>) -> BackendError {
@@ -72,34 +86,46 @@ impl Reading {
             return Ok(self.server.body(Prompt::Ids(ids), tokens));
         }
         let text = self.text(ids)?;
-        let (prompt, answer) = if self.server.dialect.messages.is_some() {
-            let split = text.as_bytes().starts_with(&self.prompt) && text.is_char_boundary(self.prompt.len());
-            if !split {
-                return Err(self.unable("be asked about a part of a message"));
-            }
-            text.split_at(self.prompt.len())
-        } else {
-            (text.as_str(), "")
-        };
-        Ok(self.server.body(Prompt::Text { prompt, answer }, tokens))
+        if self.server.dialect.messages.is_none() {
+            return Ok(self.server.body(Prompt::Text(&text), tokens));
+        }
+        let split = text.as_bytes().starts_with(&self.prompt) && text.is_char_boundary(self.prompt.len());
+        if !split {
+            return Err(self.unable("be asked about a part of a message"));
+        }
+        let (turns, answer) = (&self.turns[..], &text[self.prompt.len()..]);
+        Ok(self.server.body(Prompt::Chat { turns, answer }, tokens))
     }
 
     fn ask(&mut self, body: &Value, read: usize) -> Result<Value, BackendError> {
         self.usage.calls += 1;
         self.usage.read += read as u64;
-        self.server.client.ask(&self.server.url, body, &self.stop)
+        let reply = self.server.client.ask(&self.server.url, body, &self.stop)?;
+        match refusal(&reply) {
+            Some(reason) => Err(self.failed(format!("it failed: {reason}"))),
+            None => Ok(reply),
+        }
     }
 
     fn reply(&self, value: &Value) -> Result<Reply, String> {
         let mut reply = Reply::default();
         reply.add(&self.server, value, &self.server.dialect.written)?;
-        Ok(reply)
+        match reply.is_answer {
+            true => Ok(reply),
+            false => Err(format!("its reply has no answer: `{}`", short(value))),
+        }
     }
 
     /// The id of a token the server told; `None` where it has none here.
     fn id(&mut self, row: &Row) -> Result<Option<u32>, BackendError> {
         let is_end = |bytes: &[u8]| self.server.ends.iter().any(|end| end.as_bytes() == bytes);
         let vocabulary = self.tokenizer.vocabulary();
+        if let (Some(id), true, None) = (row.id, row.marked, &self.server.tokenizer) {
+            let mark = self.server.dialect.mark().unwrap_or_default();
+            return Err(self.failed(format!(
+                "it shows tokens as ids (`{mark}{id}`); declare the `tokenizer` of the model"
+            )));
+        }
         if let (Some(id), true) = (row.id, self.server.tokenizer.is_some()) {
             let has = vocabulary.bytes(id);
             let (n, known) = (vocabulary.len(), (id as usize) < vocabulary.len());
@@ -159,19 +185,44 @@ impl Reading {
     }
 
     /// Log-probabilities of the tokens of a text that starts where the session does, as the server cuts it.
-    fn scored(&mut self, text: &str, read: usize) -> Result<Vec<(usize, f64)>, BackendError> {
+    fn scored(&mut self, text: &str, read: usize) -> Result<Vec<Scored>, BackendError> {
         let (dialect, server) = (self.server.dialect, self.server.clone());
         let (Some(score), Some(rows)) = (&dialect.score, &dialect.prompt) else {
             return Err(self.unable("score a text"));
         };
-        let mut body = server.body(Prompt::Text { prompt: text, answer: "" }, 1);
+        let mut body = server.body(Prompt::Text(text), 1);
         server.sample(&mut body, 0.0, 1.0, 0);
         super::merge(&mut body, &score.ask);
         let reply = self.ask(&body, read)?;
-        let rows =
-            rows.read(&reply, dialect.id_mark.as_deref(), &[]).map_err(|reason| self.failed(reason))?;
-        spelled(rows.as_deref().unwrap_or_default(), text.as_bytes())
-            .ok_or_else(|| self.failed("the tokens it scored do not spell the text it was sent"))
+        let rows = rows.read(&reply, dialect.mark(), &[]).map_err(|reason| self.failed(reason))?;
+        let rows = rows.unwrap_or_default();
+        if rows.is_empty() && !text.is_empty() {
+            let start = score
+                .start
+                .as_ref()
+                .map_or(String::new(), |option| format!("; it may have to be started with `{option}`"));
+            return Err(self.failed(format!("it scored no token of the text{start}")));
+        }
+        let spelled = spelled(&rows, text.as_bytes())
+            .ok_or_else(|| self.failed("the tokens it scored do not spell the text it was sent"))?;
+        let tokens = score.late_unless.as_ref().and_then(|at| reply.pointer(at)?.as_u64());
+        if tokens.is_some_and(|tokens| tokens <= spelled.len() as u64) {
+            return Err(self.failed(
+                "it scores every token by what follows it, as llama-cpp-python's server does for models without a \
+                 beginning-of-text token; a model with one, or a server of another dialect, is accepted",
+            ));
+        }
+        Ok(spelled)
+    }
+
+    /// The sum of the scores of the tokens from byte `from` on.
+    fn after(&self, rows: &[Scored], from: usize) -> Result<f64, BackendError> {
+        let known = rows.iter().filter(|(start, _)| *start >= from).map(|(_, p)| *p);
+        known.sum::<Option<f64>>().ok_or_else(|| {
+            self.failed(
+                "it gives no log-probability of the first token of a text; score what follows a prompt",
+            )
+        })
     }
 
     /// Scores where the server is sent text: one number for all of `ids`, which stands at the first.
@@ -183,18 +234,16 @@ impl Reading {
         }
         let (before, all) = (self.text(&self.ids)?, self.text(&[&self.ids[..], ids].concat())?);
         let with = self.scored(&all, self.ids.len() + ids.len())?;
-        let after = |rows: &[(usize, f64)], from: usize| -> f64 {
-            rows.iter().filter(|(start, _)| *start >= from).map(|(_, p)| p).sum()
-        };
-        let mut sum = after(&with, before.len());
-        if !with.iter().any(|(start, _)| *start == before.len()) {
+        let sum = if with.iter().any(|(start, _)| *start == before.len()) {
+            self.after(&with, before.len())?
+        } else {
             let without = self.scored(&before, self.ids.len())?;
             let common = with.iter().zip(&without).take_while(|(a, b)| a.0 == b.0).map(|(a, _)| a.0);
             // The last token that starts at the same place may still end at another.
             let common: Vec<usize> = common.collect();
             let from = common.last().copied().unwrap_or(0);
-            sum = after(&with, from) - after(&without, from);
-        }
+            self.after(&with, from)? - self.after(&without, from)?
+        };
         let mut scores = vec![0.0; ids.len()];
         if let Some(first) = scores.first_mut() {
             *first = sum as f32;
@@ -214,10 +263,16 @@ impl Reading {
         self.usage.read += self.ids.len() as u64;
         let written = stream.written.as_ref().unwrap_or(&server.dialect.written);
         let mut reply = Reply::default();
-        server
+        let done = server
             .client
             .stream(&server.url, &body, &self.stop, &mut |event| reply.add(&server, event, written))?;
-        Ok(reply)
+        match (reply.is_answer, done || reply.finished) {
+            (false, _) => Err(self.failed("its stream has no answer")),
+            (true, false) => {
+                Err(self.failed("its stream broke off: it says neither `[DONE]` nor why it ended"))
+            }
+            (true, true) => Ok(reply),
+        }
     }
 
     /// Takes up what was written, up to `text`; how many tokens those are, and their log-probability.
@@ -253,22 +308,43 @@ impl Reading {
 impl Reply {
     fn add(&mut self, server: &Server, value: &Value, written: &str) -> Result<(), String> {
         let dialect = server.dialect;
-        if let Some(message) = value.pointer("/error/message").and_then(Value::as_str) {
-            return Err(format!("it failed while writing: {message}"));
+        if let Some(reason) = refusal(value) {
+            return Err(format!("it failed while writing: {reason}"));
         }
-        self.text.push_str(value.pointer(written).and_then(Value::as_str).unwrap_or_default());
+        let text = value.pointer(written).and_then(Value::as_str);
+        self.text.push_str(text.unwrap_or_default());
         let finish = value.pointer(&dialect.finish.at).and_then(Value::as_str);
+        self.finished |= finish.is_some_and(|reason| !matches!(reason, "" | "none"));
+        self.is_answer |= text.is_some() || finish.is_some();
         self.ended |= finish.is_some_and(|reason| dialect.finish.ended.iter().any(|ended| ended == reason));
         if let Some(rows) = &dialect.wrote {
-            self.rows.extend(rows.read(value, dialect.id_mark.as_deref(), &[])?.unwrap_or_default());
+            self.rows.extend(rows.read(value, dialect.mark(), &[])?.unwrap_or_default());
         }
         Ok(())
     }
 }
 
+/// Why a server failed, where a reply of status 200 says so.
+fn refusal(value: &Value) -> Option<String> {
+    let told = match value.get("error") {
+        None | Some(Value::Null | Value::Bool(false)) if value["object"] == "error" => value,
+        None | Some(Value::Null | Value::Bool(false)) => return None,
+        Some(Value::String(text)) => return (!text.is_empty()).then(|| text.clone()),
+        Some(error) => error,
+    };
+    Some(told["message"].as_str().map_or_else(|| short(told), str::to_owned))
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(200).collect()
+}
+
+/// Where a token of a text starts, and its log-probability; `None` where the server leaves it open.
+type Scored = (usize, Option<f64>);
+
 /// Where the tokens of `text` start, with their log-probabilities. The rows may begin with a mark of the beginning and
 /// a space that is put before a text, and go on after it.
-fn spelled(rows: &[Row], text: &[u8]) -> Option<Vec<(usize, f64)>> {
+fn spelled(rows: &[Row], text: &[u8]) -> Option<Vec<Scored>> {
     let from = |skipped: usize, space: usize| {
         let mut spelled = Vec::new();
         let mut all = Vec::new();
@@ -279,8 +355,7 @@ fn spelled(rows: &[Row], text: &[u8]) -> Option<Vec<(usize, f64)>> {
             spelled.push((all.len().saturating_sub(space), row.log_prob.map(f64::from)));
             all.extend_from_slice(row.bytes.as_deref()?);
         }
-        let known = |(start, p): (usize, Option<f64>)| Some((start, p?));
-        (all.get(space..)? == text).then(|| spelled.into_iter().map(known).collect())?
+        (all.get(space..)? == text).then_some(spelled)
     };
     [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().find_map(|(skipped, space)| from(skipped, space))
 }
@@ -322,8 +397,10 @@ impl Session for Reading {
         server.list(&mut body, server.top);
         let value = self.ask(&body, self.ids.len())?;
         self.usage.told += 1;
-        let rows =
-            rows.read(&value, dialect.id_mark.as_deref(), &[]).map_err(|reason| self.failed(reason))?;
+        if let Some(unlike) = dialect.unlike.iter().find(|unlike| value.pointer(&unlike.at).is_some()) {
+            return Err(self.failed(format!("it told candidates as {}", unlike.is)));
+        }
+        let rows = rows.read(&value, dialect.mark(), &[]).map_err(|reason| self.failed(reason))?;
         let reply = self.reply(&value).map_err(|reason| self.failed(reason))?;
         let ends_here = reply.ended && reply.text.is_empty();
         let end = ends_here.then(|| reply.rows.first().and_then(|row| row.log_prob).unwrap_or(0.0));
@@ -361,8 +438,7 @@ impl Session for Reading {
         server.sample(&mut body, 0.0, 1.0, 0);
         super::merge(&mut body, &score.ask);
         let reply = self.ask(&body, all.len())?;
-        let rows =
-            rows.read(&reply, dialect.id_mark.as_deref(), &all).map_err(|reason| self.failed(reason))?;
+        let rows = rows.read(&reply, dialect.mark(), &all).map_err(|reason| self.failed(reason))?;
         let rows = rows.unwrap_or_default();
         let scored = rows.get(self.ids.len()..all.len());
         let scored =
@@ -396,6 +472,11 @@ impl Session for Reading {
         self.usage.told += tokens as u64;
         let ended = cut.is_some() || reply.ended;
         Ok(Written { text: text.to_vec(), log_prob, tokens: tokens + usize::from(reply.ended), ended })
+    }
+
+    fn scores_first(&self) -> bool {
+        let score = self.server.dialect.score.as_ref();
+        self.begins() && (self.server.sends_ids || score.is_some_and(|score| !score.first_unknown))
     }
 
     fn hidden(&mut self) -> Result<Vec<f32>, BackendError> {

@@ -13,6 +13,7 @@ use super::atoms::Atoms;
 use super::literals::Literals;
 use super::pairs::{Merges, Pairs, pairs};
 use super::pieces::{Form, Pieces};
+use super::specials::Special;
 use super::wordpiece::WordPiece;
 use super::{Kind, Role, Tokenizer, Vocabulary, marks};
 use serde::Deserialize;
@@ -92,6 +93,8 @@ struct Names {
     /// How tokens are shown, by id; ids that are left out stand for nothing.
     shown: Vec<Option<String>>,
     special: HashSet<u32>,
+    /// The same with what they take along.
+    marks: Vec<Special>,
     literal: HashSet<u32>,
     begin: Option<u32>,
 }
@@ -116,7 +119,8 @@ pub(super) fn read(text: &str) -> Result<Tokenizer, String> {
             let prefix = steps.spaces()?;
             let names = Names::new(vocab.iter().map(|(s, _)| s.as_str()).zip(0..), &file.added_tokens, post)?;
             let score = |id: usize| vocab.get(id).map_or(0.0, |(_, score)| *score);
-            names.pieces(unk_id, byte_fallback, score, prefix, true)?.build()
+            let tokenizer = names.pieces(unk_id, byte_fallback, score, prefix, true)?.build()?;
+            Ok(names.marked(tokenizer, &steps))
         }
         Model::WordPiece {
             vocab,
@@ -163,6 +167,7 @@ impl Names {
         let begin = post.map(|post| begin(post, &ids)).transpose()?.flatten();
         Ok(Self {
             begin,
+            marks: added.iter().filter(|token| token.special).map(Added::mark).collect(),
             special: added.iter().filter(|token| token.special).map(|token| token.id).collect(),
             literal: literal.iter().map(|token| token.id).collect(),
             shown: (0..n).map(|id| by_id.remove(&id)).collect(),
@@ -180,6 +185,11 @@ impl Names {
             Some(shown) => (bytes(shown), Role::Text),
         };
         Vocabulary::new(self.shown.iter().zip(0..).map(token))
+    }
+
+    /// The tokenizer with its special tokens.
+    fn marked(&self, tokenizer: Tokenizer, steps: &Steps) -> Tokenizer {
+        Tokenizer { prefix_once: steps.prefix_once, ..tokenizer }.with_specials(self.marks.iter().cloned())
     }
 
     fn literals(&self, vocabulary: &Vocabulary) -> Literals {
@@ -209,6 +219,14 @@ impl Names {
             Some(shown) => (shown.clone(), score(id as usize), form(id, shown)),
         });
         Ok(Pieces { list: list.collect(), begin: self.begin, ends: Vec::new(), prefix, unigram })
+    }
+}
+
+impl Added {
+    /// A special token; white space it takes along goes with it where a template has it.
+    fn mark(&self) -> Special {
+        let (takes_left, takes_right) = (self.lstrip, self.rstrip);
+        Special { shown: self.content.clone(), id: self.id, takes_left, takes_right }
     }
 }
 
@@ -259,7 +277,8 @@ fn byte_level(bpe: &Bpe, names: &Names, steps: &Steps) -> Result<Tokenizer, Stri
         nfc: steps.nfc,
     };
     let literals = names.literals(&vocabulary);
-    Ok(Tokenizer { vocabulary, begin: names.begin, prefix: false, literals, kind: Kind::Merges(merges) })
+    let tokenizer = Tokenizer::of(vocabulary, names.begin, false, literals, Kind::Merges(merges));
+    Ok(tokenizer.with_specials(names.marks.iter().cloned()))
 }
 
 /// BPE over characters, a space shown by its mark.
@@ -272,7 +291,7 @@ fn marked(bpe: &Bpe, names: &Names, steps: &Steps) -> Result<Tokenizer, String> 
     if let Kind::Scores(scores) = &mut tokenizer.kind {
         scores.merge_by(bpe.pairs()?);
     }
-    Ok(tokenizer)
+    Ok(names.marked(tokenizer, steps))
 }
 
 fn wordpiece(names: &Names, unknown: Option<u32>, mark: &str, steps: &Steps) -> Result<Tokenizer, String> {
@@ -285,7 +304,8 @@ fn wordpiece(names: &Names, unknown: Option<u32>, mark: &str, steps: &Steps) -> 
         None => [b" ", shown.as_bytes()].concat(),
     });
     let kind = Kind::WordPiece(WordPiece::new(unknown, lowercase, strip_accents)?);
-    Ok(Tokenizer { vocabulary, begin: names.begin, prefix: true, literals: Literals::default(), kind })
+    let tokenizer = Tokenizer::of(vocabulary, names.begin, true, Literals::default(), kind);
+    Ok(tokenizer.with_specials(names.marks.iter().cloned()))
 }
 
 /// The token that is put before a text, by what is done to ids afterwards.

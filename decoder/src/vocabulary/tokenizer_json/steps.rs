@@ -20,6 +20,8 @@ pub(super) struct Steps {
     marked: bool,
     /// A mark is put before a text.
     prefix: bool,
+    /// Only where no special token stands before it.
+    pub(super) prefix_once: bool,
     /// Lower case, and accents dropped, as BERT does.
     bert: Option<(bool, bool)>,
     /// Words are cut off as BERT does.
@@ -129,6 +131,7 @@ impl Steps {
                 let scheme = step["prepend_scheme"].as_str();
                 let old = step["add_prefix_space"].as_bool().unwrap_or(true);
                 self.prefix = scheme.map_or(old, |scheme| scheme != "never");
+                self.prefix_once = scheme == Some("first");
                 self.marked = true;
             }
             "BertPreTokenizer" => self.bert_words = true,
