@@ -5,11 +5,15 @@ use super::{fitting, output};
 use anyhow::bail;
 use clap::Args;
 use routewright_trainer::compare::{CompareOptions, compare};
-use routewright_trainer::method::{Family, MethodRow, Need};
+use routewright_trainer::evaluate::YARDSTICKS;
+use routewright_trainer::method::MethodRow;
 use routewright_trainer::methods;
 use routewright_trainer::report;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+/// Exit code when some methods failed and the others were compared.
+const PARTIAL: u8 = 3;
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
@@ -19,7 +23,8 @@ pub(crate) struct CompareCommand {
     /// Outcome log: a Parquet file or a folder of them.
     #[arg(long, value_name = "PATH")]
     log: PathBuf,
-    /// Methods, comma-separated, or `all`.
+    /// Methods, comma-separated, or `all` but the yardsticks that every table has. One that cannot carry the log is
+    /// a row that says why; the exit code is 3 then.
     #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
     methods: Vec<String>,
     /// Split to judge on; read once.
@@ -52,7 +57,7 @@ impl CompareCommand {
         }
         let train = self.fitting.read(&self.log, &self.fitting.split)?;
         let test = self.fitting.read(&self.log, &self.test_split)?;
-        let bars = output::Bars::new("compare");
+        let bars = output::Bars::with_lines("compare");
         let options = CompareOptions {
             features: self.fitting.feature_choice()?,
             average: self.fitting.average,
@@ -72,17 +77,19 @@ impl CompareCommand {
             output::say_json(&compared.judged)?;
         } else {
             output::say(&report::text_table(&compared.judged));
-            output::say(&compared.summary());
         }
-        Ok(ExitCode::SUCCESS)
+        for failed in &compared.judged.failed {
+            output::tell(&format!("error: {}: {}", failed.method, failed.error));
+        }
+        Ok(if compared.judged.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PARTIAL) })
     }
 }
 
-/// The rows named; `all` means every method that can be fitted on outcomes.
+/// The rows named; `all` means every method but the five yardsticks, which every table has.
 fn rows(names: &[String]) -> anyhow::Result<Vec<&'static MethodRow>> {
     if names == ["all"] {
-        let fits = |row: &&MethodRow| row.family != Family::Baseline || !row.needs.contains(&Need::Outcomes);
-        return Ok(methods::ALL.iter().filter(fits).collect());
+        let is_yardstick = |row: &&MethodRow| YARDSTICKS.contains(&row.name);
+        return Ok(methods::ALL.iter().filter(|row| !is_yardstick(row)).collect());
     }
     names.iter().map(|name| Ok(methods::find(name)?)).collect()
 }

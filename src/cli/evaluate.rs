@@ -5,7 +5,10 @@ use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
 use routewright_policy::{Batch, Policy, Request, artifact};
-use routewright_trainer::evaluate::{Average, Evaluation, JudgeOptions, Judged, align, judge};
+use routewright_trainer::compare::reads_source;
+use routewright_trainer::evaluate::{
+    Average, Contender, Evaluation, JudgeOptions, Judged, Judging, align, judge,
+};
 use routewright_trainer::report::{self, ReportNote};
 use routewright_trainer::train::feature_inputs;
 use std::path::{Path, PathBuf};
@@ -56,14 +59,14 @@ impl EvaluateCommand {
         let train = self.train_rows(&test)?;
         let options = JudgeOptions { average: self.average, seed: self.seed, ..JudgeOptions::default() };
         let log = self.log.display().to_string();
-        let mut judged = Judged::new(&log, &self.split, train.as_ref(), &test, &options)?;
+        let mut judging = Judging::new(&log, &self.split, train.as_ref(), &test, &options)?;
         for (name, policy) in &policies {
             let evaluation = self
                 .judge(policy, &test, train.as_ref(), &options)
                 .with_context(|| format!("cannot evaluate policy `{name}`"))?;
-            judged.add(Evaluation { policy: Some(name.clone()), ..evaluation });
+            judging.add(Evaluation { policy: Some(name.clone()), ..evaluation });
         }
-        self.tell(&judged, json)
+        self.tell(&judging.finish(), json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
@@ -96,11 +99,18 @@ impl EvaluateCommand {
         let outcomes = align(test, &policy.arms)?;
         let train = train.map(|train| align(train, &policy.arms)).transpose()?;
         let features = policy.featurizer.featurize(&feature_inputs(test))?;
-        let batch = Batch { sources: &test.sources(), ..Batch::of(&features) };
-        let prediction = policy.predictor.predict(&batch)?;
-        let method = &policy.manifest.method;
-        let selector = policy.selector.as_ref();
-        let mut evaluation = judge(method, &outcomes, train.as_ref(), &prediction, selector, options)?;
+        let sources = test.sources();
+        let prediction = policy.predictor.predict(&Batch { sources: &sources, ..Batch::of(&features) })?;
+        let at = |lambda: f64| {
+            let lambdas = vec![Some(lambda); sources.len()];
+            policy.predictor.predict(&Batch { features: &features, sources: &sources, lambdas: &lambdas })
+        };
+        let contender = Contender {
+            repredict: if policy.predictor.is_conditioned() { Some(&at) } else { None },
+            ..Contender::new(&policy.manifest.method, &prediction, policy.selector.as_ref())
+        };
+        let mut evaluation = judge(&contender, &outcomes, train.as_ref(), options)?;
+        evaluation.reads_source = reads_source(policy.predictor.as_ref(), &features, &sources)?;
         evaluation.fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
         evaluation.decide_us = decide_us(policy, test)?;
         Ok(evaluation)

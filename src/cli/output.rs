@@ -42,13 +42,19 @@ pub(crate) fn complain(error: &anyhow::Error) {
 #[derive(Debug, Default)]
 pub(crate) struct Bars {
     title: String,
+    lines: bool,
     bar: Mutex<Option<ProgressBar>>,
 }
 
 impl Bars {
     /// Bars that begin with `title`, e.g. the method fitted.
     pub(crate) fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), bar: Mutex::new(None) }
+        Self { title: title.to_owned(), lines: false, bar: Mutex::new(None) }
+    }
+
+    /// The same, with a line a step where there is no terminal: for few, long steps.
+    pub(crate) fn with_lines(title: &str) -> Self {
+        Self { title: title.to_owned(), lines: true, bar: Mutex::new(None) }
     }
 }
 
@@ -81,6 +87,8 @@ impl Progress for Bars {
         if let Some(bar) = self.bar.lock().ok().as_ref().and_then(|slot| slot.as_ref()) {
             bar.set_position(done);
             bar.set_message(note.to_owned());
+        } else if self.lines {
+            tell(&format!("{}: {note}", self.title));
         }
     }
 }

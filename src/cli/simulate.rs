@@ -159,10 +159,28 @@ impl SimulateCommand {
     }
 
     fn scenarios(&self) -> anyhow::Result<Vec<&'static ScenarioRow>> {
+        let is_felt =
+            |row: &&ScenarioRow| !row.is_priced || self.cost_weight > 0.0 || self.target_usd.is_some();
         if self.scenario == ["all"] {
-            return Ok(scenario::ALL.iter().collect());
+            for row in scenario::ALL.iter().filter(|row| !is_felt(row)) {
+                let name = row.name;
+                output::tell(&format!(
+                    "note: `{name}` is left out: it changes prices, and `--cost-weight` is 0"
+                ));
+            }
+            return Ok(scenario::ALL.iter().filter(is_felt).collect());
         }
-        self.scenario.iter().map(|name| Ok(scenario::find(name)?)).collect()
+        let rows: Vec<&ScenarioRow> =
+            self.scenario.iter().map(|name| scenario::find(name)).collect::<Result<_, _>>()?;
+        for row in &rows {
+            ensure!(
+                is_felt(row),
+                "scenario `{}` changes prices alone, which a utility without them does not feel; give \
+                 `--cost-weight` above 0 or `--target-usd`",
+                row.name
+            );
+        }
+        Ok(rows)
     }
 
     /// The methods with their parameters.

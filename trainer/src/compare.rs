@@ -2,35 +2,42 @@
 //!
 //! For every seed the featurizer is fitted on the train rows, every method is cross-validated on them
 //! (folds by prompt hash, each with a featurizer fitted without it) and fitted on all of them, and the test
-//! rows are predicted once. The method of the best cross-validated score is the *pick*: the figure a user
-//! gets who never looks at test.
+//! rows are predicted once. One method is picked on the cross-validation (`pick.rs`): the figure a user gets who
+//! never looks at test.
+//!
+//! The fits of the cross-validation run on all cores; the fit on all train rows, whose time is reported, runs alone.
+//! A method that fails keeps its name and its error in the document and costs no other its row.
 
 use crate::evaluate::{
-    Decisions, Evaluation, JudgeError, JudgeOptions, Judged, Picked, Sources, judge, query_scores,
-    standard_error,
+    Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, Run, is_decision_log, judge,
 };
-use crate::method::{Device, MethodRow};
+use crate::method::{Device, Fitted, MethodRow};
 use crate::progress::{Progress, Silent};
+use crate::report;
 use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
-use crate::validation::{self, Folds};
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::selectors::{self, SelectorError};
-use routewright_policy::{Batch, Selector};
+use routewright_policy::{Batch, PredictError, Predictor, Selector};
 use std::time::Instant;
 
+mod out_of_fold;
+mod pick;
 mod sides;
 
-use sides::{Held, Sides};
+use out_of_fold::{LeftOut, OutOfFold};
+use sides::Sides;
 
 /// Queries decided one at a time to measure what a decision takes.
 const TIMED_DECISIONS: usize = 100;
+/// Queries on which it is tried whether a policy reads the source.
+const SOURCE_TRIALS: usize = 64;
 
 /// How a comparison is run.
 #[derive(Debug, Clone)]
 pub struct CompareOptions {
     /// How features are made.
     pub features: FeatureChoice,
-    /// The average of the headline figures, and of every criterion.
+    /// The average of the headline figures, of the baselines and of every criterion.
     pub average: crate::evaluate::Average,
     /// Seeds; figures are means over them.
     pub seeds: Vec<u64>,
@@ -67,24 +74,17 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// One line on the pick, for people.
+    /// What a reader should do, in a sentence or two.
     pub fn summary(&self) -> String {
-        let Some(picked) = &self.judged.picked else { return String::new() };
-        let mut names = picked.methods.clone();
-        names.dedup();
-        let se = picked.score_se.map_or_else(String::new, |se| format!(" ± {se:.4}"));
-        format!(
-            "picked by cross-validation on train: {} with score {:.4}{se}",
-            names.join(", "),
-            picked.score
-        )
+        report::verdict(&self.judged)
     }
 }
 
 /// Fits and judges every method on the arms observed in `train`; `test` must have them.
 ///
 /// # Errors
-/// If a method cannot be fitted or nothing can be judged.
+/// If features cannot be made or there is nothing to judge on. What goes wrong with one method is in
+/// [`Judged::failed`]; if it does with all of them, the first error is returned.
 pub fn compare(
     train: &OutcomeTable,
     test: &OutcomeTable,
@@ -95,122 +95,165 @@ pub fn compare(
     let train = &observed_arms(train.clone());
     let test = &crate::evaluate::align(test, &arms(train))?;
     let judge_options = JudgeOptions { average: options.average, ..JudgeOptions::default() };
-    let mut judged = Judged::new(&options.log, &options.split, Some(train), test, &judge_options)?;
-    let mut runs: Vec<Vec<Evaluation>> = methods.iter().map(|_| Vec::new()).collect();
-    let total = options.seeds.len() * methods.len();
-    progress.start("methods", total as u64);
+    let mut judging = Judging::new(&options.log, &options.split, Some(train), test, &judge_options)?;
+    let mut rows: Vec<MethodRuns> = methods.iter().map(|_| Ok(Vec::new())).collect();
+    let mut picks = Vec::new();
+    progress.start("methods", (options.seeds.len() * methods.len()) as u64);
     let sides = Sides::open(train, test, &options.features)?;
     for (round, &seed) in options.seeds.iter().enumerate() {
         let (prepared, features) = sides.whole(seed)?;
-        let left_out = LeftOut::each(&sides, seed, options.folds)?;
+        let run = run_options(options, seed);
+        let left_out = LeftOut::each(&sides, seed, options.folds, options.average)?;
+        let validated = left_out.as_ref().map(|left_out| left_out.validate(methods, &run));
+        let one = One { prepared: &prepared, test, features: &features, run, judge_options };
         for (at, (method, params)) in methods.iter().enumerate() {
-            progress.step((round * methods.len() + at) as u64, &format!("{} with seed {seed}", method.name));
-            let one = One { method, params, prepared: &prepared, left_out: &left_out, seed, options };
-            runs[at].push(one.run(test, &features, &judge_options)?);
+            progress.step((round * methods.len() + at) as u64, &format!("{}, seed {seed}", method.name));
+            let Ok(evaluations) = &mut rows[at] else { continue };
+            let found = validated.as_ref().and_then(|validated| validated[at].as_ref());
+            match one.evaluate(method, params, found) {
+                Ok(evaluation) => evaluations.push(evaluation),
+                Err(error) => rows[at] = Err(error),
+            }
+        }
+        if let (Some(left_out), Some(validated)) = (&left_out, &validated) {
+            picks.extend(pick::pick(methods, validated, left_out, &judge_options));
         }
     }
-    judged.picked = pick(&runs, test, &judge_options);
-    for run in runs {
-        if let Some(evaluation) = mean_over_seeds(run, test, &judge_options) {
-            judged.add(evaluation);
+    if is_decision_log(train) {
+        judging.notice(
+            "the train rows have about one outcome a query: what was learned there favors the models of hard or easy \
+             queries, and nothing is picked"
+                .to_owned(),
+        );
+        picks.clear();
+    }
+    if let Some(picked) = picked(picks, &rows, methods, &judging, options.seeds.len()) {
+        judging.pick(picked);
+    }
+    finish(judging, rows, methods, &judge_options)
+}
+
+/// The evaluations of one method, one a seed, or why there are none.
+type MethodRuns = Result<Vec<Evaluation>, CompareError>;
+
+fn run_options(options: &CompareOptions, seed: u64) -> RunOptions<'static> {
+    RunOptions { average: options.average, seed, device: options.device, progress: &Silent, checkpoint: None }
+}
+
+fn finish(
+    mut judging: Judging,
+    rows: Vec<MethodRuns>,
+    methods: &[(&MethodRow, serde_json::Value)],
+    options: &JudgeOptions,
+) -> Result<Compared, CompareError> {
+    let mut first_error = None;
+    let mut n_judged = 0;
+    for (row, (method, _)) in rows.into_iter().zip(methods) {
+        match row {
+            Ok(seeds) => {
+                if let Some(evaluation) = Evaluation::over_seeds(seeds, judging.sources(), options) {
+                    judging.add(evaluation);
+                    n_judged += 1;
+                }
+            }
+            Err(error) => {
+                judging.fail(method.name, error.to_string());
+                first_error.get_or_insert(error);
+            }
         }
     }
-    Ok(Compared { judged })
-}
-
-/// The folds of a cross-validation, shared by every method.
-struct LeftOut {
-    folds: Folds,
-    /// One entry a fold; `None` where a side is empty.
-    held: Vec<Option<Held>>,
-}
-
-impl LeftOut {
-    /// `None` if no cross-validation was asked for.
-    fn each(sides: &Sides<'_>, seed: u64, n_folds: usize) -> Result<Option<Self>, CompareError> {
-        if n_folds < 2 {
-            return Ok(None);
-        }
-        let folds = Folds::new(sides.train(), seed, n_folds);
-        let held = (0..folds.n_folds()).map(|at| folds.slice(at).map(|s| sides.fold(&s, seed)).transpose());
-        let held = held.collect::<Result<Vec<_>, _>>()?;
-        Ok(Some(Self { folds, held }))
+    match first_error {
+        Some(error) if n_judged == 0 => Err(error),
+        _ => Ok(Compared { judged: judging.finish() }),
     }
 }
 
-/// One method with one seed.
+/// The picks of all seeds on the rows judged; `None` unless every seed has one.
+fn picked(
+    picks: Vec<pick::Pick>,
+    rows: &[MethodRuns],
+    methods: &[(&MethodRow, serde_json::Value)],
+    judging: &Judging,
+    n_seeds: usize,
+) -> Option<Picked> {
+    if picks.len() != n_seeds || picks.is_empty() {
+        return None;
+    }
+    let best_single = judging.baselines().best_single.as_ref()?;
+    let mut out = Picked {
+        methods: Vec::new(),
+        reasons: Vec::new(),
+        figures: crate::evaluate::Figures::default(),
+        reads_source: false,
+        runs: Vec::<Run>::new(),
+    };
+    for (seed, pick) in picks.into_iter().enumerate() {
+        let Some(at) = pick.method else {
+            out.methods.push(pick::BEST_SINGLE.to_owned());
+            out.runs.push(best_single.run.clone());
+            out.reasons.push(pick.reason);
+            continue;
+        };
+        let evaluation = rows[at].as_ref().ok()?.get(seed)?;
+        out.methods.push(methods[at].0.name.to_owned());
+        out.runs.extend(evaluation.runs.iter().cloned());
+        out.reads_source |= evaluation.reads_source;
+        out.reasons.push(pick.reason);
+    }
+    Some(out)
+}
+
+/// What every method of one seed shares.
 struct One<'a> {
-    method: &'a MethodRow,
-    params: &'a serde_json::Value,
     prepared: &'a Prepared,
-    left_out: &'a Option<LeftOut>,
-    seed: u64,
-    options: &'a CompareOptions,
+    test: &'a OutcomeTable,
+    features: &'a FeatureMatrix,
+    run: RunOptions<'a>,
+    judge_options: JudgeOptions,
 }
 
 impl One<'_> {
-    fn run(
+    /// Fits one method on all train rows and judges it on test.
+    fn evaluate(
         &self,
-        test: &OutcomeTable,
-        features: &FeatureMatrix,
-        judge_options: &JudgeOptions,
+        method: &MethodRow,
+        params: &serde_json::Value,
+        validated: Option<&OutOfFold>,
     ) -> Result<Evaluation, CompareError> {
-        let validation_score = self.cross_validate()?;
         let started = Instant::now();
-        let fitted =
-            self.prepared.fit(self.method, self.params, &self.run_options()).map_err(TrainError::from)?;
+        let fitted = self.prepared.fit(method, params, &self.run).map_err(TrainError::from)?;
         let fit_seconds = started.elapsed().as_secs_f64();
-        let prediction = self.prepared.predict(&fitted, test, features)?;
+        let own = fitted.featurizer.as_ref().map(|own| own.featurize(&feature_inputs(self.test)));
+        let own = own.transpose().map_err(TrainError::from)?;
+        let (features, sources) = (own.as_ref().unwrap_or(self.features), self.test.sources());
+        let at = |lambda: f64| {
+            let lambdas = vec![Some(lambda); self.test.n_queries()];
+            fitted.predictor.predict(&Batch { features, sources: &sources, lambdas: &lambdas })
+        };
+        let batch = Batch { sources: &sources, ..Batch::of(features) };
+        let prediction = fitted.predictor.predict(&batch).map_err(TrainError::from)?;
         let selector = selectors::build(&fitted.selector, &arms(&self.prepared.train))?;
+        let contender = Contender {
+            repredict: if fitted.predictor.is_conditioned() { Some(&at) } else { None },
+            ..Contender::new(method.name, &prediction, &*selector)
+        };
         let train = Some(&self.prepared.train);
-        let mut evaluation = judge(self.method.name, test, train, &prediction, &*selector, judge_options)?;
-        evaluation.validation_score = validation_score;
+        let mut evaluation = judge(&contender, self.test, train, &self.judge_options)?;
+        evaluation.validation = validated.map(|found| found.validation);
+        evaluation.tuning = fitted.tuning;
+        evaluation.reads_source =
+            reads_source(fitted.predictor.as_ref(), features, &sources).map_err(TrainError::from)?;
         evaluation.fit_seconds = Some(fit_seconds);
-        evaluation.decide_us = Some(self.time_decisions(&fitted, test, &*selector)?);
+        evaluation.decide_us = Some(self.time_decisions(&fitted, &*selector)?);
         Ok(evaluation)
     }
 
-    fn run_options(&self) -> RunOptions<'_> {
-        RunOptions {
-            average: self.options.average,
-            seed: self.seed,
-            device: self.options.device,
-            progress: &Silent,
-            checkpoint: None,
-        }
-    }
-
-    /// Score of out-of-fold decisions over the train rows.
-    fn cross_validate(&self) -> Result<Option<f64>, CompareError> {
-        let Some(LeftOut { folds, held }) = self.left_out else { return Ok(None) };
-        let scores = folds.out_of_fold(1, f64::NAN, |fold, slice| match &held[fold] {
-            Some(held) => self.judge_held(held),
-            None => Ok(vec![f64::NAN; slice.valid.len()]),
-        })?;
-        Ok(Sources::of(&self.prepared.train).mean(&scores, self.options.average))
-    }
-
-    /// Scores of the decisions on one fold by what was fitted on the others.
-    fn judge_held(&self, held: &Held) -> Result<Vec<f64>, CompareError> {
-        let rest = &held.rest;
-        let fitted =
-            held.kept.fit(self.method, self.params, &self.run_options()).map_err(TrainError::from)?;
-        let prediction = held.kept.predict(&fitted, rest, &held.features)?;
-        let selector = selectors::build(&fitted.selector, &arms(&held.kept.train))?;
-        Ok(query_scores(&Decisions::of(&prediction, &*selector), rest))
-    }
-
     /// Microseconds from text to chosen arm, one query at a time.
-    fn time_decisions(
-        &self,
-        fitted: &crate::Fitted,
-        test: &OutcomeTable,
-        selector: &dyn Selector,
-    ) -> Result<f64, CompareError> {
+    fn time_decisions(&self, fitted: &Fitted, selector: &dyn Selector) -> Result<f64, CompareError> {
         let featurizer = fitted.featurizer.as_ref().unwrap_or(&self.prepared.featurizer);
-        let inputs = feature_inputs(test);
-        let (sources, n) = (test.sources(), inputs.len().min(TIMED_DECISIONS));
-        let eligible = vec![true; test.n_arms()];
+        let inputs = feature_inputs(self.test);
+        let (sources, n) = (self.test.sources(), inputs.len().min(TIMED_DECISIONS));
+        let eligible = vec![true; self.test.n_arms()];
         let started = Instant::now();
         for (input, source) in inputs[..n].iter().zip(&sources) {
             let features = featurizer.featurize(&[*input]).map_err(TrainError::from)?;
@@ -222,59 +265,21 @@ impl One<'_> {
     }
 }
 
-/// The best cross-validated method of every seed and what the picks reach on test.
-fn pick(runs: &[Vec<Evaluation>], test: &OutcomeTable, options: &JudgeOptions) -> Option<Picked> {
-    let n_seeds = runs.first().map_or(0, Vec::len);
-    let mut picks: Vec<&Evaluation> = Vec::new();
-    for seed in 0..n_seeds {
-        let candidates: Vec<(&Evaluation, f64)> =
-            runs.iter().filter_map(|run| Some((&run[seed], run[seed].validation_score?))).collect();
-        picks.push(validation::best(&candidates)?.0);
-    }
-    let (score, score_se) = mean_score(&picks, test, options)?;
-    Some(Picked { methods: picks.iter().map(|e| e.name().to_owned()).collect(), score, score_se })
+/// Whether predictions change when the sources the log names are withheld.
+pub fn reads_source(
+    predictor: &dyn Predictor,
+    features: &FeatureMatrix,
+    sources: &[Option<&str>],
+) -> Result<bool, PredictError> {
+    let mut seen = std::collections::BTreeSet::new();
+    let first = |row: &usize| sources[*row].is_some() && seen.insert(sources[*row]);
+    let rows: Vec<usize> = (0..sources.len()).filter(first).take(SOURCE_TRIALS).collect();
+    let features = features.select_rows(&rows);
+    let known: Vec<Option<&str>> = rows.iter().map(|row| sources[*row]).collect();
+    let with = predictor.predict(&Batch { sources: &known, ..Batch::of(&features) })?;
+    let without = predictor.predict(&Batch::of(&features))?;
+    Ok(with.score != without.score)
 }
 
-/// Mean score over seeds and the bootstrap standard error of that mean: seeds share their queries, so the
-/// queries are resampled with their mean score over seeds.
-fn mean_score(
-    runs: &[&Evaluation],
-    test: &OutcomeTable,
-    options: &JudgeOptions,
-) -> Option<(f64, Option<f64>)> {
-    let n = runs.len() as f64;
-    let mut means = vec![0.0; runs.first()?.query_scores.len()];
-    for run in runs {
-        means.iter_mut().zip(&run.query_scores).for_each(|(mean, score)| *mean += score / n);
-    }
-    let score = runs.iter().map(|run| run.score).sum::<f64>() / n;
-    Some((score, standard_error(&means, &Sources::of(test), options)))
-}
-
-/// The first seed's evaluation with its headline figures replaced by means over seeds.
-fn mean_over_seeds(runs: Vec<Evaluation>, test: &OutcomeTable, options: &JudgeOptions) -> Option<Evaluation> {
-    let borrowed: Vec<&Evaluation> = runs.iter().collect();
-    let (score, score_se) = mean_score(&borrowed, test, options)?;
-    let mean = |figure: fn(&Evaluation) -> Option<f64>| {
-        let figures: Option<Vec<f64>> = runs.iter().map(figure).collect();
-        figures.map(|figures| figures.iter().sum::<f64>() / figures.len() as f64)
-    };
-    let mut out = runs.first()?.clone();
-    if runs.len() == 1 {
-        return Some(out);
-    }
-    out.score = score;
-    out.score_se = score_se;
-    out.cost_usd = mean(|e| e.cost_usd);
-    out.aiq = mean(|e| e.aiq);
-    out.fit_seconds = mean(|e| e.fit_seconds);
-    out.decide_us = mean(|e| e.decide_us);
-    out.score_micro = mean(|e| Some(e.score_micro)).unwrap_or(out.score_micro);
-    out.score_macro = mean(|e| Some(e.score_macro)).unwrap_or(out.score_macro);
-    out.validation_score = mean(|e| e.validation_score);
-    out.seed_scores = runs.iter().map(|run| run.score).collect();
-    for (source, value) in &mut out.by_source {
-        *value = runs.iter().filter_map(|run| run.by_source.get(source)).sum::<f64>() / runs.len() as f64;
-    }
-    Some(out)
-}
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ pub mod progress;
 pub mod report;
 pub mod rlae;
 pub mod simulate;
+pub mod source_guard;
 pub mod train;
 pub mod validation;
 

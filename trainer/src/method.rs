@@ -1,6 +1,6 @@
 //! What a method is, and the row it is registered by.
 
-use crate::evaluate::Average;
+use crate::evaluate::{Average, Tuning};
 use crate::progress::Progress;
 use crate::simulate::Bandit;
 use routewright_data::features::Featurizer;
@@ -57,6 +57,8 @@ pub struct Fitted {
     pub params: serde_json::Value,
     /// Figures of the validation slice, by name.
     pub metrics: BTreeMap<String, f64>,
+    /// How many settings were compared on slices of train; `None` where none were.
+    pub tuning: Option<Tuning>,
 }
 
 impl Fitted {
@@ -68,6 +70,7 @@ impl Fitted {
             selector: SelectorSpec::named("argmax"),
             params: serde_json::to_value(params).unwrap_or_default(),
             metrics: BTreeMap::new(),
+            tuning: None,
         }
     }
 }

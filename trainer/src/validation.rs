@@ -1,10 +1,12 @@
 //! Slices of the train split on which hyper-parameters and checkpoints are chosen.
 //!
-//! Slices are cut by a hash of the prompt, so that equal prompts never stand on both sides.
+//! Slices are cut by a hash of the prompt as `data split` normalises it, so that prompts which differ in case, spacing
+//! or trailing punctuation alone never stand on both sides.
 
-use crate::evaluate::{Average, Decisions, Sources, query_scores};
+use crate::evaluate::{Average, Decisions, Sources, Tuning, query_scores};
 use crate::method::{FitContext, FitError, Fitted};
 use routewright_data::OutcomeTable;
+use routewright_data::split::normalized;
 use routewright_policy::Prediction;
 use routewright_policy::selectors::Argmax;
 
@@ -87,11 +89,11 @@ impl Folds {
     }
 }
 
-/// A number in `[0, 1)` that depends on the prompt and the seed alone.
+/// A number in `[0, 1)` that depends on the normalised prompt and the seed alone.
 fn unit(prompt: &str, seed: u64) -> f64 {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
-    hasher.update(prompt.as_bytes());
+    hasher.update(normalized(prompt).as_bytes());
     let mut bytes = [0_u8; 8];
     bytes.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
     (u64::from_le_bytes(bytes) >> 11) as f64 / (1_u64 << 53) as f64
@@ -145,11 +147,21 @@ pub struct Choice<T> {
     pub value: T,
     /// Its mean chosen score.
     pub criterion: Option<f64>,
+    /// Values it was chosen from.
+    pub n_tried: usize,
 }
 
 impl<T> Choice<T> {
-    /// Writes the criterion into the figures of a fit.
-    pub fn record(&self, fitted: &mut Fitted, name: &str) {
+    /// A value that was given, not chosen.
+    pub fn given(value: T) -> Self {
+        Self { value, criterion: None, n_tried: 1 }
+    }
+
+    /// Writes the criterion into the figures of a fit, and how many values were tried on how many slices.
+    pub fn record(&self, fitted: &mut Fitted, name: &str, slices: usize) {
+        if self.n_tried > 1 {
+            fitted.tuning = Some(Tuning { candidates: self.n_tried, slices });
+        }
         if let Some(criterion) = self.criterion {
             fitted.metrics.insert(name.to_owned(), criterion);
         }
@@ -172,7 +184,7 @@ pub fn choose<T: Copy>(
     mut judge: impl FnMut(T) -> Result<Vec<f32>, FitError>,
 ) -> Result<Choice<T>, FitError> {
     if let [value] = *grid {
-        return Ok(Choice { value, criterion: None });
+        return Ok(Choice::given(value));
     }
     context.progress.start("validation", grid.len() as u64);
     let mut candidates = Vec::with_capacity(grid.len());
@@ -183,7 +195,7 @@ pub fn choose<T: Copy>(
     }
     let reason = "there is no value to try, expected at least one".to_owned();
     let (value, criterion) = best(&candidates).ok_or(FitError::Params { method, reason })?;
-    Ok(Choice { value, criterion: Some(criterion) })
+    Ok(Choice { value, criterion: Some(criterion), n_tried: grid.len() })
 }
 
 #[cfg(test)]
@@ -217,6 +229,18 @@ mod tests {
         assert_eq!(slice.fit.len() + slice.valid.len(), 2000);
         assert!((320..480).contains(&slice.valid.len()), "{}", slice.valid.len());
         assert!(slice.valid.chunks(2).all(|pair| pair[1] == pair[0] + 1 && pair[0] % 2 == 0));
+    }
+
+    #[test]
+    fn copies_that_differ_in_case_and_spacing_stay_on_one_side() {
+        let prompts: Vec<String> = (0..400)
+            .map(|i| if i % 2 == 0 { format!("Sort list {i}.") } else { format!("sort  LIST {}", i - 1) })
+            .collect();
+        let rows: Vec<(&str, &str)> = prompts.iter().map(|p| (p.as_str(), "s")).collect();
+        let folds = Folds::new(&table(&rows), 3, 5);
+        assert!((0..400).step_by(2).all(|row| folds.of(row) == folds.of(row + 1)));
+        let slice = slice(&table(&rows), 3, 0.3);
+        assert!(slice.valid.chunks(2).all(|pair| pair[1] == pair[0] + 1));
     }
 
     #[test]

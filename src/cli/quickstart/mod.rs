@@ -76,7 +76,6 @@ impl QuickstartCommand {
             }))?;
         } else {
             output::say(&report::text_table(&compared.judged));
-            output::say(&compared.summary());
             output::say(&format!("\n{:?}\n  -> {}", self.prompt, describe(&reply)));
             output::say(&format!(
                 "a bandit said {}; after {} reports that this was bad it says {}",

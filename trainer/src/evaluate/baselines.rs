@@ -1,12 +1,10 @@
 //! The five yardsticks printed beside every policy.
 //!
-//! `best_single`, `source_best` and `cheapest` are chosen on the train rows, never on those judged, by the
-//! very predictor and selector of the methods of those names; `random` and `oracle` need no choice.
+//! `best_single`, `source_best` and `cheapest` are chosen on the train rows under the average asked for, never on
+//! those judged, by the very predictor and selector of the methods of those names; `random` and `oracle` need no
+//! choice.
 
-use super::{
-    Average, Decisions, JudgeError, JudgeOptions, PairedDifference, Sources, paired_difference, query_costs,
-    query_scores, standard_error,
-};
+use super::{Decisions, Figures, JudgeError, JudgeOptions, Run, Sources, query_costs, query_scores};
 use crate::methods::baselines::means;
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::forms::Constant;
@@ -17,30 +15,14 @@ use serde::{Deserialize, Serialize};
 /// What a yardstick scores and costs on the rows judged.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Baseline {
-    /// Average score under the average asked for, in `[0, 1]`.
-    pub score: f64,
-    /// Bootstrap standard error of `score`.
-    pub score_se: Option<f64>,
-    /// Average cost in US dollars under the same average, where known.
-    pub cost_usd: Option<f64>,
-    /// Mean score over queries.
-    pub score_micro: f64,
-    /// Mean score over sources.
-    pub score_macro: f64,
-    /// Mean cost over queries, US dollars.
-    pub cost_usd_micro: Option<f64>,
-    /// Mean cost over sources, US dollars.
-    pub cost_usd_macro: Option<f64>,
+    /// Scores, costs and differences.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// The arm, where it is one for every query.
     pub model: Option<String>,
-    /// Score minus that of the best single model on the same queries.
-    #[serde(default)]
-    pub vs_best_single: Option<PairedDifference>,
-    /// Queries left out because no chosen arm was observed.
-    pub n_uncovered: usize,
-    /// Score of each query, `NaN` where uncovered; for paired comparison, not stored.
+    /// What each query scored and cost; for paired comparison, not stored.
     #[serde(skip)]
-    pub query_scores: Vec<f64>,
+    pub run: Run,
 }
 
 /// The five yardsticks. Those chosen on train are `None` without train rows, `cheapest` also without costs.
@@ -48,9 +30,9 @@ pub struct Baseline {
 pub struct Baselines {
     /// Every arm with the same probability.
     pub random: Option<Baseline>,
-    /// The arm of the least mean cost on train.
+    /// The arm of the least average cost on train.
     pub cheapest: Option<Baseline>,
-    /// The arm of the best mean score on train.
+    /// The arm of the best average score on train.
     pub best_single: Option<Baseline>,
     /// The best arm of each source on train; the best single one for a source not seen there.
     pub source_best: Option<Baseline>,
@@ -58,25 +40,24 @@ pub struct Baselines {
     pub oracle: Option<Baseline>,
 }
 
+/// The names the five are reported under.
+pub const YARDSTICKS: [&str; 5] = ["random", "cheapest", "best-single", "source-best", "oracle"];
+
 impl Baselines {
     /// The five with the names they are reported under.
     pub fn named(&self) -> [(&'static str, Option<&Baseline>); 5] {
-        [
-            ("random", self.random.as_ref()),
-            ("cheapest", self.cheapest.as_ref()),
-            ("best_single", self.best_single.as_ref()),
-            ("source_best", self.source_best.as_ref()),
-            ("oracle", self.oracle.as_ref()),
-        ]
+        let Self { random, cheapest, best_single, source_best, oracle } = self;
+        let all = [random, cheapest, best_single, source_best, oracle];
+        std::array::from_fn(|at| (YARDSTICKS[at], all[at].as_ref()))
     }
 
-    fn all_mut(&mut self) -> [Option<&mut Baseline>; 5] {
+    pub(super) fn all_mut(&mut self) -> [Option<&mut Baseline>; 5] {
         let Self { random, cheapest, best_single, source_best, oracle } = self;
         [random, cheapest, best_single, source_best, oracle].map(Option::as_mut)
     }
 }
 
-/// Judges the five yardsticks on `test`.
+/// Judges the five yardsticks on `test`; differences to each other are filled in by [`super::Judging::finish`].
 ///
 /// # Errors
 /// If `test` has no score at all, or `train` has other models.
@@ -91,25 +72,19 @@ pub fn baselines(
     if train.is_some_and(|train| train.models != test.models) {
         return Err(JudgeError::Models);
     }
-    let sources = Sources::of(test);
+    let (sources, average) = (Sources::of(test), options.average);
     let value = |decisions: Decisions| of(&decisions, test, &sources, options);
     let train = train.filter(|train| train.score.n_present() > 0);
     let choose = |form: Constant, selector: &dyn Selector| decide(&form, selector, test).and_then(value);
-    let mut found = Baselines {
+    Ok(Baselines {
         random: value(Decisions::uniform(test.n_queries(), test.n_arms())),
         cheapest: train
             .filter(|train| train.has_costs())
-            .and_then(|train| choose(means::overall(train), &Cheapest)),
-        best_single: train.and_then(|train| choose(means::overall(train), &Argmax)),
-        source_best: train.and_then(|train| choose(means::by_source(train), &Argmax)),
+            .and_then(|train| choose(means::overall(train, average), &Cheapest)),
+        best_single: train.and_then(|train| choose(means::overall(train, average), &Argmax)),
+        source_best: train.and_then(|train| choose(means::by_source(train, average), &Argmax)),
         oracle: value(Decisions::deterministic(&oracle_arms(test), test.n_arms())),
-    };
-    if let Some(best) = found.best_single.as_ref().map(|best| best.query_scores.clone()) {
-        for baseline in found.all_mut().into_iter().flatten() {
-            baseline.vs_best_single = paired_difference(&baseline.query_scores, &best, &sources, options);
-        }
-    }
-    Ok(found)
+    })
 }
 
 fn decide(form: &Constant, selector: &dyn Selector, test: &OutcomeTable) -> Option<Decisions> {
@@ -141,20 +116,10 @@ fn of(
     sources: &Sources,
     options: &JudgeOptions,
 ) -> Option<Baseline> {
-    let (scores, costs) = (query_scores(decisions, test), query_costs(decisions, test));
-    Some(Baseline {
-        score: sources.mean(&scores, options.average)?,
-        score_se: standard_error(&scores, sources, options),
-        cost_usd: sources.mean(&costs, options.average),
-        score_micro: sources.mean(&scores, Average::Micro)?,
-        score_macro: sources.mean(&scores, Average::Macro)?,
-        cost_usd_micro: sources.mean(&costs, Average::Micro),
-        cost_usd_macro: sources.mean(&costs, Average::Macro),
-        model: only_arm(decisions).map(|arm| test.models[arm].clone()),
-        vs_best_single: None,
-        n_uncovered: scores.iter().filter(|score| score.is_nan()).count(),
-        query_scores: scores,
-    })
+    let run = Run { scores: query_scores(decisions, test), costs: query_costs(decisions, test) };
+    let figures = Figures::of(std::slice::from_ref(&run), sources, options);
+    figures.score?;
+    Some(Baseline { figures, model: only_arm(decisions).map(|arm| test.models[arm].clone()), run })
 }
 
 /// The arm that has the whole mass of every query.
@@ -167,6 +132,7 @@ fn only_arm(decisions: &Decisions) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::evaluate::Average;
     use crate::evaluate::fixtures::{near, table};
 
     /// x is cheap, y dear and best overall, z best in source `b`.
@@ -193,19 +159,38 @@ mod tests {
         let found = baselines(Some(&train()), &test(), &options).unwrap();
         let check = |name: &str, micro: f64, macro_: f64, cost: f64| {
             let (_, baseline) = found.named().into_iter().find(|(n, _)| *n == name).unwrap();
-            let b = baseline.unwrap();
-            assert!(near(b.score_micro, micro) && near(b.score_macro, macro_), "{name}: {b:?}");
+            let b = &baseline.unwrap().figures;
+            let known = (b.score_micro.unwrap(), b.score_macro.unwrap());
+            assert!(near(known.0, micro) && near(known.1, macro_), "{name}: {b:?}");
             assert!(near(b.cost_usd.unwrap(), cost) && b.score == b.score_micro, "{name}: {b:?}");
         };
         check("random", 5.0 / 9.0, (0.5 + (0.5 + 2.0 / 3.0) / 2.0) / 2.0, 0.2);
         check("cheapest", 0.5, 0.5, 0.1); // x
-        check("best_single", 0.5, 0.375, 0.3); // y: 0, 0.5, 1
-        check("source_best", 2.5 / 3.0, 0.875, (0.2 + 0.3 + 0.3) / 3.0); // z, then y twice
+        check("best-single", 0.5, 0.375, 0.3); // y: 0, 0.5, 1
+        check("source-best", 2.5 / 3.0, 0.875, (0.2 + 0.3 + 0.3) / 3.0); // z, then y twice
         check("oracle", 1.0, 1.0, (0.2 + 0.2 + 0.1) / 3.0); // z, z, and x as the cheaper of two
-        let difference = found.oracle.as_ref().unwrap().vs_best_single.unwrap();
-        assert!(near(difference.difference, 0.5) && difference.standard_error > 0.0, "{difference:?}");
         assert_eq!(found.best_single.unwrap().model.as_deref(), Some("y"));
         assert_eq!(found.oracle.unwrap().model, None);
+    }
+
+    /// `y` has the best mean over queries of train, 2 / 3, `z` over sources, (0.25 + 1) / 2.
+    #[test]
+    fn the_best_single_model_and_what_falls_back_on_it_follow_the_average() {
+        let train = table(
+            &["a", "a", "b"],
+            &[0.0, 1.0, 0.0, 0.5, 1.0, 0.5, 0.5, 0.0, 1.0],
+            &[0.1, 0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.2],
+        );
+        let found = |average| {
+            let options = JudgeOptions { average, bootstrap_rounds: 0, ..JudgeOptions::default() };
+            baselines(Some(&train), &test(), &options).unwrap()
+        };
+        let (micro, per_source) = (found(Average::Micro), found(Average::Macro));
+        assert_eq!(micro.best_single.unwrap().model.as_deref(), Some("y"));
+        assert_eq!(per_source.best_single.unwrap().model.as_deref(), Some("z"));
+        // On the source not seen in training: y scores 0.5 and 1, z scores 1 and 0.
+        assert_eq!(micro.source_best.unwrap().run.scores, [1.0, 0.5, 1.0]);
+        assert_eq!(per_source.source_best.unwrap().run.scores, [1.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! One policy, every metric.
 
+use super::aiq::Spread;
+use super::lanes::{self, Lane, Repredict};
 use super::{
-    Apgr, ArmShare, Average, Decisions, Deferral, JudgeError, JudgeOptions, OperatingPoint, PairedDifference,
-    SingleModel, Sources, aiq, apgr, arm_shares, deferral, query_costs, query_scores, ratio_to_best_single,
-    score_entropy_bits, single_models, standard_error, sweep, thin,
+    Apgr, ArmShare, Decisions, Deferral, Figures, JudgeError, JudgeOptions, OperatingPoint, PairedDifference,
+    Run, SingleModel, Sources, aiq, apgr, arm_shares, complete, deferral, query_costs, query_scores,
+    score_entropy_bits, single_models, sweep, thin,
 };
+use crate::methods::baselines::means;
 use routewright_data::OutcomeTable;
-use routewright_policy::{Prediction, Selector};
+use routewright_policy::{PredictError, Prediction, Selector};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Points of a curve that are written out; the figures are computed on all of them.
-const CURVE_POINTS_MAX: usize = 200;
+pub(super) const CURVE_POINTS_MAX: usize = 200;
+/// Points of a curve whose spread is computed.
+const LANES_MAX: usize = 60;
 /// Selectors that never look at a score: a sweep of the prediction would judge another policy.
 const SCORELESS_SELECTORS: [&str; 2] = ["cheapest", "uniform"];
 
@@ -23,56 +27,74 @@ pub struct Evaluation {
     pub policy: Option<String>,
     /// Method that made it, or the name it was judged under.
     pub method: String,
-    /// Average expected score under the average asked for, in `[0, 1]`.
-    pub score: f64,
-    /// Bootstrap standard error of `score`.
-    pub score_se: Option<f64>,
-    /// Average cost in US dollars under the same average, where the log has costs.
-    pub cost_usd: Option<f64>,
+    /// Scores, costs and differences.
+    #[serde(flatten)]
+    pub figures: Figures,
     /// AIQ (see `aiq.rs`), where the log has costs.
     pub aiq: Option<f64>,
-    /// Mean score of each source that has a covered query.
-    pub by_source: BTreeMap<String, f64>,
+    /// Bootstrap standard error of `aiq`.
+    #[serde(default)]
+    pub aiq_se: Option<f64>,
+    /// AIQ of prices of money chosen on one half of the queries and judged on the other, the mean of both ways.
+    #[serde(default)]
+    pub aiq_held_out: Option<f64>,
     /// Seconds the fit took, where measured; the caller fills it in.
     pub fit_seconds: Option<f64>,
     /// Microseconds a decision took, where measured; the caller fills it in.
     pub decide_us: Option<f64>,
-    /// Mean score over queries.
-    pub score_micro: f64,
-    /// Mean score over sources.
-    pub score_macro: f64,
-    /// Mean cost over queries, US dollars.
-    pub cost_usd_micro: Option<f64>,
-    /// Mean cost over sources, US dollars.
-    pub cost_usd_macro: Option<f64>,
     /// Queries judged, covered or not.
     pub n_queries: usize,
-    /// Queries left out because no arm the policy gave mass was observed.
-    pub n_uncovered: usize,
     /// Share of the queries each arm answers, the most called first.
     pub shares: Vec<ArmShare>,
-    /// Two-arm figures, where there are two arms.
+    /// Two-arm figures, where there are two arms and one prediction is weighed at every price.
     pub apgr: Option<Apgr>,
     /// Figures of the deferral curve, where the log has costs.
     pub deferral: Option<Deferral>,
     /// `E_p`, mean entropy of the softmax of the predicted scores, bits.
     pub score_entropy_bits: Option<f64>,
-    /// `V_B`, score over that of the best single model on the rows judged.
-    pub ratio_to_best_single: Option<f64>,
-    /// Score minus that of the best single model on the same queries; [`super::Judged::add`] fills it in.
+    /// Whether its decisions depend on the source the log names, which a request may lack; the caller fills it
+    /// in.
     #[serde(default)]
-    pub vs_best_single: Option<PairedDifference>,
-    /// Score on out-of-fold predictions of the train split, where cross-validated.
+    pub reads_source: bool,
+    /// Figures on out-of-fold decisions over the train rows, where cross-validated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation_score: Option<f64>,
-    /// Score of each seed, where several were fitted; `score` is their mean.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub seed_scores: Vec<f64>,
+    pub validation: Option<Validation>,
+    /// What was tried to choose hyper-parameters, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuning: Option<Tuning>,
     /// Operating points as the price of money sweeps, thinned; one point for a selector that reads no score.
     pub curve: Vec<OperatingPoint>,
-    /// Score of each query, `NaN` where uncovered; for paired comparison, not stored.
+    /// All operating points; not stored.
     #[serde(skip)]
-    pub query_scores: Vec<f64>,
+    pub points: Vec<OperatingPoint>,
+    /// What each query scored and cost, one run a seed; for paired comparison, not stored.
+    #[serde(skip)]
+    pub runs: Vec<Run>,
+}
+
+/// Figures on out-of-fold decisions over the train rows: what the pick goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Average score under the average asked for.
+    pub score: f64,
+    /// Bootstrap standard error of `score`.
+    pub score_se: Option<f64>,
+    /// Average cost in US dollars, where known.
+    pub cost_usd: Option<f64>,
+    /// Score minus that of the best single model of the other folds, on the same queries.
+    pub vs_best_single: Option<PairedDifference>,
+    /// Weighted mean square of observed less predicted scores, both less their mean over the arms of the query,
+    /// the predictions scaled by one factor; `None` for a policy that does not choose by predicted scores.
+    pub centred_error: Option<f64>,
+}
+
+/// How many settings a method compared on slices of train before it was fitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Settings tried; 1 means none was chosen.
+    pub candidates: usize,
+    /// Slices each was judged on.
+    pub slices: usize,
 }
 
 impl Evaluation {
@@ -82,64 +104,155 @@ impl Evaluation {
     }
 }
 
+/// A policy as it decides on the rows judged.
+#[derive(Clone, Copy)]
+pub struct Contender<'a> {
+    /// The method, or another name it is judged under.
+    pub name: &'a str,
+    /// One row a query and one column an arm of the table, in its order (see [`super::align`]).
+    pub prediction: &'a Prediction,
+    /// What decides.
+    pub selector: &'a dyn Selector,
+    /// Predicts the same rows at another price of money: for a form that is conditioned on it, whose curve no
+    /// weighing of one prediction can show.
+    pub repredict: Option<Repredict<'a>>,
+}
+
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contender").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Contender<'a> {
+    /// A policy of one prediction, weighed at every price of money.
+    pub fn new(name: &'a str, prediction: &'a Prediction, selector: &'a dyn Selector) -> Self {
+        Self { name, prediction, selector, repredict: None }
+    }
+
+    fn is_scoreless(&self) -> bool {
+        SCORELESS_SELECTORS.contains(&self.selector.spec().name.as_str())
+    }
+}
+
 /// Judges one policy on `table` (the rows to judge on).
 ///
-/// `prediction` has one row a query and one column an arm of `table`, in its order (see
-/// [`super::align`]); `selector` decides. `train` only tells which of two arms is the strong one.
+/// `train` tells which of two arms is the strong one, and the best single model that QNC asks for. Curves are drawn
+/// on the queries with a score of every arm, see [`complete`].
 ///
 /// # Errors
-/// If shapes differ, there is nothing to judge on, or no query is covered.
+/// If shapes differ, there is nothing to judge on, no query is covered, or a form cannot predict again.
 pub fn judge(
-    name: &str,
+    contender: &Contender<'_>,
     table: &OutcomeTable,
     train: Option<&OutcomeTable>,
-    prediction: &Prediction,
-    selector: &dyn Selector,
     options: &JudgeOptions,
 ) -> Result<Evaluation, JudgeError> {
+    let &Contender { name, prediction, selector, .. } = contender;
     check(name, table, prediction)?;
     let sources = Sources::of(table);
     let decisions = Decisions::of(prediction, selector);
-    let (scores, costs) = (query_scores(&decisions, table), query_costs(&decisions, table));
-    let uncovered = || JudgeError::Uncovered { name: name.to_owned(), n_queries: table.n_queries() };
-    let mean = |average| sources.mean(&scores, average).ok_or_else(uncovered);
-    let score = mean(options.average)?;
-    let cost_usd = sources.mean(&costs, options.average);
-    let singles = single_models(table, &sources, options.average);
-    let scoreless = SCORELESS_SELECTORS.contains(&selector.spec().name.as_str());
-    let points = if scoreless {
-        cost_usd.map(|cost_usd| OperatingPoint { lambda: None, cost_usd, score }).into_iter().collect()
-    } else {
-        sweep(prediction, table, options.average)
-    };
-    let named = sources.names().iter().cloned().zip(sources.means(&scores));
+    let run = Run { scores: query_scores(&decisions, table), costs: query_costs(&decisions, table) };
+    if run.scores.iter().all(|score| score.is_nan()) {
+        return Err(JudgeError::Uncovered { name: name.to_owned(), n_queries: table.n_queries() });
+    }
+    let runs = vec![run];
+    let curve = Curve::of(contender, &decisions, table, options)
+        .map_err(|error| JudgeError::Predict { name: name.to_owned(), error })?;
+    let weighs = contender.repredict.is_none() && !contender.is_scoreless();
+    let singles = single_models(table, options.average);
+    let best_single = train.and_then(|train| means::best_single(train, options.average));
+    let target = best_single.and_then(|arm| singles.iter().find(|s| s.model == table.models[arm]));
     Ok(Evaluation {
         policy: None,
         method: name.to_owned(),
-        score,
-        score_se: standard_error(&scores, &sources, options),
-        cost_usd,
-        aiq: aiq_of(&points, &singles),
-        by_source: named.filter_map(|(source, mean)| Some((source, mean?))).collect(),
+        figures: Figures::of(&runs, &sources, options),
+        aiq: aiq_of(&curve.points, &singles),
+        aiq_se: curve.spread.se,
+        aiq_held_out: curve.spread.held_out,
         fit_seconds: None,
         decide_us: None,
-        score_micro: mean(Average::Micro)?,
-        score_macro: mean(Average::Macro)?,
-        cost_usd_micro: sources.mean(&costs, Average::Micro),
-        cost_usd_macro: sources.mean(&costs, Average::Macro),
         n_queries: table.n_queries(),
-        n_uncovered: scores.iter().filter(|score| score.is_nan()).count(),
         shares: arm_shares(&decisions, &table.models),
-        apgr: if scoreless { None } else { apgr(prediction, table, train, options.average) },
-        deferral: deferral(&points, &singles),
+        apgr: if weighs { apgr(prediction, table, train, options) } else { None },
+        deferral: deferral(&curve.points, &singles, target.map(|single| single.score)),
         score_entropy_bits: score_entropy_bits(prediction),
-        ratio_to_best_single: ratio_to_best_single(score, &singles),
-        vs_best_single: None,
-        validation_score: None,
-        seed_scores: Vec::new(),
-        curve: thin(&points, CURVE_POINTS_MAX),
-        query_scores: scores,
+        reads_source: false,
+        validation: None,
+        tuning: None,
+        curve: thin(&curve.points, CURVE_POINTS_MAX),
+        points: curve.points,
+        runs,
     })
+}
+
+/// The operating points of a policy and how sure their AIQ is.
+#[derive(Default)]
+pub(super) struct Curve {
+    pub(super) points: Vec<OperatingPoint>,
+    pub(super) spread: Spread,
+}
+
+impl Curve {
+    fn of(
+        contender: &Contender<'_>,
+        decisions: &Decisions,
+        table: &OutcomeTable,
+        options: &JudgeOptions,
+    ) -> Result<Self, PredictError> {
+        let Some(kept) = complete(table).filter(|_| table.has_costs()) else { return Ok(Self::default()) };
+        if contender.is_scoreless() {
+            let lanes = [Lane::of(decisions, table, None)];
+            return Ok(Self::of_lanes(&lanes, &kept, table, options));
+        }
+        if let Some(repredict) = contender.repredict {
+            let lanes = lanes::repredicted(repredict, contender.selector, table)?;
+            return Ok(Self::of_lanes(&lanes, &kept, table, options));
+        }
+        Ok(Self::weighed(contender.prediction, &kept, table, options))
+    }
+
+    /// The curve of one prediction that is weighed at every price.
+    pub(super) fn weighed(
+        prediction: &Prediction,
+        kept: &[bool],
+        table: &OutcomeTable,
+        options: &JudgeOptions,
+    ) -> Self {
+        let rows: Vec<usize> = (0..kept.len()).filter(|query| kept[*query]).collect();
+        let points = sweep(&of_rows(prediction, &rows), &table.select_rows(&rows), options.average);
+        let lambdas: Vec<f64> = thin(&points, LANES_MAX).iter().filter_map(|point| point.lambda).collect();
+        let lanes = lanes::weighed(prediction, table, &lambdas);
+        let spread = Spread::of(&lanes, &lanes::singles(table), kept, &Sources::of(table), options);
+        Self { points, spread }
+    }
+
+    /// The points of the single models: what mixing them at random reaches.
+    pub(super) fn of_singles(kept: &[bool], table: &OutcomeTable, options: &JudgeOptions) -> Self {
+        Self::of_lanes(&lanes::singles(table), kept, table, options)
+    }
+
+    fn of_lanes(lanes: &[Lane], kept: &[bool], table: &OutcomeTable, options: &JudgeOptions) -> Self {
+        let sources = Sources::of(table);
+        let points = lanes::points(lanes, &sources.weights(kept, options.average));
+        Self { points, spread: Spread::of(lanes, &lanes::singles(table), kept, &sources, options) }
+    }
+}
+
+/// Scores and costs of some rows of a prediction.
+fn of_rows(prediction: &Prediction, rows: &[usize]) -> Prediction {
+    let cells = |values: fn(&Prediction, usize) -> &[f32]| {
+        rows.iter().flat_map(|row| values(prediction, *row).iter().copied()).collect()
+    };
+    Prediction {
+        n_arms: prediction.n_arms,
+        score: cells(|prediction, row| prediction.row(row).score),
+        score_se: None,
+        cost_usd: cells(|prediction, row| prediction.row(row).cost_usd),
+        neighborhoods: None,
+        members: None,
+        n_updates: prediction.n_updates,
+    }
 }
 
 /// AIQ of operating points.
@@ -175,37 +288,65 @@ fn check(name: &str, table: &OutcomeTable, prediction: &Prediction) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::fixtures::{holed, near, prediction};
+    use crate::evaluate::fixtures::{holed, near, prediction, table};
     use routewright_policy::selectors::{Argmax, Cheapest};
 
     #[test]
     fn every_figure_of_a_small_case() {
         // Argmax takes y, x, y: scores 0, 0.5 and an uncovered query; costs 0.01, 0.001.
         let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2, 0.1, 0.2], &[0.001, 0.02, 0.001, 0.02, 0.001, 0.02]);
-        let found = judge("knn", &holed(), None, &guess, &Argmax, &JudgeOptions::default()).unwrap();
-        assert!(near(found.score, 0.25) && near(found.cost_usd.unwrap(), 0.0055), "{found:?}");
-        assert_eq!((found.n_queries, found.n_uncovered), (3, 1));
-        assert_eq!(found.by_source.into_iter().collect::<Vec<_>>(), [("a".to_owned(), 0.25)]);
+        let options = JudgeOptions::default();
+        let found = judge(&Contender::new("knn", &guess, &Argmax), &holed(), None, &options).unwrap();
+        let figures = &found.figures;
+        assert!(near(figures.score.unwrap(), 0.25) && near(figures.cost_usd.unwrap(), 0.0055), "{found:?}");
+        assert_eq!((found.n_queries, figures.n_uncovered), (3, 1));
+        assert_eq!(figures.by_source.clone().into_iter().collect::<Vec<_>>(), [("a".to_owned(), 0.25)]);
+        // Two of three queries have both arms: x, then y, is called on the first of them.
         assert_eq!((found.shares[0].model.as_str(), found.curve.len()), ("y", 3 - 1));
-        assert!(found.score_se.unwrap() > 0.0);
+        assert!(figures.score_se.unwrap() > 0.0);
     }
 
     #[test]
     fn a_selector_that_reads_no_score_has_one_point() {
         let guess = prediction(2, &[0.1, 0.2, 0.9, 0.2, 0.1, 0.2], &[0.001, 0.02, 0.001, 0.02, 0.001, 0.02]);
-        let found = judge("cheapest", &holed(), None, &guess, &Cheapest, &JudgeOptions::default()).unwrap();
+        let contender = Contender::new("cheapest", &guess, &Cheapest);
+        let found = judge(&contender, &holed(), None, &JudgeOptions::default()).unwrap();
         assert_eq!(found.curve.len(), 1);
         assert!(near(found.curve[0].cost_usd, 0.001) && found.curve[0].lambda.is_none());
+    }
+
+    /// A form whose quality-only scores, weighed, would never leave `y`: only asking again shows the cheap end.
+    #[test]
+    fn a_conditioned_form_is_judged_by_what_it_serves_at_each_price() {
+        let table = table(&["a"; 2], &[0.5, 1.0, 0.5, 1.0], &[0.01, 0.1, 0.01, 0.1]);
+        let quality = prediction(2, &[-50.0, 0.0, -50.0, 0.0], &[0.01, 0.1, 0.01, 0.1]);
+        let repredict = |lambda: f64| {
+            let cheap = prediction(2, &[0.0, -50.0, 0.0, -50.0], &[0.01, 0.1, 0.01, 0.1]);
+            Ok(if lambda > 1.0 { cheap } else { quality.clone() })
+        };
+        let options = JudgeOptions::default();
+        let weighed = Contender::new("barp", &quality, &Argmax);
+        let asked = Contender { repredict: Some(&repredict), ..weighed };
+        let found = judge(&asked, &table, None, &options).unwrap();
+        let at =
+            |lambda: f64| found.points.iter().filter(|p| p.lambda.unwrap() >= lambda).next_back().unwrap();
+        assert!(near(at(2.0).cost_usd, 0.01) && near(at(0.0).cost_usd, 0.1), "{:?}", found.points);
+        assert!(found.apgr.is_none());
+        // Weighed once, it would leave `y` only where a dollar is worth 50 / 0.09 = 556 points: another policy.
+        let other = judge(&weighed, &table, None, &options).unwrap();
+        let is_cheap = |p: &&OperatingPoint| near(p.cost_usd, 0.01) && p.lambda.unwrap() < 500.0;
+        assert!(found.points.iter().any(|p| is_cheap(&p)) && !other.points.iter().any(|p| is_cheap(&p)));
     }
 
     #[test]
     fn shapes_that_differ_and_uncovered_policies_are_refused() {
         let options = JudgeOptions::default();
         let guess = prediction(2, &[0.1, 0.2], &[0.0; 2]);
-        let error = judge("p", &holed(), None, &guess, &Argmax, &options).unwrap_err().to_string();
+        let contender = Contender::new("p", &guess, &Argmax);
+        let error = judge(&contender, &holed(), None, &options).unwrap_err().to_string();
         assert!(error.contains("1 queries x 2 arms") && error.contains("3 x 2"), "{error}");
         let only_y = holed().select_rows(&[2]);
-        let error = judge("p", &only_y, None, &guess, &Argmax, &options).unwrap_err();
+        let error = judge(&contender, &only_y, None, &options).unwrap_err();
         assert_eq!(error, JudgeError::Uncovered { name: "p".to_owned(), n_queries: 1 });
     }
 }

@@ -3,13 +3,13 @@
 //! [`judge`] turns a prediction and a selector into an [`Evaluation`]: expected score (higher is better)
 //! with its bootstrap standard error, cost (US dollars a call, lower is better), AIQ on the non-decreasing
 //! hull, APGR and CPT where there are two arms, the deferral curve, the share of each arm, every source.
-//! [`baselines`] gives the five yardsticks every table prints beside it. [`Judged`] is the document
-//! `evaluate --json` and `compare --json` print.
+//! [`baselines`] gives the five yardsticks every table prints beside it. [`Judging`] collects the rows of a table and
+//! takes their figures on the same queries; [`Judged`] is the document `evaluate --json` and `compare --json` print.
 //!
 //! Nothing is sampled but the bootstrap: a policy is judged by the *distribution* it decides with, so the
 //! score of a randomised policy is exact. Missing cells: mass on an unobserved cell is shared among the
-//! observed arms the policy also gives mass; a query where it gives none is *uncovered*, left out and
-//! counted. All means are f64.
+//! observed arms the policy also gives mass; a query where it gives none is *uncovered*, counted, and left out of all
+//! rows of the table alike. All means are f64.
 //!
 //! Every metric exists under two averages ([`Average`]); macro is the mean over sources of their means,
 //! for scores and costs alike, that is, the evaluation of a traffic in which every source weighs the same.
@@ -19,18 +19,22 @@ mod align;
 mod apgr;
 mod baselines;
 mod bootstrap;
+mod common;
 mod cost;
 mod decisions;
 mod deferral;
 mod entropy;
+mod figures;
 #[cfg(test)]
 pub(crate) mod fixtures;
 mod hull;
 mod judge;
 mod judged;
+mod lanes;
 #[cfg(test)]
 mod real_logs;
 mod score;
+mod seeds;
 mod shares;
 mod singles;
 mod sources;
@@ -39,15 +43,18 @@ mod sweep;
 pub use aiq::{aiq, cost_range};
 pub use align::align;
 pub use apgr::{Apgr, PgrCurve, apgr, pgr_curve};
-pub use baselines::{Baseline, Baselines, baselines};
+pub use baselines::{Baseline, Baselines, YARDSTICKS, baselines};
 pub use bootstrap::{PairedDifference, paired_difference, standard_error};
+pub use common::{COMMON_SHARE_MIN, cells_per_query, complete, is_decision_log};
 pub use cost::query_costs;
 pub use decisions::Decisions;
 pub use deferral::{Deferral, deferral};
-pub use entropy::{ratio_to_best_single, score_entropy_bits};
+pub use entropy::score_entropy_bits;
+pub use figures::{Figures, Run};
 pub use hull::{height_at, upper_hull};
-pub use judge::{Evaluation, judge};
-pub use judged::{Judged, Picked};
+pub use judge::{Contender, Evaluation, Tuning, Validation, judge};
+pub use judged::{Failed, Judged, Judging, Picked, Reason, Rule};
+pub use lanes::Repredict;
 pub use score::query_scores;
 pub use shares::{ArmShare, arm_shares};
 pub use singles::{SingleModel, single_models};
@@ -138,6 +145,14 @@ pub enum JudgeError {
         name: String,
         /// Number of queries.
         n_queries: usize,
+    },
+    /// A form that is conditioned on the price of money could not predict again.
+    #[error("cannot judge `{name}` at another price of money: {error}")]
+    Predict {
+        /// Name of what was judged.
+        name: String,
+        /// What went wrong.
+        error: routewright_policy::PredictError,
     },
     /// The log knows none of the arms.
     #[error(

@@ -2,7 +2,7 @@
 //!
 //! Reference figures: numpy 2.4.6 on the same files (means, a hull by cross products, `numpy.trapezoid`).
 
-use super::{Average, JudgeOptions, Judged};
+use super::{Average, Baseline, JudgeOptions, Judged, Judging};
 use routewright_data::{LoadOptions, OutcomeTable};
 use std::path::PathBuf;
 
@@ -21,9 +21,13 @@ fn splits(log: &str) -> Option<(OutcomeTable, OutcomeTable)> {
     Some((load("train"), load("test")))
 }
 
+fn score(baseline: &Option<Baseline>) -> Option<f64> {
+    baseline.as_ref().and_then(|baseline| baseline.figures.score)
+}
+
 fn judged(train: &OutcomeTable, test: &OutcomeTable, average: Average) -> Judged {
     let options = JudgeOptions { average, ..JudgeOptions::default() };
-    Judged::new("log", "test", Some(train), test, &options).unwrap()
+    Judging::new("log", "test", Some(train), test, &options).unwrap().finish()
 }
 
 #[test]
@@ -32,23 +36,31 @@ fn routerbench_agrees_with_numpy() {
     let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 1e-6, "{a:?} {b}");
     let micro = judged(&train, &test, Average::Micro);
     close(micro.singles_aiq, 0.822_626_708_8);
-    close(micro.baselines.oracle.as_ref().map(|b| b.score), 0.975_661_375_7);
-    close(micro.baselines.random.as_ref().map(|b| b.score), 0.685_906_685_9);
-    close(micro.baselines.best_single.as_ref().map(|b| b.score), 0.879_365_079_4);
-    close(micro.baselines.best_single.as_ref().and_then(|b| b.cost_usd), 0.005_003_365_1);
+    close(score(&micro.baselines.oracle), 0.975_661_375_7);
+    close(score(&micro.baselines.random), 0.685_906_685_9);
+    close(score(&micro.baselines.best_single), 0.879_365_079_4);
+    close(micro.baselines.best_single.as_ref().and_then(|b| b.figures.cost_usd), 0.005_003_365_1);
     let source_mean = judged(&train, &test, Average::Macro);
     close(source_mean.singles_aiq, 0.776_140_134_3);
-    close(source_mean.baselines.oracle.as_ref().map(|b| b.score), 0.951_038_091_2);
+    close(score(&source_mean.baselines.oracle), 0.951_038_091_2);
 }
 
 #[test]
 fn routerdc_agrees_with_numpy() {
     let Some((train, test)) = splits("routerdc.parquet") else { return };
-    let judged = judged(&train, &test, Average::Macro);
-    let best = judged.baselines.best_single.unwrap();
+    let close = |a: Option<f64>, b: f64| assert!((a.unwrap() - b).abs() < 5e-5, "{a:?} {b}");
+    let micro = judged(&train, &test, Average::Micro);
+    let best = micro.baselines.best_single.unwrap();
     assert_eq!(best.model.as_deref(), Some("meta-math/MetaMath-Mistral-7B"));
-    assert!((best.score_micro - 0.5472).abs() < 5e-5 && (best.score_macro - 0.5028).abs() < 5e-5, "{best:?}");
-    let source = judged.baselines.source_best.unwrap();
-    assert!((source.score_micro - 0.6023).abs() < 5e-5 && (source.score_macro - 0.5867).abs() < 5e-5);
-    assert!(judged.baselines.cheapest.is_none() && judged.singles_aiq.is_none());
+    close(best.figures.score_micro, 0.5472);
+    close(best.figures.score_macro, 0.5028);
+    let found = judged(&train, &test, Average::Macro);
+    // The best of the train means over sources, not over queries.
+    let best = found.baselines.best_single.unwrap();
+    assert_eq!(best.model.as_deref(), Some("cognitivecomputations/dolphin-2.9-llama3-8b"));
+    close(best.figures.score, 0.5456);
+    let source = found.baselines.source_best.unwrap();
+    close(source.figures.score_micro, 0.6023);
+    close(source.figures.score, 0.5867);
+    assert!(found.baselines.cheapest.is_none() && found.singles_aiq.is_none());
 }

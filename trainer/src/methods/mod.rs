@@ -21,6 +21,7 @@ pub static ALL: &[MethodRow] = &[
     baselines::cheapest::ROW,
     baselines::best_single::ROW,
     baselines::source_best::ROW,
+    baselines::source_guard::ROW,
     baselines::oracle::ROW,
     neighbors::knn::ROW,
     clusters::kmeans::ROW,

@@ -17,6 +17,7 @@ use super::network::{Network, Parameter};
 use super::optim::AdamW;
 use super::training::Training;
 use crate::calibration;
+use crate::evaluate::Tuning;
 use crate::method::{FitContext, FitError, Fitted};
 use crate::validation::{self, Slice};
 use routewright_data::{Cells, Tensors};
@@ -110,12 +111,15 @@ pub struct Trained {
     pub steps: u64,
     /// Judgement of the slice at that step.
     pub validation: f64,
+    /// How many numbers of steps were tried on how many slices.
+    pub tried: Tuning,
 }
 
 impl Trained {
     /// Writes what was chosen on the validation slice into the figures of a fit.
     pub fn record(&self, fitted: &mut Fitted, name: &str, value: f64) {
         fitted.metrics.insert("steps".to_owned(), self.steps as f64);
+        fitted.tuning = Some(self.tried).filter(|tried| tried.candidates > 1);
         if value.is_finite() {
             fitted.metrics.insert(name.to_owned(), value);
         }
@@ -129,7 +133,7 @@ impl Trained {
 pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, FitError> {
     device::probe(context.device)?;
     recipe.check()?;
-    let (slice, selected) = select(recipe, context)?;
+    let (slice, selected, tried) = select(recipe, context)?;
     let judge = Judge::new(context.train, recipe.judged, &slice.valid, context.average);
     let (mut parameters, mut bag) = unpacked(recipe, &selected)?;
     let calibration = calibrate(recipe, context, &slice, &parameters, &selected.best)?;
@@ -143,11 +147,11 @@ pub fn fit(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<Trained, Fit
         weights = refitted.best;
     }
     let (steps, validation) = (selected.best_step, selected.best_score);
-    Ok(Trained { parameters, bag, weights, calibration, steps, validation })
+    Ok(Trained { parameters, bag, weights, calibration, steps, validation, tried })
 }
 
-/// The run that chose the number of steps and the slice its weights have not seen.
-fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run), FitError> {
+/// The run that chose the number of steps, the slice its weights have not seen, and how much was tried.
+fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run, Tuning), FitError> {
     let (train, training) = (context.train, &recipe.training);
     let mut slices = Vec::new();
     if training.folds >= 2 {
@@ -158,7 +162,8 @@ fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run),
         let slice = validation::slice(train, context.seed, training.valid_share);
         let judge = Judge::new(train, recipe.judged, &slice.valid, context.average);
         let run = phase(recipe, context, &slice, &judge, "select", training.schedule())?;
-        return Ok((slice, run));
+        let tried = Tuning { candidates: run.curve.len(), slices: 1 };
+        return Ok((slice, run, tried));
     }
     let mut curves = Vec::new();
     for (at, slice) in slices.iter().enumerate() {
@@ -166,6 +171,8 @@ fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run),
         let name = format!("select-{}", at + 1);
         curves.push(phase(recipe, context, slice, &judge, &name, training.schedule())?.curve);
     }
+    let candidates = curves.iter().map(Vec::len).min().unwrap_or(0);
+    let tried = Tuning { candidates, slices: slices.len() };
     let slice = slices.swap_remove(0);
     let judge = Judge::new(train, recipe.judged, &slice.valid, context.average);
     let Some((steps, score)) = best_on_average(&curves) else {
@@ -174,7 +181,7 @@ fn select(recipe: &Recipe<'_>, context: &FitContext<'_>) -> Result<(Slice, Run),
     };
     let schedule = Schedule { steps, judged: false, ..training.schedule() };
     let run = phase(recipe, context, &slice, &judge, "calibrate", schedule)?;
-    Ok((slice, Run { best_score: score, ..run }))
+    Ok((slice, Run { best_score: score, ..run }, tried))
 }
 
 /// The number of steps of the greatest mean judgement, among those that every curve has.

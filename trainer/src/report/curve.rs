@@ -9,11 +9,16 @@ use crate::evaluate::{Evaluation, Judged, OperatingPoint, upper_hull};
 use plotters::style::RGBColor;
 
 const PICTURE: &str = "cost-score curve";
-const WIDTH: i32 = 980;
+const WIDTH: i32 = 760;
 const PLOT_HEIGHT: i32 = 500;
 const TOP_LEFT: Pixel = (64, 16);
-const BOTTOM_RIGHT: Pixel = (700, 16 + PLOT_HEIGHT);
+const BOTTOM_RIGHT: Pixel = (744, 16 + PLOT_HEIGHT);
+const LEGEND_TOP: i32 = BOTTOM_RIGHT.1 + 66;
 const LEGEND_LINE: i32 = 20;
+const LEGEND_COLUMN: i32 = 235;
+const LEGEND_COLUMNS: usize = 3;
+/// Policies that are drawn: the best by score, and the pick.
+const POLICIES_MAX: usize = 6;
 const TEXT: f64 = 12.0;
 const LABEL: f64 = 10.5;
 
@@ -32,7 +37,7 @@ struct Line {
 ///
 /// Each policy is the hull its AIQ is measured on, from the cheapest single model to the dearest, with a dot
 /// where its own selector puts it; the single models are grey dots with names, and grey dashes are what
-/// drawing among them at random reaches.
+/// drawing among them at random reaches. Of many policies the best six are drawn, the pick among them.
 ///
 /// # Errors
 /// If the backend fails.
@@ -46,9 +51,8 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
         .chain(singles.clone())
         .collect();
     let Some(plane) = Plane::around(&all, TOP_LEFT, BOTTOM_RIGHT) else { return Ok(None) };
-    // Lines, the single models, and a row of space.
-    let legend_height = TOP_LEFT.1 + (lines.len() as i32 + 2) * LEGEND_LINE;
-    let height = (BOTTOM_RIGHT.1 + 56).max(legend_height);
+    let legend_rows = (lines.len() + 1).div_ceil(LEGEND_COLUMNS) as i32;
+    let height = LEGEND_TOP + legend_rows * LEGEND_LINE;
     let mut svg = String::new();
     let canvas = Canvas::new(&mut svg, (WIDTH as u32, height as u32), PICTURE)?;
     axes(&canvas, &plane)?;
@@ -59,14 +63,11 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
         stroke(&canvas, &pixels, line)?;
         strokes.extend(dense(&pixels));
     }
-    let mut dots: Vec<Pixel> = Vec::new();
-    for line in lines.iter().rev() {
-        if let Some(own) = line.own {
-            canvas.dot(plane.at(own), 5, line.color)?;
-            dots.push(plane.at(own));
-        }
-    }
-    single_dots(&canvas, judged, &plane, dots, &strokes)?;
+    let own = |line: &Line| line.own.map(|own| (plane.at(own), line.color));
+    let dots: Vec<(Pixel, RGBColor)> = lines.iter().rev().filter_map(own).collect();
+    single_dots(&canvas, judged, &plane, dots.iter().map(|dot| dot.0).collect(), &strokes)?;
+    // On top of the grey ones: a policy that always calls one model stands where that model does.
+    dots.into_iter().try_for_each(|(at, color)| canvas.dot(at, 5, color))?;
     legend(&canvas, &lines)?;
     canvas.finish()?;
     Ok(Some(svg))
@@ -86,18 +87,12 @@ fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
     let policy = |(i, policy): (usize, &Evaluation)| Line {
         name: short_name(policy.name()),
         vertices: hull(policy.curve.iter().map(plane).chain(cheapest).collect()),
-        own: policy.cost_usd.map(|cost| (cost * 1000.0, policy.score)),
+        own: policy.figures.cost_usd.zip(policy.figures.score).map(|(cost, score)| (cost * 1000.0, score)),
         color: color(i),
         dash: is_dashed(i).then_some(6),
         width: 2,
     };
-    let mut lines: Vec<Line> = judged
-        .policies
-        .iter()
-        .enumerate()
-        .filter(|(_, policy)| !policy.curve.is_empty())
-        .map(policy)
-        .collect();
+    let mut lines: Vec<Line> = drawn(judged).into_iter().enumerate().map(policy).collect();
     let fixed = |name: &str, points: Vec<(f64, f64)>, color, dash| Line {
         name: name.to_owned(),
         vertices: hull(points),
@@ -110,6 +105,19 @@ fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
     lines.push(fixed("oracle", judged.oracle_curve.iter().map(plane).collect(), INK, 3));
     lines.retain(|line| !line.vertices.is_empty());
     lines
+}
+
+/// The policies with a curve: the pick, then the best by score.
+fn drawn(judged: &Judged) -> Vec<&Evaluation> {
+    let picks = judged.picked.as_ref().map_or(&[][..], |picked| &picked.methods);
+    let mut policies: Vec<&Evaluation> = judged.policies.iter().filter(|p| !p.curve.is_empty()).collect();
+    let key = |policy: &Evaluation| {
+        let is_pick = picks.iter().any(|pick| pick == policy.name());
+        if is_pick { f64::INFINITY } else { policy.figures.score.unwrap_or(f64::NEG_INFINITY) }
+    };
+    policies.sort_by(|a, b| key(b).total_cmp(&key(a)));
+    policies.truncate(POLICIES_MAX);
+    policies
 }
 
 /// Points a few pixels apart along a line, so that labels can keep off it.
@@ -182,17 +190,19 @@ fn single_dots(
 }
 
 fn legend(canvas: &Canvas<'_>, lines: &[Line]) -> Result<(), ReportError> {
-    let left = BOTTOM_RIGHT.0 + 24;
-    let row = |i: usize| TOP_LEFT.1 + 10 + i as i32 * LEGEND_LINE;
+    let place = |i: usize| {
+        let (column, row) = ((i % LEGEND_COLUMNS) as i32, (i / LEGEND_COLUMNS) as i32);
+        (TOP_LEFT.0 + column * LEGEND_COLUMN, LEGEND_TOP + row * LEGEND_LINE)
+    };
     for (i, line) in lines.iter().enumerate() {
-        let y = row(i);
+        let (left, y) = place(i);
         stroke(canvas, &[(left, y), (left + 28, y)], line)?;
         if line.own.is_some() {
             canvas.dot((left + 14, y), 5, line.color)?;
         }
         canvas.text(&line.name, (left + 38, y), Anchor::Start, TEXT, INK)?;
     }
-    let y = row(lines.len());
+    let (left, y) = place(lines.len());
     canvas.dot((left + 14, y), 4, draw::FAINT)?;
     canvas.text("one model for every query", (left + 38, y), Anchor::Start, TEXT, INK)
 }

@@ -14,7 +14,7 @@ pub fn heatmap_html(judged: &Judged) -> String {
     out += "</tr></thead>\n<tbody>\n";
     for (source, n_queries) in &judged.sources {
         let values: Vec<Option<f64>> =
-            judged.policies.iter().map(|policy| policy.by_source.get(source).copied()).collect();
+            judged.policies.iter().map(|policy| policy.figures.by_source.get(source).copied()).collect();
         let present = || values.iter().flatten().copied();
         let (least, greatest) =
             (present().fold(f64::INFINITY, f64::min), present().fold(f64::NEG_INFINITY, f64::max));

@@ -1,7 +1,11 @@
 //! The report as one self-contained page: no request leaves it, and it reads well without its script.
 
-use super::text::{escape_html, printable, score, usd_per_1k};
-use super::{HeadlineRow, ReportError, ReportNote, arm_share_svg, cost_score_svg, headline, heatmap_html};
+use super::table::legend;
+use super::text::{count, escape_html, printable, score, usd_per_1k};
+use super::{
+    HeadlineRow, ReportError, ReportNote, arm_share_svg, cost_score_svg, difference_svg, headline,
+    heatmap_html, verdict,
+};
 use crate::evaluate::Judged;
 use std::fmt::Write as _;
 
@@ -9,21 +13,28 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// What each column and figure means, in a sentence.
-const MEANINGS: [(&str, &str); 12] = [
+const MEANINGS: [(&str, &str); 16] = [
     (
         "score",
         "Mean over queries (micro) or over sources (macro) of the logged score of the arm chosen, \
-         weighted by the probability it is chosen with; in [0, 1], higher is better.",
+         weighted by the probability it is chosen with; in [0, 1], higher is better. All rows are averaged over the \
+         same queries; with several seeds every figure is the mean over them.",
     ),
     (
-        "± s.e.",
-        "Bootstrap standard error of the figure to its left, with queries resampled (within each \
-         source under the macro average).",
+        "±",
+        "Standard error of the figure to its left: queries resampled (within each source under the macro average), with \
+         the spread of the seeds where there are several. Two figures less than two errors apart may differ by luck.",
+    ),
+    ("sd of seeds", "Standard deviation of the score over seeds: how far a fit with one seed may be off."),
+    (
+        "vs best-single",
+        "Score minus that of the best single model chosen on train under the same average, on the same queries, with a \
+         paired error: more than two errors from 0 is unlikely to be luck.",
     ),
     (
-        "vs best single",
-        "Score minus that of the best single model chosen on train, on the same queries, with a \
-         paired bootstrap error: more than two errors from 0 is unlikely to be luck.",
+        "vs source-best",
+        "The same against the best model of each source chosen on train: above 0 a policy tells apart queries of one \
+         source.",
     ),
     (
         "$/1k queries",
@@ -31,9 +42,15 @@ const MEANINGS: [(&str, &str); 12] = [
          lower is better.",
     ),
     (
+        "saves",
+        "Share of the cost of the best single model that is not spent, on the same queries; below 0 it costs more.",
+    ),
+    (
         "AIQ",
         "Mean height of the policy's non-decreasing concave cost-score hull between the cheapest and \
-         the dearest single model (RouterBench); in [0, 1], higher is better.",
+         the dearest single model (RouterBench), on queries with a score of every model; in [0, 1], higher is better. \
+         The hull is chosen on the rows judged, which flatters it; report.json has it with prices chosen on other \
+         queries (aiq_held_out). A policy that is conditioned on the price of money is asked at 40 prices.",
     ),
     (
         "APGR",
@@ -44,13 +61,21 @@ const MEANINGS: [(&str, &str); 12] = [
         "CPT 50 %",
         "Two arms only: least share of strong calls that recovers half of the gap; lower is better.",
     ),
-    ("uncovered", "Queries left out because the log has no outcome of any arm the policy gave mass."),
-    ("fit s, decide µs", "Seconds the fit took, and microseconds one decision took, where measured."),
-    ("random, cheapest", "Every arm with the same probability; the arm of the least mean cost on train."),
     (
-        "best_single, source_best",
-        "The arm of the best mean score on train, overall; and within each source, where the source \
-         was seen on train.",
+        "uncovered",
+        "Queries for which the log has no outcome of any arm the policy gave mass; no row counts them.",
+    ),
+    (
+        "on train, vs best-single",
+        "Difference to the best single model on train queries that neither had seen: what the pick goes by.",
+    ),
+    ("tried", "Settings a method compared, times the slices of train each was judged on."),
+    ("fit s, decide µs", "Seconds the fit took, and microseconds one decision took, where measured."),
+    (
+        "random, cheapest, best-single, source-best, zero-router",
+        "Every arm with the same probability; the arm of the least average cost on train; the arm of the best average \
+         score on train, overall; and within each source, where the source was seen on train; single models mixed at \
+         random.",
     ),
     (
         "oracle",
@@ -71,24 +96,18 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
     );
-    let _ = writeln!(
-        out,
-        "<p class=\"lead\">{} policies on split <b>{}</b> of <b>{}</b>: {} queries, {} sources, {} \
-         models, {} average.</p>",
-        judged.policies.len(),
-        escape_html(&judged.split),
-        escape_html(&judged.log),
-        judged.n_queries,
-        judged.sources.len(),
-        judged.singles.len(),
-        judged.average,
-    );
+    lead(&mut out, judged);
     headline_table(&mut out, judged);
+    if let Some(svg) = difference_svg(judged)? {
+        out += "<h2>Better than one model for everything?</h2>\n";
+        let caption = "An interval that does not touch the line is unlikely to be luck.";
+        figure(&mut out, &svg, "differences to the best single model", caption);
+    }
     if let Some(svg) = cost_score_svg(judged)? {
         out += "<h2>Score over cost</h2>\n";
-        let caption = "Lines are hulls: drawing between two of its points, a policy reaches everything \
-                       under its line. The dot is the policy as it decides by default. Up and to the left \
-                       is better.";
+        let caption = "Up and to the left is better. The dot is the policy as it decides by default; its line is what \
+                       it reaches when it is told to weigh the cost more, or to mix two such settings. Of many \
+                       policies the best are drawn.";
         figure(&mut out, &svg, "score over cost", caption);
     }
     out += "<h2>Which arms are called</h2>\n";
@@ -112,6 +131,27 @@ pub fn html(judged: &Judged, note: &ReportNote) -> Result<String, ReportError> {
     Ok(out)
 }
 
+/// What follows from the page, what it shows, and what must be known of it.
+fn lead(out: &mut String, judged: &Judged) {
+    let verdict = verdict(judged);
+    if !verdict.is_empty() {
+        let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape_html(&verdict));
+    }
+    let _ = writeln!(
+        out,
+        "<p class=\"lead\">{} on split <b>{}</b> of <b>{}</b>: {}, {}, {} average.</p>",
+        count(judged.policies.len(), "policy", "policies"),
+        escape_html(&judged.split),
+        escape_html(&judged.log),
+        count(judged.n_queries, "query", "queries"),
+        count(judged.sources.len(), "source", "sources"),
+        judged.average,
+    );
+    for notice in &judged.notices {
+        let _ = writeln!(out, "<p class=\"notice\">{}.</p>", escape_html(notice));
+    }
+}
+
 fn headline_table(out: &mut String, judged: &Judged) {
     let table = headline(judged);
     *out += "<div class=\"scroll\">\n<table class=\"sortable\">\n<thead><tr>";
@@ -125,14 +165,15 @@ fn headline_table(out: &mut String, judged: &Judged) {
     *out += "</tbody>\n<tbody class=\"baselines\">\n";
     table.baselines.iter().for_each(|row| headline_row(out, row));
     *out += "</tbody>\n</table>\n</div>\n<p class=\"note\">The rows below the line are baselines.";
-    if let Some(aiq) = judged.singles_aiq {
-        let _ = write!(out, " AIQ of mixing single models at random: {}.", score(aiq));
+    let words = legend(judged, &table).replace("> picked", "The marked row was picked");
+    if !words.is_empty() {
+        let _ = write!(out, " {}.", escape_html(&words));
     }
     *out += "</p>\n";
 }
 
 fn headline_row(out: &mut String, row: &HeadlineRow) {
-    *out += "<tr>";
+    *out += if row.is_pick { "<tr class=\"picked\">" } else { "<tr>" };
     for (i, (cell, key)) in row.cells.iter().zip(&row.keys).enumerate() {
         let class = if is_text(i, row.cells.len()) { " class=\"text\"" } else { "" };
         let key = key.map(|key| format!(" data-key=\"{key}\"")).unwrap_or_default();
@@ -157,6 +198,9 @@ fn figure(out: &mut String, svg: &str, label: &str, caption: &str) {
 }
 
 fn singles(out: &mut String, judged: &Judged) {
+    if judged.singles.is_empty() {
+        return;
+    }
     *out += "<h2>Single models</h2>\n<div class=\"scroll\">\n<table class=\"sortable\">\n<thead><tr>";
     *out += "<th class=\"text\"><button type=\"button\">model</button></th>";
     *out += "<th><button type=\"button\">score</button></th>";

@@ -1,7 +1,8 @@
 //! The report as Markdown, for a pull request or a repository.
 
-use super::text::{escape_markdown, score, usd_per_1k};
-use super::{HeadlineRow, ReportNote, headline};
+use super::table::legend;
+use super::text::{count, escape_markdown, score, usd_per_1k};
+use super::{HeadlineRow, ReportNote, headline, verdict};
 use crate::evaluate::Judged;
 use std::fmt::Write as _;
 
@@ -10,11 +11,25 @@ use std::fmt::Write as _;
 pub fn markdown(judged: &Judged, note: &ReportNote) -> String {
     let table = headline(judged);
     let mut out = format!("# {}\n\n", escape_markdown(&note.title));
+    let verdict = verdict(judged);
+    if !verdict.is_empty() {
+        let _ = writeln!(out, "**{}**\n", escape_markdown(&verdict));
+    }
+    for notice in &judged.notices {
+        let _ = writeln!(out, "Note: {}.\n", escape_markdown(notice));
+    }
     row(&mut out, table.columns.iter().map(|column| escape_markdown(column)));
     row(&mut out, (0..table.columns.len()).map(|i| rule(i == 0 || i + 1 == table.columns.len())));
     let cells = |line: &HeadlineRow| line.cells.iter().map(|c| escape_markdown(c)).collect::<Vec<_>>();
+    let bold = |cells: Vec<String>| {
+        cells.into_iter().enumerate().map(|(i, c)| if i == 0 { format!("**{c}**") } else { c })
+    };
     for line in &table.policies {
-        row(&mut out, cells(line).into_iter());
+        if line.is_pick {
+            row(&mut out, bold(cells(line)));
+        } else {
+            row(&mut out, cells(line).into_iter());
+        }
     }
     for line in &table.baselines {
         row(
@@ -22,7 +37,14 @@ pub fn markdown(judged: &Judged, note: &ReportNote) -> String {
             cells(line).into_iter().enumerate().map(|(i, c)| if i == 0 { format!("*{c}*") } else { c }),
         );
     }
-    out += "\nRows in italics are baselines. Scores in [0, 1].\n";
+    out += "\nThe row in bold was picked on train; rows in italics are baselines. Scores in [0, 1].\n";
+    let words = legend(judged, &table).replace("> picked on train; ", "");
+    if !words.is_empty() && !words.starts_with('>') {
+        let _ = writeln!(out, "\n{}.", escape_markdown(&words));
+    }
+    if judged.policies.iter().any(|policy| policy.figures.vs_best_single.is_some()) {
+        out += "\n![differences to the best single model](differences.svg)\n";
+    }
     if !judged.oracle_curve.is_empty() {
         out += "\n![score over cost](cost-score.svg)\n";
     }
@@ -32,9 +54,6 @@ pub fn markdown(judged: &Judged, note: &ReportNote) -> String {
     for single in &judged.singles {
         let cost = single.cost_usd.map_or_else(|| "-".to_owned(), usd_per_1k);
         row(&mut out, [escape_markdown(&single.model), score(single.score), cost].into_iter());
-    }
-    if let Some(aiq) = judged.singles_aiq {
-        let _ = writeln!(out, "\nAIQ of mixing single models at random: {}", score(aiq));
     }
     by_source(&mut out, judged);
     provenance(&mut out, judged, note);
@@ -47,10 +66,9 @@ fn by_source(out: &mut String, judged: &Judged) {
     row(out, ["source".to_owned(), "queries".to_owned()].into_iter().chain(names));
     row(out, (0..judged.policies.len() + 2).map(|i| rule(i == 0)));
     for (source, n_queries) in &judged.sources {
-        let scores = judged
-            .policies
-            .iter()
-            .map(|policy| policy.by_source.get(source).map_or_else(|| "-".to_owned(), |value| score(*value)));
+        let scores = judged.policies.iter().map(|policy| {
+            policy.figures.by_source.get(source).map_or_else(|| "-".to_owned(), |value| score(*value))
+        });
         row(out, [escape_markdown(source), n_queries.to_string()].into_iter().chain(scores));
     }
 }
@@ -59,10 +77,10 @@ fn provenance(out: &mut String, judged: &Judged, note: &ReportNote) {
     *out += "\n## Provenance\n\n";
     let _ = writeln!(
         out,
-        "- log {}, split {}, {} queries",
+        "- log {}, split {}, {}",
         escape_markdown(&judged.log),
         escape_markdown(&judged.split),
-        judged.n_queries
+        count(judged.n_queries, "query", "queries")
     );
     let _ = writeln!(out, "- digest of these rows: {}", escape_markdown(&judged.digest));
     let _ = writeln!(

@@ -6,6 +6,7 @@
 
 mod bars;
 mod curve;
+mod differences;
 mod draw;
 mod forest;
 mod heatmap;
@@ -20,9 +21,11 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod verdict;
 
 pub use bars::arm_share_svg;
 pub use curve::cost_score_svg;
+pub use differences::difference_svg;
 pub use forest::forest_svg;
 pub use heatmap::heatmap_html;
 pub use html::html;
@@ -32,6 +35,7 @@ pub use ope::{ope_html, ope_text, write_ope};
 pub use regret::{regret_svg, simulation_html, simulation_table};
 pub use table::{Headline, HeadlineRow, headline, text_table};
 pub use text::{escape_html, escape_markdown, printable};
+pub use verdict::verdict;
 
 use crate::evaluate::Judged;
 use routewright_data::files::{FileError, write_files};
@@ -71,8 +75,8 @@ pub enum ReportError {
     File(#[from] FileError),
 }
 
-/// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where costs are known,
-/// `cost-score.svg` into folder `dir`; returns their paths, the page first.
+/// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where they have something to show,
+/// `differences.svg` and `cost-score.svg` into folder `dir`; returns their paths, the page first.
 ///
 /// Everything is made before the first file is written, all files are on disk before the first gets its
 /// name, and other files of the folder are left alone.
@@ -86,6 +90,9 @@ pub fn write(judged: &Judged, note: &ReportNote, dir: &Path) -> Result<Vec<PathB
         ("report.json", json(judged)?),
         ("shares.svg", arm_share_svg(judged)?),
     ];
+    if let Some(svg) = difference_svg(judged)? {
+        files.push(("differences.svg", svg));
+    }
     if let Some(svg) = cost_score_svg(judged)? {
         files.push(("cost-score.svg", svg));
     }

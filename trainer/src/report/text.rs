@@ -27,6 +27,16 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A number of things, in the singular where it is one.
+pub(super) fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// Score points, 100 to the score, with a sign.
+pub(super) fn points(score: f64) -> String {
+    format!("{:+.1}", 100.0 * score)
+}
+
 /// The last part of a model path such as `vendor/model`, cut to what a label can hold.
 pub(super) fn short_name(model: &str) -> String {
     let model = printable(model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model));
@@ -85,6 +95,11 @@ mod tests {
         assert_eq!(three_digits(5.003), "5.00");
         assert_eq!(three_digits(1234.5), "1234");
         assert_eq!(three_digits(0.0), "0");
+        assert_eq!((points(0.0123), points(-0.004)), ("+1.2".to_owned(), "-0.4".to_owned()));
+        assert_eq!(
+            (count(1, "query", "queries"), count(0, "query", "queries")),
+            ("1 query".to_owned(), "0 queries".to_owned())
+        );
     }
 
     #[test]

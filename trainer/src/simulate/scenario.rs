@@ -28,6 +28,8 @@ pub struct ScenarioRow {
     pub name: &'static str,
     /// What happens, in one line.
     pub title: &'static str,
+    /// Whether it changes prices alone, which nothing feels where a call is not judged by its price.
+    pub is_priced: bool,
     /// Makes the stream.
     pub build: fn(&Setting<'_>) -> Stream,
 }
@@ -37,11 +39,13 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "stationary",
         title: "nothing changes, every reward arrives before the next query",
+        is_priced: false,
         build: stationary,
     },
     ScenarioRow {
         name: "price-cut",
         title: "half way the dearest arm costs a tenth",
+        is_priced: true,
         build: |s| {
             let dearest = greatest(s.cost_usd);
             half_way(s, |phase| phase.price[dearest] = 0.1)
@@ -50,6 +54,7 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "score-drop",
         title: "half way the best arm silently loses 70 % of its score",
+        is_priced: false,
         build: |s| {
             let best = greatest(s.utility);
             half_way(s, |phase| phase.score[best] = 0.3)
@@ -58,11 +63,13 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "new-arm",
         title: "the best arm appears after a third of the queries",
+        is_priced: false,
         build: new_arm,
     },
     ScenarioRow {
         name: "removed-arm",
         title: "half way the best arm is gone",
+        is_priced: false,
         build: |s| {
             let best = greatest(s.utility);
             half_way(s, |phase| phase.available[best] = false)
@@ -71,11 +78,13 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "delayed",
         title: "rewards arrive after 500 queries on average, exponentially",
+        is_priced: false,
         build: |s| deliver(s, "delayed", |of, rng, out| push(out, of, exponential(rng, 500.0), false)),
     },
     ScenarioRow {
         name: "censored",
         title: "seven of ten rewards never arrive",
+        is_priced: false,
         build: |s| {
             deliver(s, "censored", |of, rng, out| {
                 if rng.random_bool(0.3) {
@@ -87,6 +96,7 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "duplicated",
         title: "every reward arrives one to four times, up to 300 queries apart",
+        is_priced: false,
         build: |s| {
             deliver(s, "duplicated", |of, rng, out| {
                 push(out, of, 0, false);
@@ -97,16 +107,19 @@ pub static ALL: &[ScenarioRow] = &[
     ScenarioRow {
         name: "reordered",
         title: "rewards arrive in any order within 200 queries",
+        is_priced: false,
         build: |s| deliver(s, "reordered", |of, rng, out| push(out, of, rng.random_range(0..200), false)),
     },
     ScenarioRow {
         name: "poisoned",
         title: "one reward in five comes from strangers and says the opposite",
+        is_priced: false,
         build: |s| deliver(s, "poisoned", |of, rng, out| push(out, of, 0, rng.random_bool(0.2))),
     },
     ScenarioRow {
         name: "topic-shift",
         title: "queries come a topic at a time",
+        is_priced: false,
         build: |s| {
             let mut rows = s.rows.to_vec();
             rows.sort_by_key(|row| s.topics[*row]);

@@ -8,6 +8,8 @@ const POINTS: usize = 200;
 const WINDOW: usize = 200;
 /// Mean regret this much above the one before the change still counts as recovered.
 const SLACK: f64 = 0.01;
+/// A bandit whose regret before the change was above this share of a random one's had not learned yet.
+const LEARNED_SHARE: f64 = 0.5;
 
 /// The figures of one run. All means are over rounds; regret and utility are in units of the reward.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,7 +29,8 @@ pub struct Trace {
     /// Mean spend over the target, where one was set.
     pub spend_over_target: Option<f64>,
     /// Rounds after the change until the mean regret is what it was before; `None` where nothing changes at
-    /// once or the bandit never recovers.
+    /// once, the bandit had not learned by then (its regret was above half of that of random calls), or it never
+    /// recovers.
     pub recovered_after: Option<usize>,
     /// Cumulated regret at equal steps.
     pub curve: Vec<f64>,
@@ -47,6 +50,8 @@ pub(super) struct Tracer {
     target_usd: Option<f64>,
     change: Option<usize>,
     regrets: Vec<f64>,
+    /// Regret of calling every arm equally often.
+    random_regrets: Vec<f64>,
     utility: f64,
     score: f64,
     cost: (f64, usize),
@@ -65,6 +70,7 @@ impl Tracer {
             target_usd,
             change: stream.change,
             regrets: Vec::with_capacity(stream.rounds.len()),
+            random_regrets: Vec::with_capacity(stream.rounds.len()),
             utility: 0.0,
             score: 0.0,
             cost: (0.0, 0),
@@ -109,10 +115,12 @@ impl Tracer {
         let own = if rival.is_some() { own.zip(other).map(|(a, b)| both(a, b)) } else { own };
         let Some((utility, score, cost)) = own else {
             self.regrets.push(0.0);
+            self.random_regrets.push(0.0);
             return;
         };
         self.n += 1;
         self.regrets.push(best - utility);
+        self.random_regrets.push(best - total / f64::from(known));
         self.utility += utility;
         self.score += score;
         self.oracle += best;
@@ -146,7 +154,9 @@ impl Tracer {
             score: mean(self.score),
             cost_usd,
             spend_over_target: self.target_usd.and_then(|target| Some(cost_usd? / target)),
-            recovered_after: self.change.and_then(|at| recovered_after(&self.regrets, at)),
+            recovered_after: self
+                .change
+                .and_then(|at| recovered_after(&self.regrets, &self.random_regrets, at)),
             curve: curve.copied().collect(),
             shares: self.counts.iter().map(|n| *n as f64 / n_rounds.max(1) as f64).collect(),
             oracle: mean(self.oracle),
@@ -156,10 +166,44 @@ impl Tracer {
     }
 }
 
-/// Rounds after `change` until a window's mean regret is that of the last window before.
-fn recovered_after(regrets: &[f64], change: usize) -> Option<usize> {
-    let mean = |from: usize| regrets[from..from + WINDOW].iter().sum::<f64>() / WINDOW as f64;
-    let before = mean(change.checked_sub(WINDOW)?);
+/// Rounds after `change` until a window's mean regret is that of the last window before; `None` for a bandit that
+/// had not learned in that window, to which nothing could happen.
+fn recovered_after(regrets: &[f64], random: &[f64], change: usize) -> Option<usize> {
+    let mean = |values: &[f64], from: usize| values[from..from + WINDOW].iter().sum::<f64>() / WINDOW as f64;
+    let from = change.checked_sub(WINDOW)?;
+    let before = mean(regrets, from);
+    if before > LEARNED_SHARE * mean(random, from) {
+        return None;
+    }
     let last = regrets.len().checked_sub(WINDOW)?;
-    (change..=last).find(|from| mean(*from) <= before + SLACK).map(|from| from - change)
+    (change..=last).find(|from| mean(regrets, *from) <= before + SLACK).map(|from| from - change)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bandit_that_had_not_learned_does_not_recover_at_once() {
+        let random = vec![0.3; 1000];
+        // Learned by 500; the change is felt for 150 rounds.
+        let learned: Vec<f64> = (0..1000)
+            .map(|i| {
+                if i < 300 {
+                    0.3
+                } else if (500..650).contains(&i) {
+                    0.4
+                } else {
+                    0.02
+                }
+            })
+            .collect();
+        // 145 rounds later a window has 5 bad rounds: 0.02 + 5 * 0.38 / 200 = 0.0295.
+        assert_eq!(recovered_after(&learned, &random, 500), Some(145));
+        let never_learned = vec![0.25; 1000];
+        assert_eq!(recovered_after(&never_learned, &random, 500), None);
+        let mut lost = learned.clone();
+        lost[500..].fill(0.4);
+        assert_eq!(recovered_after(&lost, &random, 500), None);
+    }
 }

@@ -16,6 +16,7 @@
 
 use super::gradient::{Actions, sample, softmax, surrogate};
 use super::paid;
+use crate::evaluate::Tuning;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::costs;
 use crate::neural::{AdamW, Stack};
@@ -210,6 +211,7 @@ impl Method for Barp {
         fitted.metrics.insert("steps".to_owned(), steps as f64);
         if let Some(criterion) = chosen.worth {
             fitted.metrics.insert("cross_validated_utility".to_owned(), criterion);
+            fitted.tuning = Some(Tuning { candidates: chosen.n_tried, slices: params.folds });
         }
         Ok(fitted)
     }
@@ -229,12 +231,13 @@ struct Chosen {
     entropy: f32,
     steps: u64,
     worth: Option<f64>,
+    n_tried: usize,
 }
 
 /// The entropy and the number of steps that are worth most on the folds.
 fn choose(params: &Params, lessons: &Lessons<'_>, context: &FitContext<'_>) -> Chosen {
     let n_judgements = params.steps.checked_div(params.every).unwrap_or(0);
-    let plain = Chosen { entropy: params.entropy[0], steps: params.steps, worth: None };
+    let plain = Chosen { entropy: params.entropy[0], steps: params.steps, worth: None, n_tried: 1 };
     if params.folds < 2 || n_judgements < 2 && params.entropy.len() < 2 {
         return plain;
     }
@@ -251,6 +254,7 @@ fn choose(params: &Params, lessons: &Lessons<'_>, context: &FitContext<'_>) -> C
         entropy,
         steps,
         worth: Some(worth),
+        n_tried: candidates.len(),
     })
 }
 

@@ -17,7 +17,7 @@ use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Nee
 use crate::methods::baselines::means;
 use crate::simulate::Bandit;
 use routewright_policy::SelectorSpec;
-use routewright_policy::forms::{CostModel, DuelShape, Duels};
+use routewright_policy::forms::{COEFFICIENTS_MAX, CostModel, DuelShape, Duels};
 use routewright_policy::online::RewardForm;
 use serde::{Deserialize, Serialize};
 
@@ -105,9 +105,26 @@ impl OnlineMethod for FgtsCdb {
         let reward = paid::reward(Self::NAME, RewardForm::Sum, weights, context)?;
         let cost = CostModel::constant(means::mean_costs(context.train));
         let shape = DuelShape { dim: context.features.dim(), intercept, precision, noise, feel_good };
+        fits(&shape, context.train.n_arms())?;
         let learner = Duels::new(shape, cost.clone())
             .map_err(|error| FitError::Numeric { method: Self::NAME, reason: error.to_string() })?;
         let selector = params.explorer.clone();
         Ok(Bandit { learner: Box::new(learner), selector, reward, normalized: false, cost })
     }
+}
+
+/// Refuses a log whose arms and features are too many for one belief over all of them.
+fn fits(shape: &DuelShape, n_arms: usize) -> Result<(), FitError> {
+    let width = shape.dim + usize::from(shape.intercept);
+    let n = n_arms * width;
+    if n <= COEFFICIENTS_MAX {
+        return Ok(());
+    }
+    let most = COEFFICIENTS_MAX / n_arms.max(1);
+    let reason = format!(
+        "its {n_arms} models of {width} coefficients each are {n} for one belief over all, expected at most \
+         {COEFFICIENTS_MAX}: use features of at most {} (`--dim`, `--source-weight 0`) or fewer models",
+        most.saturating_sub(usize::from(shape.intercept))
+    );
+    Err(FitError::Log { method: FgtsCdb::NAME, reason })
 }

@@ -24,6 +24,7 @@ use super::gradient::{Actions, sample, softmax, standardize, surrogate};
 use super::irt::{Irt, IrtSettings, discriminative};
 use super::paid;
 use super::set_policy::{Decisions, SetPolicy, SetSizes, decisions};
+use crate::evaluate::Tuning;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::costs;
 use crate::neural::{AdamW, Stack};
@@ -204,6 +205,8 @@ impl Method for LlmBandit {
         let form = IdentitySet::new(context.features.dim(), width, parts, params.cost, cost);
         let mut fitted = Fitted::new(Box::new(form), params);
         fitted.metrics.insert("validation_utility".to_owned(), worth);
+        // The checkpoint before PPO and one every 20 batches.
+        fitted.tuning = Some(Tuning { candidates: 1 + (params.ppo_steps / 20) as usize, slices: 1 });
         Ok(fitted)
     }
 }

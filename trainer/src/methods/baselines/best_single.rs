@@ -21,7 +21,7 @@ impl Method for BestSingle {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        let mut fitted = Fitted::new(Box::new(means::overall(context.train)), params);
+        let mut fitted = Fitted::new(Box::new(means::overall(context.train, context.average)), params);
         fitted.selector = SelectorSpec::named("argmax");
         Ok(fitted)
     }

@@ -25,7 +25,7 @@ impl Method for SourceBest {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        let mut fitted = Fitted::new(Box::new(means::by_source(context.train)), params);
+        let mut fitted = Fitted::new(Box::new(means::by_source(context.train, context.average)), params);
         fitted.selector = SelectorSpec::named("argmax");
         Ok(fitted)
     }

@@ -87,7 +87,7 @@ impl Method for Kmeans {
         let clusters = choice.value;
         let form = build(params, clusters, context.train, context.features, context.seed);
         let mut fitted = Fitted::new(Box::new(form), &Params { clusters: vec![clusters], ..params.clone() });
-        choice.record(&mut fitted, "cross_validated_score");
+        choice.record(&mut fitted, "cross_validated_score", params.folds);
         Ok(fitted)
     }
 }

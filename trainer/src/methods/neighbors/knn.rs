@@ -101,7 +101,7 @@ impl Method for Knn {
         let form = Neighbors::new(weighting, context.features.clone(), memory).map_err(|e| failed(&e))?;
         let chosen = Params { k: vec![k], power: vec![power], ..params.clone() };
         let mut fitted = Fitted::new(Box::new(form), &chosen);
-        choice.record(&mut fitted, "cross_validated_score");
+        choice.record(&mut fitted, "cross_validated_score", params.folds);
         Ok(fitted)
     }
 }
@@ -117,7 +117,7 @@ fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<(usize, f3
     ks.dedup();
     let grid: Vec<(usize, f32)> = params.power.iter().flat_map(|p| ks.iter().map(|k| (*k, *p))).collect();
     if let [value] = grid[..] {
-        return Ok(Choice { value, criterion: None });
+        return Ok(Choice::given(value));
     }
     let rows = sample(n, params.validation_queries_max, context.seed);
     let found = search(params, context, &rows, ks.iter().copied().max().unwrap_or(1))?;

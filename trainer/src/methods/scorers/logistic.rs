@@ -64,7 +64,7 @@ impl Method for Logistic {
         let cost = costs::fit(Self::NAME, context)?;
         let form = Linear::new(context.features.dim(), Link::Logistic, weights, cost);
         let mut fitted = Fitted::new(Box::new(form), &Params { alpha: vec![alpha], ..params.clone() });
-        choice.record(&mut fitted, "validation_score");
+        choice.record(&mut fitted, "validation_score", 1);
         Ok(fitted)
     }
 }

@@ -61,7 +61,7 @@ impl Method for Ridge {
         let cost = costs::fit(Self::NAME, context)?;
         let form = Linear::new(context.features.dim(), Link::Identity, weights, cost);
         let mut fitted = Fitted::new(Box::new(form), &Params { alpha: vec![alpha], ..params.clone() });
-        choice.record(&mut fitted, "cross_validated_score");
+        choice.record(&mut fitted, "cross_validated_score", params.folds);
         Ok(fitted)
     }
 }
