@@ -8,13 +8,12 @@
 //! The fits of the cross-validation run on all cores; the fit on all train rows, whose time is reported, runs alone.
 //! A method that fails keeps its name and its error in the document and costs no other its row.
 
-use crate::evaluate::{
-    Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, Run, is_decision_log, judge,
-};
+use crate::evaluate::{Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, Run, judge};
 use crate::method::{Device, Fitted, MethodRow};
 use crate::progress::{Progress, Silent};
 use crate::report;
 use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
+use routewright_data::stats::Coverage;
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::selectors::{self, SelectorError};
 use routewright_policy::{Batch, PredictError, Predictor, Selector};
@@ -119,12 +118,10 @@ pub fn compare(
             picks.extend(pick::pick(methods, validated, left_out, &judge_options));
         }
     }
-    if is_decision_log(train) {
-        judging.notice(
-            "the train rows have about one outcome a query: what was learned there favors the models of hard or easy \
-             queries, and nothing is picked"
-                .to_owned(),
-        );
+    if let Some(thin) = Coverage::of(train).thin() {
+        judging.notice(format!(
+            "train rows: {thin}. What is learned there is confounded, and nothing is picked"
+        ));
         picks.clear();
     }
     if let Some(picked) = picked(picks, &rows, methods, &judging, options.seeds.len()) {

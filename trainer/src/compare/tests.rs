@@ -162,5 +162,5 @@ fn nothing_is_picked_on_a_log_of_decisions() {
     }
     let judged = run(&[("ridge", Value::Null)], &options(&[1], 3), &(train, test));
     assert!(judged.picked.is_none() && judged.policies[0].figures.score.is_some());
-    assert!(judged.notices.iter().any(|notice| notice.contains("about one outcome a query")));
+    assert!(judged.notices.iter().any(|notice| notice.contains("log of decisions")));
 }

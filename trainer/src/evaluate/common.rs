@@ -8,21 +8,6 @@ use routewright_data::OutcomeTable;
 
 /// Share of the queries that must be common, or complete, for figures to be taken on them.
 pub const COMMON_SHARE_MIN: f64 = 0.5;
-/// Outcomes a query below which a log of several models is one of decisions: each query was asked of the model
-/// some router chose, and nothing is known of the others.
-const DECISION_LOG_CELLS_MAX: f64 = 1.5;
-
-/// Mean number of scored models a query, over queries with at least one; 0 without any.
-pub fn cells_per_query(table: &OutcomeTable) -> f64 {
-    let scored = (0..table.n_queries()).filter(|row| table.score.row_mean(*row).is_some()).count();
-    table.score.n_present() as f64 / scored.max(1) as f64
-}
-
-/// Whether a table looks like a log of decisions: several models, about one outcome a query.
-pub fn is_decision_log(table: &OutcomeTable) -> bool {
-    table.n_arms() > 1 && table.n_queries() > 0 && cells_per_query(table) < DECISION_LOG_CELLS_MAX
-}
-
 /// The queries with a score of every arm, which curves are drawn on; `None` where they are fewer than half.
 pub fn complete(table: &OutcomeTable) -> Option<Vec<bool>> {
     let complete = |row: usize| table.score.row(row).iter().all(|score| !score.is_nan());
@@ -91,13 +76,9 @@ mod tests {
     }
 
     #[test]
-    fn one_outcome_a_query_is_a_log_of_decisions() {
-        assert!(!is_decision_log(&holed()));
+    fn queries_with_every_arm_are_complete() {
         assert_eq!(complete(&holed()), Some(vec![true, true, false]));
         let none = f32::NAN;
-        let log = table(&["a"; 4], &[1.0, none, none, 0.0, none, 1.0, none, none], &[none; 8]);
-        assert!(is_decision_log(&log) && complete(&log).is_none());
-        assert!((cells_per_query(&log) - 1.0).abs() < 1e-12);
-        assert!(!is_decision_log(&log.select_arms(&[0])), "a single model was never chosen");
+        assert_eq!(complete(&table(&["a"; 2], &[1.0, none, none, 0.0], &[none; 4])), None);
     }
 }

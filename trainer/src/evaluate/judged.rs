@@ -1,7 +1,7 @@
 //! The document `evaluate --json` and `compare --json` print, and every report is made of.
 
 use super::baselines::Baseline;
-use super::common::{self, Common};
+use super::common::Common;
 use super::figures::{Yardsticks, n_uncovered};
 use super::judge::{CURVE_POINTS_MAX, Curve, aiq_of};
 use super::{
@@ -9,8 +9,13 @@ use super::{
     SingleModel, Sources, baselines, complete, oracle_prediction, single_models, thin,
 };
 use routewright_data::OutcomeTable;
+use routewright_data::stats::Coverage;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+/// What follows from rows on which models cannot be compared.
+const NO_FIGURES: &str = "No figures are shown and nothing is picked; where the probabilities are not known, \
+    `routewright data log-decisions --estimate` estimates them";
 
 /// Policies judged on the same rows, with the yardsticks they are read against. All scores in `[0, 1]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,7 +128,8 @@ pub enum Rule {
 pub struct Judging {
     judged: Judged,
     sources: Sources,
-    is_decision_log: bool,
+    /// Whether models cannot be compared on the rows judged.
+    is_thin: bool,
 }
 
 impl Judging {
@@ -146,7 +152,7 @@ impl Judging {
             priced.as_ref().map(|kept| Curve::weighed(&oracle_prediction(test), kept, test, options));
         let oracle = oracle.map_or_else(Vec::new, |curve| curve.points);
         let mixed = priced.map(|kept| Curve::of_singles(&kept, test, options)).unwrap_or_default();
-        let is_decision_log = common::is_decision_log(test);
+        let found = Coverage::of(test).thin();
         let judged = Judged {
             log: log.to_owned(),
             split: split.to_owned(),
@@ -162,13 +168,13 @@ impl Judging {
             sources: sources.names().iter().cloned().zip(sources.counts()).collect(),
             n_queries: test.n_queries(),
             n_common: 0,
-            notices: if is_decision_log { vec![decision_log_notice(test, split)] } else { Vec::new() },
+            notices: found.iter().map(|thin| format!("split {split}: {thin}. {NO_FIGURES}")).collect(),
             picked: None,
             digest: test.digest(),
             seed: options.seed,
             bootstrap_rounds: options.bootstrap_rounds,
         };
-        Ok(Self { judged, sources, is_decision_log })
+        Ok(Self { judged, sources, is_thin: found.is_some() })
     }
 
     /// The sources of the rows judged on.
@@ -205,7 +211,7 @@ impl Judging {
 
     /// Takes all figures on the queries that the rows have in common, and compares them with the yardsticks.
     pub fn finish(self) -> Judged {
-        let Self { mut judged, sources, is_decision_log } = self;
+        let Self { mut judged, sources, is_thin } = self;
         let options = JudgeOptions {
             average: judged.average,
             seed: judged.seed,
@@ -229,7 +235,7 @@ impl Judging {
             rows.push(Row { figures, runs });
         }
         let covered: Vec<Vec<bool>> = rows.iter().map(Row::covered).collect();
-        let common = if is_decision_log { Common::none(rows.len(), n) } else { Common::of(&covered, n) };
+        let common = if is_thin { Common::none(rows.len(), n) } else { Common::of(&covered, n) };
         let on = |run: Option<Run>| run.map(|run| run.on(&common.kept));
         let (best_single, source_best) = (on(best_single), on(source_best));
         let yardsticks = Yardsticks { best_single: best_single.as_ref(), source_best: source_best.as_ref() };
@@ -237,7 +243,7 @@ impl Judging {
             row.settle(*has_figures, &common, yardsticks, &sources, &options);
         }
         judged.n_common = common.kept.iter().filter(|kept| **kept).count();
-        coverage_notices(&mut judged, &common, is_decision_log);
+        coverage_notices(&mut judged, &common, is_thin);
         judged
     }
 }
@@ -274,19 +280,8 @@ impl Row<'_> {
     }
 }
 
-fn decision_log_notice(table: &OutcomeTable, split: &str) -> String {
-    format!(
-        "split {split} has {:.2} outcomes a query of {} models: a log of decisions, which does not tell what another \
-         model would have scored. No figures are shown and nothing is picked. Either estimate the propensities \
-         (`routewright data log-decisions --estimate`) and judge policies with `routewright ope`, or score a sample \
-         of prompts with every model and compare on that",
-        common::cells_per_query(table),
-        table.n_arms()
-    )
-}
-
-fn coverage_notices(judged: &mut Judged, common: &Common, is_decision_log: bool) {
-    if is_decision_log {
+fn coverage_notices(judged: &mut Judged, common: &Common, is_thin: bool) {
+    if is_thin {
         return;
     }
     if judged.n_common < judged.n_queries {
@@ -381,17 +376,18 @@ mod tests {
     #[test]
     fn a_log_of_decisions_has_no_figures_and_says_what_to_do() {
         let none = f32::NAN;
-        let test = table(&["a"; 4], &[1.0, none, none, 0.0, 1.0, none, 1.0, none], &[none; 8]);
+        let cells = [1.0, none, none, 0.0, 1.0, none, 1.0, none].repeat(6);
+        let test = table(&["a"; 24], &cells, &[none; 48]);
         let options = JudgeOptions::default();
         let mut judging = Judging::new("l", "test", Some(&test), &test, &options).unwrap();
-        let guess = prediction(2, &[1.0, 0.5].repeat(4), &[none; 8]);
+        let guess = prediction(2, &[1.0, 0.5].repeat(24), &[none; 48]);
         judging.add(judge(&Contender::new("x", &guess, &Argmax), &test, Some(&test), &options).unwrap());
         let judged = judging.finish();
         let rows = judged.baselines.named().into_iter().filter_map(|(_, b)| Some(&b?.figures));
         for figures in rows.chain([&judged.policies[0].figures]) {
             assert_eq!((figures.score, figures.vs_best_single), (None, None));
         }
-        assert!(judged.notices[0].contains("1.00 outcomes a query") && judged.notices[0].contains("ope"));
+        assert!(judged.notices[0].contains("log of decisions") && judged.notices[0].contains("ope"));
         assert!(serde_json::to_value(&judged).unwrap()["policies"][0]["score"].is_null());
     }
 }

@@ -45,7 +45,7 @@ pub use align::align;
 pub use apgr::{Apgr, PgrCurve, apgr, pgr_curve};
 pub use baselines::{Baseline, Baselines, YARDSTICKS, baselines};
 pub use bootstrap::{PairedDifference, paired_difference, standard_error};
-pub use common::{COMMON_SHARE_MIN, cells_per_query, complete, is_decision_log};
+pub use common::{COMMON_SHARE_MIN, complete};
 pub use cost::query_costs;
 pub use decisions::Decisions;
 pub use deferral::{Deferral, deferral};
