@@ -1,3 +1,5 @@
+//! Comparisons of whole methods on small simulated logs.
+
 use super::*;
 use crate::evaluate::{Average, Rule};
 use crate::methods;
