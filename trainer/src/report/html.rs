@@ -22,8 +22,9 @@ const MEANINGS: [(&str, &str); 16] = [
     ),
     (
         "±",
-        "Standard error of the figure to its left: queries resampled (within each source under the macro average), with \
-         the spread of the seeds where there are several. Two figures less than two errors apart may differ by luck.",
+        "Standard error of the figure to its left: queries resampled (within each source under the macro average), \
+         with the spread of the seeds where there are several. Two figures less than two errors apart may \
+         differ by luck.",
     ),
     ("sd of seeds", "Standard deviation of the score over seeds: how far a fit with one seed may be off."),
     (
