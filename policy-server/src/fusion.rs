@@ -7,6 +7,7 @@ use crate::ServeError;
 use crate::config::ServerConfig;
 use crate::error::{ApiError, Code};
 use routewright_data::suggest::near_names;
+use routewright_decoder::backend::BackendError;
 use routewright_decoder::ensemble::Ensemble;
 use routewright_decoder::generation::{Answer, Ask, FuseError};
 use std::collections::BTreeMap;
@@ -108,13 +109,16 @@ fn written(
 /// Why an answer could not be written, as the caller is told.
 pub(crate) fn refused(error: &FuseError) -> ApiError {
     match error {
-        FuseError::Backend(routewright_decoder::backend::BackendError::Context { .. }) => {
-            ApiError::new(Code::InvalidRequest, error.to_string())
+        // What a server said of it stays here.
+        FuseError::Backend(BackendError::Full { .. }) => {
+            ApiError { inside: Some(error.to_string()), ..ApiError::new(Code::InvalidRequest, TOO_LONG) }
         }
+        FuseError::Backend(full) if full.is_full() => ApiError::new(Code::InvalidRequest, full.to_string()),
         FuseError::Cancelled => ApiError::new(Code::RequestTimeout, "the answer was cancelled"),
         // All members were dropped, each for a reason; what they are is not for callers.
         _ => ApiError { inside: Some(error.to_string()), ..ApiError::new(Code::FusionFailed, FAILED) },
     }
 }
 
+const TOO_LONG: &str = "the prompt is longer than the members of this fused model read";
 const FAILED: &str = "the members of this fused model could not write an answer; the server's log says why";

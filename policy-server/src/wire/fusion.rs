@@ -1,17 +1,17 @@
 //! The JSON twins of fused models: chats and prompts in, completions out, whole or in pieces.
 
 use crate::error::{ApiError, Code};
+use routewright_decoder::chat::{Message as Turn, joined};
 use routewright_decoder::ensemble::Ensemble;
 use routewright_decoder::generation::{Answer, Ask, Finish};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-/// Body of `POST /v1/chat/completions`. Fields that are not named here are accepted and change nothing.
+/// Body of `POST /v1/chat/completions`. Fields that are not named here, nor in [`UNABLE`], change nothing.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ChatRequest {
     messages: Vec<Message>,
     max_completion_tokens: Option<usize>,
-    tools: Option<Value>,
     #[serde(flatten)]
     common: Common,
 }
@@ -19,14 +19,25 @@ pub(crate) struct ChatRequest {
 /// Body of `POST /v1/completions`.
 #[derive(Debug, Deserialize)]
 pub(crate) struct CompletionRequest {
-    prompt: String,
+    prompt: Prompt,
     #[serde(flatten)]
     common: Common,
 }
 
+/// One prompt, also as a list of one.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    List(Vec<Value>),
+}
+
 #[derive(Debug, Deserialize)]
 struct Message {
+    role: Option<String>,
+    #[serde(default)]
     content: Value,
+    tool_calls: Option<Value>,
 }
 
 /// What both bodies have.
@@ -38,11 +49,61 @@ struct Common {
     top_p: Option<f32>,
     stop: Option<Stops>,
     seed: Option<u64>,
-    n: Option<u32>,
-    logprobs: Option<Value>,
     #[serde(default)]
     stream: bool,
     stream_options: Option<StreamOptions>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+/// Fields of the OpenAI APIs that would change an answer and cannot here: the values that ask for nothing, and why
+/// others are refused.
+const UNABLE: [(&str, fn(&Value) -> bool, &str); 17] = [
+    ("n", is_one, "`n` must be 1: a fused model writes one answer"),
+    ("best_of", is_one, "`best_of` must be 1: a fused model writes one answer"),
+    ("logprobs", is_nothing, "fused models report no log-probabilities"),
+    ("top_logprobs", is_nothing, "fused models report no log-probabilities"),
+    ("echo", is_nothing, "fused models do not echo the prompt"),
+    ("suffix", is_nothing, "fused models fill no gap before a `suffix`"),
+    ("logit_bias", is_nothing, "fused models take no `logit_bias`: members have no common token ids"),
+    ("presence_penalty", is_nothing, "fused models know no penalties; 0 is accepted"),
+    ("frequency_penalty", is_nothing, "fused models know no penalties; 0 is accepted"),
+    ("response_format", is_text, "fused models hold to no `response_format` but text"),
+    ("tools", is_nothing, "fused models call no tools"),
+    ("tool_choice", is_none, "fused models call no tools"),
+    ("functions", is_nothing, "fused models call no functions"),
+    ("function_call", is_none, "fused models call no functions"),
+    ("modalities", is_text_only, "fused models write text alone"),
+    ("audio", is_nothing, "fused models write text alone"),
+    ("prediction", is_nothing, "fused models take no predicted output"),
+];
+
+/// Asks for nothing: null, false, 0, or empty.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+fn is_one(value: &Value) -> bool {
+    value.is_null() || value.as_u64() == Some(1)
+}
+
+fn is_none(value: &Value) -> bool {
+    is_nothing(value) || value == "none" || value == "auto"
+}
+
+fn is_text(value: &Value) -> bool {
+    is_nothing(value) || value["type"] == "text"
+}
+
+fn is_text_only(value: &Value) -> bool {
+    is_nothing(value) || *value == json!(["text"])
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,6 +126,7 @@ pub(crate) struct Asked {
     pub(crate) stream: bool,
     pub(crate) with_usage: bool,
     prompt: String,
+    chat: Option<Vec<Turn>>,
     max_tokens: Option<usize>,
     common: Common,
 }
@@ -90,27 +152,38 @@ impl ChatRequest {
         &self.common.model
     }
 
-    /// The contents of all messages, a line break between them: members are given no template of their own.
+    /// The messages: members with a chat template read them with their roles, others their contents with a line break
+    /// between them.
     pub(crate) fn into_asked(self) -> Result<Asked, ApiError> {
-        if self.tools.is_some_and(|tools| tools.as_array().is_none_or(|tools| !tools.is_empty())) {
-            return Err(refuse("tools", "fused models call no tools"));
-        }
-        let texts = self.messages.iter().map(|message| match &message.content {
-            Value::String(text) => Ok(text.clone()),
-            Value::Array(parts) => parts
-                .iter()
-                .map(|part| part["text"].as_str().map(str::to_owned))
-                .collect::<Option<Vec<_>>>()
-                .map(|texts| texts.join("\n"))
-                .ok_or_else(|| refuse("messages", "a message has a part that is not text")),
-            _ => Err(refuse("messages", "the content of a message is neither a string nor a list of texts")),
-        });
-        let texts = texts.collect::<Result<Vec<String>, ApiError>>()?;
-        if texts.is_empty() {
+        if self.messages.is_empty() {
             return Err(refuse("messages", "`messages` is empty; at least one is needed"));
         }
+        let chat = self.messages.iter().map(Message::turn).collect::<Result<Vec<Turn>, ApiError>>()?;
         let max_tokens = self.max_completion_tokens.or(self.common.max_tokens);
-        Asked::new(texts.join("\n"), max_tokens, self.common)
+        Asked::new(joined(&chat), Some(chat), max_tokens, self.common)
+    }
+}
+
+impl Message {
+    fn turn(&self) -> Result<Turn, ApiError> {
+        if self.tool_calls.as_ref().is_some_and(|calls| !is_nothing(calls)) {
+            return Err(refuse("messages", "a message has `tool_calls`; fused models call no tools"));
+        }
+        let content = match &self.content {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => {
+                let texts: Option<Vec<&str>> = parts.iter().map(|part| part["text"].as_str()).collect();
+                let texts =
+                    texts.ok_or_else(|| refuse("messages", "a message has a part that is not text"))?;
+                texts.join("\n")
+            }
+            _ => {
+                let reason = "the content of a message is neither a string, a list of texts nor null";
+                return Err(refuse("messages", reason));
+            }
+        };
+        Ok(Turn { role: self.role.clone().unwrap_or_else(|| "user".to_owned()), content })
     }
 }
 
@@ -120,17 +193,38 @@ impl CompletionRequest {
     }
 
     pub(crate) fn into_asked(self) -> Result<Asked, ApiError> {
-        Asked::new(self.prompt, self.common.max_tokens, self.common)
+        let prompt = match self.prompt {
+            Prompt::Text(text) => text,
+            Prompt::List(items) => match items.as_slice() {
+                [Value::String(text)] => text.clone(),
+                [Value::Number(_) | Value::Array(_), ..] => {
+                    let reason = "`prompt` has token ids; text is accepted, since members have no common ids";
+                    return Err(refuse("prompt", reason));
+                }
+                list => {
+                    let n = list.len();
+                    return Err(refuse(
+                        "prompt",
+                        &format!("`prompt` is a list of {n}; a list of 1 text is accepted"),
+                    ));
+                }
+            },
+        };
+        Asked::new(prompt, None, self.common.max_tokens, self.common)
     }
 }
 
 impl Asked {
-    fn new(prompt: String, max_tokens: Option<usize>, common: Common) -> Result<Self, ApiError> {
-        if common.n.is_some_and(|n| n != 1) {
-            return Err(refuse("n", "`n` must be 1: a fused model writes one answer"));
-        }
-        if common.logprobs.as_ref().is_some_and(|asked| !matches!(asked, Value::Null | Value::Bool(false))) {
-            return Err(refuse("logprobs", "fused models report no log-probabilities"));
+    fn new(
+        prompt: String,
+        chat: Option<Vec<Turn>>,
+        max_tokens: Option<usize>,
+        common: Common,
+    ) -> Result<Self, ApiError> {
+        for (name, is_accepted, reason) in UNABLE {
+            if common.others.get(name).is_some_and(|value| !is_accepted(value)) {
+                return Err(refuse(name, reason));
+            }
         }
         let with_usage = common.stream_options.as_ref().is_some_and(|options| options.include_usage);
         Ok(Self {
@@ -138,6 +232,7 @@ impl Asked {
             stream: common.stream,
             with_usage,
             prompt,
+            chat,
             max_tokens,
             common,
         })
@@ -146,11 +241,12 @@ impl Asked {
     /// The request within the limits of the ensemble.
     pub(crate) fn ask(&self, ensemble: &Ensemble) -> Result<Ask, ApiError> {
         let mut ask = ensemble.ask(self.prompt.as_bytes());
+        ask.chat.clone_from(&self.chat);
         if let Some(max) = self.max_tokens {
             if max == 0 {
                 return Err(refuse("max_tokens", "`max_tokens` is 0; at least 1 is accepted"));
             }
-            ask.limits.steps = ask.limits.steps.min(max);
+            ask.limits.tokens = ask.limits.tokens.min(max);
         }
         if let Some(temperature) = self.common.temperature {
             if !(0.0..=2.0).contains(&temperature) {
@@ -170,7 +266,8 @@ impl Asked {
             None => {}
         }
         ask.limits.stop.retain(|stop| !stop.is_empty());
-        ask.seed = self.common.seed.unwrap_or_default();
+        // Without a seed every answer is another draw, as callers that ask for several expect.
+        ask.seed = self.common.seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         Ok(ask)
     }
 }
@@ -263,14 +360,16 @@ fn finish(finish: Finish) -> &'static str {
     }
 }
 
-/// Tokens: those of the prompt as all members read them together, and units of the answer; by member what it did.
+/// Tokens: those of the prompt as the first member that read it cuts it, those of the answer as the first member that
+/// declares a tokenizer does; by member what it did.
 fn usage(answer: &Answer) -> Value {
     let members = answer.trace.members();
-    let prompt: u64 = members.iter().map(|member| member.usage.read.saturating_sub(member.pushed)).sum();
-    let completion = answer.trace.steps().len() as u64;
+    let prompt = members.iter().map(|member| member.prompt_tokens).find(|tokens| *tokens > 0).unwrap_or(0);
+    let completion = answer.tokens;
     let of = |member: &routewright_decoder::trace::MemberTrace| {
-        json!({ "model": member.name, "calls": member.usage.calls, "tokens_read": member.usage.read,
-                "tokens_pushed": member.pushed, "tokens_rolled_back": member.rolled_back })
+        json!({ "model": member.name, "prompt_tokens": member.prompt_tokens, "calls": member.usage.calls,
+                "tokens_read": member.usage.read, "tokens_pushed": member.pushed,
+                "tokens_rolled_back": member.rolled_back })
     };
     json!({
         "prompt_tokens": prompt,
