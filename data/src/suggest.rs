@@ -2,15 +2,18 @@
 
 /// Names offered before the list is cut off.
 const NAMES_MAX: usize = 12;
+/// Longest name that is compared, bytes: it takes time in proportion, and callers of a server choose the name.
+const NAME_BYTES_MAX: usize = 256;
 
 /// A hint for an unknown `name`: the near ones among `known`, else all of them.
 ///
 /// Reads ``did you mean `a` or `b`?`` or ``known: `a`, `b`, `c` ``.
 pub fn near_names<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let lower = name.to_lowercase();
+    let lower = if name.len() <= NAME_BYTES_MAX { name.to_lowercase() } else { String::new() };
     let mut near: Vec<(f64, &str)> = known
         .iter()
+        .filter(|_| !lower.is_empty())
         .map(|&k| (strsim::jaro_winkler(&lower, &k.to_lowercase()), k))
         .filter(|(similarity, _)| *similarity > 0.82)
         .collect();
@@ -35,5 +38,7 @@ mod tests {
         assert_eq!(near_names("modle", ["score", "model"]), "did you mean `model`?");
         assert_eq!(near_names("zzz", ["score", "model"]), "known: `score`, `model`");
         assert_eq!(near_names("x", []), "there are none");
+        let long = "model".repeat(1 << 20);
+        assert_eq!(near_names(&long, [long.as_str()]).len(), long.len() + "known: ``".len(), "near nothing");
     }
 }

@@ -101,6 +101,8 @@ impl Client {
     pub fn new(name: &str, key: Option<String>, patience: Patience, tape: Tape) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            // The operator named this host; a reply does not name another one.
+            .max_redirects(0)
             .timeout_connect(Some(patience.timeout))
             .user_agent(concat!("routewright/", env!("CARGO_PKG_VERSION")))
             .build();

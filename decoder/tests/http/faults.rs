@@ -308,3 +308,16 @@ fn no_answer_outlives_its_deadline() {
     assert!(error.to_string().contains("deadline") || error.to_string().contains("timeout"), "{error}");
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
 }
+
+#[test]
+fn a_redirect_is_a_failure_and_is_not_followed() {
+    for status in [301, 302, 303, 307, 308] {
+        let (elsewhere, visits) = serve(|_, _| llama(&json!([candidate(3, "a", json!(-0.1))])));
+        let location: &'static str = format!("location: {elsewhere}/completion\r\n").leak();
+        let (said, asked) =
+            next("llama-cpp", &json!({}), move |_| Reply::Status(status, location, "moved".into()));
+        assert!(said.contains(&format!("status {status}: moved")), "{said}");
+        assert_eq!(asked, 1, "{status}");
+        assert!(visits.requests.lock().unwrap().is_empty(), "{status} was followed");
+    }
+}

@@ -281,10 +281,14 @@ impl Learner for Ensemble {
     }
 
     fn add_arm(&mut self, arm: &NewArm) -> Result<(), LearnError> {
+        self.add_arms(std::slice::from_ref(arm))
+    }
+
+    fn add_arms(&mut self, arms: &[NewArm]) -> Result<(), LearnError> {
         let mut members = self.members.clone();
-        members.iter_mut().try_for_each(|member| member.add_arm(arm))?;
+        members.iter_mut().try_for_each(|member| member.add_arms(arms))?;
         self.members = members;
-        self.cost.add_arm(arm.cost_usd);
+        arms.iter().for_each(|arm| self.cost.add_arm(arm.cost_usd));
         Ok(())
     }
 

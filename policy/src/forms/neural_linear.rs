@@ -176,6 +176,10 @@ impl Learner for NeuralLinear {
         self.ridge.add_arm(arm)
     }
 
+    fn add_arms(&mut self, arms: &[NewArm]) -> Result<(), LearnError> {
+        self.ridge.add_arms(arms)
+    }
+
     fn reprice(&mut self, arm: usize, usd: f64) -> Result<(), LearnError> {
         self.ridge.reprice(arm, usd)
     }

@@ -163,26 +163,34 @@ impl BayesianRidge {
         let mut mean = vec![0.0_f32; self.shape.width()];
         let share = 1.0 / self.arms.len().max(1) as f32;
         for arm in &self.arms {
-            let fresh = arm.refreshed()?;
-            mean.iter_mut().zip(fresh.mean()).for_each(|(sum, theta)| *sum += share * theta);
+            mean.iter_mut().zip(arm.mean_of_sums()?).for_each(|(sum, theta)| *sum += share * theta);
         }
         Ok(mean)
     }
 
-    /// Prior mean and statistics of an arm that nobody has called.
-    fn newcomer(&self, arm: &NewArm) -> Result<(Vec<f32>, History), LearnError> {
+    /// Beliefs about arms that nobody has called. What is known of the others is pooled once for all of them.
+    fn newcomers(&self, arms: &[NewArm]) -> Result<Vec<Posterior>, LearnError> {
         let (width, forgetting) = (self.shape.width(), self.shape.forgetting);
         let epoch = self.arms.iter().map(|arm| arm.statistics().epoch()).max().unwrap_or(0);
-        let Some((quality, weight)) = arm.quality else {
-            let mean = self.pooled().map_err(Self::failed)?;
-            return Ok((mean, History::declared(width, 0.0, 0.0, epoch, forgetting)));
+        let pooled =
+            if arms.iter().any(|arm| arm.quality.is_none()) { self.pooled() } else { Ok(Vec::new()) };
+        let pooled = pooled.map_err(Self::failed)?;
+        let believe = |arm: &NewArm| {
+            let (mean, quality, weight) = match arm.quality {
+                None => (pooled.clone(), 0.0, 0.0),
+                Some(_) if !self.shape.intercept => {
+                    return Err(LearnError::Quality { reason: "the policy was trained without `intercept`" });
+                }
+                Some((quality, weight)) => {
+                    let mut mean = vec![0.0; width];
+                    mean[width - 1] = quality as f32;
+                    (mean, quality, weight)
+                }
+            };
+            let seen = History::declared(width, quality, weight, epoch, forgetting);
+            Posterior::new(seen, Prior { precision: self.shape.precision, mean }).map_err(Self::failed)
         };
-        if !self.shape.intercept {
-            return Err(LearnError::Quality { reason: "the policy was trained without `intercept`" });
-        }
-        let mut mean = vec![0.0; width];
-        mean[width - 1] = quality as f32;
-        Ok((mean, History::declared(width, quality, weight, epoch, forgetting)))
+        arms.iter().map(believe).collect()
     }
 
     /// Lets every arm forget what is long past.
@@ -315,13 +323,18 @@ impl Learner for BayesianRidge {
     }
 
     fn add_arm(&mut self, arm: &NewArm) -> Result<(), LearnError> {
-        let (mean, seen) = self.newcomer(arm)?;
-        let prior = Prior { precision: self.shape.precision, mean: mean.clone() };
-        let posterior = Posterior::new(seen, prior).map_err(Self::failed)?;
+        self.add_arms(std::slice::from_ref(arm))
+    }
+
+    fn add_arms(&mut self, arms: &[NewArm]) -> Result<(), LearnError> {
+        let beliefs = self.newcomers(arms)?;
         self.prior_mean.resize(self.arms.len() * self.shape.width(), 0.0);
-        self.prior_mean.extend(mean);
-        self.arms.push(Arc::new(posterior));
-        self.cost.add_arm(arm.cost_usd);
+        for (arm, belief) in arms.iter().zip(beliefs) {
+            let mean = &belief.prior().mean;
+            self.prior_mean.extend(mean);
+            self.arms.push(Arc::new(belief));
+            self.cost.add_arm(arm.cost_usd);
+        }
         self.share().map_err(Self::failed)
     }
 

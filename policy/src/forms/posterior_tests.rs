@@ -419,3 +419,39 @@ fn what_is_unlearned_was_never_learned() {
         assert!(!far(&a, &b) && !far(&se_a, &se_b), "{forgetting:?}: {a:?} {b:?} {se_a:?} {se_b:?}");
     }
 }
+
+#[test]
+fn arms_added_together_start_from_what_was_known_before_them() {
+    let mut one = fresh(0.9, Vec::new());
+    learn(&mut one, &told(200));
+    let mut many = one.clone();
+    let mean_of_known = one.pooled().unwrap();
+    let declared = NewArm { quality: Some((0.9, 10.0)), cost_usd: None };
+    let unknown = NewArm { quality: None, cost_usd: Some(0.25) };
+    many.add_arms(&[unknown, declared, unknown]).unwrap();
+    assert_eq!(Predictor::n_arms(&many), N_ARMS + 3);
+    for arm in [N_ARMS, N_ARMS + 2] {
+        assert_eq!(many.arms()[arm].mean(), mean_of_known, "the declared arm between them changes nothing");
+    }
+    one.add_arm(&unknown).unwrap();
+    assert_eq!(one.arms()[N_ARMS], many.arms()[N_ARMS], "one alone starts the same");
+    assert!((many.arms()[N_ARMS + 1].mean()[DIM] - 0.9).abs() < 1e-6);
+    // It is known by its declaration only: precision 2.5, and 10 rewards that see the intercept alone.
+    let known = many.arms()[N_ARMS + 1].covariance();
+    assert!((known.get(0, 0) - 0.4).abs() < 1e-7 && (known.get(DIM, DIM) - 0.08).abs() < 1e-7);
+    assert!((known.get(DIM, 0)).abs() < 1e-12);
+    // A reload makes the same beliefs of what was stored.
+    let loaded = BayesianRidge::restore(many.state(), N_ARMS + 3).unwrap();
+    assert_eq!(loaded.arms()[N_ARMS..], many.arms()[N_ARMS..]);
+}
+
+#[test]
+fn the_mean_alone_is_the_mean_of_the_whole_belief() {
+    let mut form = fresh(1.0, vec![0.25; N_ARMS * (DIM + 1)]);
+    assert_eq!(form.arms()[0].mean_of_sums().unwrap(), [0.25; DIM + 1], "before any reward");
+    learn(&mut form, &told(300));
+    for arm in form.arms() {
+        let whole = Posterior::new(arm.history().clone(), arm.prior().clone()).unwrap();
+        assert_eq!(arm.mean_of_sums().unwrap(), whole.mean());
+    }
+}

@@ -173,6 +173,14 @@ pub trait Learner: Predictor {
         Err(LearnError::Arms { form: self.form() })
     }
 
+    /// Adds arms behind the others, all believed from what is known before the first of them.
+    ///
+    /// # Errors
+    /// If the form cannot take one; [`Predictor::n_arms`] says how many were added before it.
+    fn add_arms(&mut self, arms: &[NewArm]) -> Result<(), LearnError> {
+        arms.iter().try_for_each(|arm| self.add_arm(arm))
+    }
+
     /// Moves the mean price of an arm, US dollars.
     ///
     /// # Errors

@@ -275,12 +275,18 @@ impl Posterior {
         Ok(out)
     }
 
-    /// The same belief, made from the sums.
+    /// The mean, made from the sums; a fraction of the work of [`Posterior::new`], which also inverts.
     ///
     /// # Errors
     /// If the sums cannot be factorised.
-    pub(crate) fn refreshed(&self) -> Result<Self, LinalgError> {
-        Self::new(self.history.clone(), self.prior.clone())
+    pub(crate) fn mean_of_sums(&self) -> Result<Vec<f32>, LinalgError> {
+        let dim = self.history.sums().dim;
+        let Some(a) = self.system() else { return Ok(self.prior_means()) };
+        if let Some(diagonal) = self.diagonal() {
+            return Ok((0..dim).map(|i| (self.right_side(i) / diagonal[i]) as f32).collect());
+        }
+        let right = (0..dim).map(|i| self.right_side(i)).collect();
+        Ok(Cholesky::of(a, dim)?.solve(right, 1)?.into_iter().map(|theta| theta as f32).collect())
     }
 
     /// What was seen.
@@ -299,7 +305,7 @@ impl Posterior {
     }
 
     /// What was believed before any reward.
-    pub(super) fn prior(&self) -> &Prior {
+    pub(crate) fn prior(&self) -> &Prior {
         &self.prior
     }
 
@@ -309,30 +315,65 @@ impl Posterior {
     }
 
     /// `A^-1`.
-    pub(super) fn covariance(&self) -> &Packed {
+    pub(crate) fn covariance(&self) -> &Packed {
         &self.covariance
     }
 
-    /// Makes covariance and mean from the sums.
-    fn refresh(&mut self) -> Result<(), LinalgError> {
+    /// `A` of the sums, row-major; `None` before anything was seen.
+    fn system(&self) -> Option<Vec<f64>> {
         let sums = self.history.sums();
-        let (dim, precision) = (sums.dim, self.prior.precision);
-        self.since_refresh = 0;
         if sums.n_updates == 0 && sums.weight == 0.0 {
-            self.covariance = Packed::diagonal(dim, (1.0 / precision) as f32);
-            self.mean = (0..dim).map(|i| self.prior_mean(i) as f32).collect();
-            return Ok(());
+            return None;
         }
+        let dim = sums.dim;
         let mut a = vec![0.0; dim * dim];
-        // `[I | b]`: the inverse and the mean come out of one solve.
-        let mut right = vec![0.0; dim * (dim + 1)];
         for i in 0..dim {
             for j in 0..dim {
                 a[i * dim + j] = sums.gram(i, j);
             }
-            a[i * dim + i] += precision;
+            a[i * dim + i] += self.prior.precision;
+        }
+        Some(a)
+    }
+
+    /// The diagonal of `A` where there is nothing beside it, as of an arm that was only declared: no factorisation is
+    /// needed then.
+    fn diagonal(&self) -> Option<Vec<f64>> {
+        let sums = self.history.sums();
+        let entry = |i| self.prior.precision + sums.gram(i, i);
+        let is_diagonal = (0..sums.dim).all(|i| entry(i) > 0.0 && (0..i).all(|j| sums.gram(i, j) == 0.0));
+        is_diagonal.then(|| (0..sums.dim).map(entry).collect())
+    }
+
+    /// What `A theta` must be, one coefficient of it.
+    fn right_side(&self, i: usize) -> f64 {
+        self.prior.precision * self.prior_mean(i) + self.history.sums().moment[i]
+    }
+
+    fn prior_means(&self) -> Vec<f32> {
+        (0..self.history.sums().dim).map(|i| self.prior_mean(i) as f32).collect()
+    }
+
+    /// Makes covariance and mean from the sums.
+    fn refresh(&mut self) -> Result<(), LinalgError> {
+        let dim = self.history.sums().dim;
+        self.since_refresh = 0;
+        let Some(a) = self.system() else {
+            self.covariance = Packed::diagonal(dim, (1.0 / self.prior.precision) as f32);
+            self.mean = self.prior_means();
+            return Ok(());
+        };
+        if let Some(diagonal) = self.diagonal() {
+            let inverse = |i: usize, j: usize| if i == j { (1.0 / diagonal[i]) as f32 } else { 0.0 };
+            self.covariance = Packed::from_fn(dim, inverse);
+            self.mean = (0..dim).map(|i| (self.right_side(i) / diagonal[i]) as f32).collect();
+            return Ok(());
+        }
+        // `[I | b]`: the inverse and the mean come out of one solve.
+        let mut right = vec![0.0; dim * (dim + 1)];
+        for i in 0..dim {
             right[i * (dim + 1) + i] = 1.0;
-            right[i * (dim + 1) + dim] = precision * self.prior_mean(i) + sums.moment[i];
+            right[i * (dim + 1) + dim] = self.right_side(i);
         }
         let solved = Cholesky::of(a, dim)?.solve(right, dim + 1)?;
         self.covariance = Packed::from_fn(dim, |i, j| solved[i * (dim + 1) + j] as f32);
