@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let command = cli::Cli::parse();
-    match command.run() {
+    // A result that did not reach stdout makes a success a failure.
+    match command.run().and_then(|code| cli::output::unprinted().map_or(Ok(code), Err)) {
         Ok(code) => code,
         Err(error) => {
             cli::output::complain(&error);

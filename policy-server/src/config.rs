@@ -3,6 +3,7 @@
 use crate::arms::ArmSettings;
 use crate::learning::LearningConfig;
 use crate::limits::Limits;
+use crate::listen::resolve;
 use crate::store::{MetricConfig, StoreConfig};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -34,6 +35,14 @@ pub enum ConfigError {
         value: String,
         /// What would be accepted.
         expected: String,
+    },
+    /// An address cannot be listened on.
+    #[error("`{key}`: {reason}")]
+    Address {
+        /// Dotted key.
+        key: String,
+        /// The value, why, and what would be accepted.
+        reason: String,
     },
     /// An environment variable that holds a secret is missing.
     #[error("`{key}` names environment variable `{name}`, which is not set")]
@@ -128,8 +137,14 @@ pub struct ServerConfig {
     pub keys_file: Option<PathBuf>,
     /// Further API keys, from the environment.
     pub api_keys: Vec<Secret>,
-    /// Key the admin listener asks for, where set.
+    /// Key the admin listener asks for.
     pub admin_key: Option<Secret>,
+    /// Whether the admin listener asks for no key: everybody on this machine may change what is served.
+    pub admin_open: bool,
+    /// Origins, such as `https://app.example.com`, whose pages may call the data listener; `*` means every page.
+    pub cors_origins: Vec<String>,
+    /// Names, besides those of this machine, under which a keyless data listener on a loopback address is called.
+    pub hosts: Vec<String>,
     /// Whether `/metrics` is open although keys are set.
     pub metrics_open: bool,
     /// How often artifacts and the keys file are looked at, milliseconds; 0 turns the watch off.
@@ -156,6 +171,9 @@ impl Default for ServerConfig {
             keys_file: None,
             api_keys: Vec::new(),
             admin_key: None,
+            admin_open: false,
+            cors_origins: Vec::new(),
+            hosts: Vec::new(),
             metrics_open: false,
             reload_poll_ms: 1000,
             log_requests: false,
@@ -193,6 +211,9 @@ struct ServerSection {
     keys_file: Option<PathBuf>,
     api_keys: Vec<String>,
     admin_key: Option<String>,
+    admin_open: bool,
+    cors_origins: Vec<String>,
+    hosts: Vec<String>,
     metrics_open: bool,
     reload_poll_ms: Option<u64>,
     log_requests: bool,
@@ -253,7 +274,7 @@ impl ServerConfig {
         environment: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let file: File = toml::from_str(text)
-            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), reason: syntax(text, &error) })?;
         let server = file.server;
         let secret = |key: &str, value: &String| secret(key, value, environment);
         let defaults = Self::default();
@@ -295,6 +316,9 @@ impl ServerConfig {
                 .map(|key| secret("server.api_keys", key))
                 .collect::<Result<_, _>>()?,
             admin_key: server.admin_key.as_ref().map(|key| secret("server.admin_key", key)).transpose()?,
+            admin_open: server.admin_open,
+            cors_origins: server.cors_origins,
+            hosts: server.hosts,
             metrics_open: server.metrics_open,
             reload_poll_ms: server.reload_poll_ms.unwrap_or(defaults.reload_poll_ms),
             log_requests: server.log_requests,
@@ -327,6 +351,16 @@ impl ServerConfig {
                 "a loopback address such as 127.0.0.1:8081",
             );
         }
+        if self.admin_listen.is_some() && self.admin_key.is_none() && !self.admin_open {
+            return value("server.admin_key", "missing".to_owned(), ADMIN_KEY_RULE);
+        }
+        if let Some(origin) = self.cors_origins.iter().find(|origin| !is_origin(origin)) {
+            return value(
+                "server.cors_origins",
+                origin.clone(),
+                "`*`, or origins as `https://app.example.com`",
+            );
+        }
         if let Some(name) = self.policies.iter().filter_map(|p| p.name.as_deref()).find(|n| !is_name(n)) {
             return value("policies", name.to_owned(), NAME_RULE);
         }
@@ -357,6 +391,32 @@ impl ServerConfig {
     }
 }
 
+/// What an admin listener needs.
+const ADMIN_KEY_RULE: &str =
+    "`env::NAME`, a key that admin requests send; or `admin_open = true` (`--admin-open`) to ask for none";
+
+/// Whether a browser sends it so: a scheme and a host, no path.
+fn is_origin(origin: &str) -> bool {
+    let host = origin.split_once("://").map(|(_, host)| host);
+    origin == "*" || host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ', '*', ',']))
+}
+
+/// Where and what the reader complains of, without a value: a secret may stand in the wrong place.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    // `invalid type: string "sk-...", expected a boolean`: what is quoted is a value of the file.
+    let message = match error.message().rsplit_once(", expected") {
+        Some((found, expected)) if found.starts_with("invalid ") => {
+            let kind = found.split(['"', '`']).next().unwrap_or_default();
+            format!("{}, expected{expected}", kind.trim_end())
+        }
+        _ => error.message().to_owned(),
+    };
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {message}")
+}
+
 /// What a policy may be called: it stands in URLs, headers and labels.
 pub(crate) const NAME_RULE: &str = "1 to 64 letters, digits, `.`, `_` or `-`";
 
@@ -367,12 +427,8 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 fn address(key: &str, value: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
-    let refuse = |value: &str| ConfigError::Value {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        expected: "an address such as 127.0.0.1:8080".to_owned(),
-    };
-    value.map(|value| value.parse().map_err(|_| refuse(value))).transpose()
+    let refuse = |reason| ConfigError::Address { key: key.to_owned(), reason };
+    value.map(|value| resolve(value).map_err(refuse)).transpose()
 }
 
 fn secret(
@@ -433,6 +489,12 @@ mod tests {
             (format!("{policies}[server]\nadmin_key = 'plain'"), "env::NAME"),
             (format!("{policies}[server]\nadmin_key = 'env::NOPE'"), "`NOPE`, which is not set"),
             (format!("{policies}[limits]\nbatch_max = 0"), "`limits.batch_max` is `0`"),
+            (format!("{policies}[server]\nlisten = 'nowhere'"), "`nowhere` is no address to listen on"),
+            (format!("{policies}[server]\nadmin_listen = '127.0.0.1:1'"), "`admin_open = true`"),
+            (
+                format!("{policies}[server]\ncors_origins = ['https://a.b/c']"),
+                "`https://a.b/c`, expected `*`",
+            ),
             ("[policies.'a b']\npath = 'p'".to_owned(), "letters, digits"),
             ("[server]\n".to_owned(), "policies"),
             ("[policies]\n".to_owned(), "at least one section"),
@@ -448,5 +510,31 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
             assert!(!error.contains("plain"), "a secret in the wrong place must not be repeated: {error}");
         }
+    }
+
+    #[test]
+    fn no_complaint_about_the_file_repeats_a_value_of_it() {
+        for line in [
+            "admin_key = sk-s3cret-4711",
+            "admin_key = 's3cret-4711",
+            "admin_key = s3cret",
+            "metrics_open = 's3cret-4711'",
+            "api_keys = 's3cret-4711'",
+            "listen = 4711",
+            "reload_poll_ms = 's3cret'",
+        ] {
+            let error = parse(&format!("[server]\nadmin_open = true\n{line}")).unwrap_err().to_string();
+            assert!(error.contains("line 3, column"), "{line}: {error}");
+            assert!(!error.contains("s3cret") && !error.contains("4711"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn host_names_are_addresses_too_and_the_admin_listener_stays_on_this_machine() {
+        let policies = "[policies.a]\npath = 'p'\n";
+        let config = parse(&format!("[server]\nlisten = 'localhost:9000'\n{policies}")).unwrap();
+        assert!(config.listen.ip().is_loopback() && config.listen.port() == 9000);
+        let open = "[server]\nadmin_listen = 'localhost:9001'\nadmin_open = true\n";
+        assert!(parse(&format!("{open}{policies}")).unwrap().admin_listen.is_some());
     }
 }

@@ -12,11 +12,17 @@ pub(crate) enum Code {
     InvalidRequest,
     UnknownCandidate,
     InvalidApiKey,
+    ForeignOrigin,
     ModelNotFound,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
     BodyTooLarge,
+    MediaType,
+    InvalidHttp,
+    UriTooLong,
+    HeadTooLarge,
+    RateLimited,
     BatchTooLarge,
     NoEligibleCandidate,
     ReloadFailed,
@@ -39,16 +45,22 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
         Self::InvalidApiKey,
+        Self::ForeignOrigin,
         Self::ModelNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
         Self::BodyTooLarge,
+        Self::MediaType,
+        Self::InvalidHttp,
+        Self::UriTooLong,
+        Self::HeadTooLarge,
+        Self::RateLimited,
         Self::BatchTooLarge,
         Self::NoEligibleCandidate,
         Self::ReloadFailed,
@@ -78,11 +90,17 @@ impl Code {
             Self::InvalidRequest => (StatusCode::BAD_REQUEST, REQUEST, "invalid_request"),
             Self::UnknownCandidate => (StatusCode::BAD_REQUEST, REQUEST, "unknown_candidate"),
             Self::InvalidApiKey => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, REQUEST, "foreign_origin"),
             Self::ModelNotFound => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
             Self::NotFound => (StatusCode::NOT_FOUND, REQUEST, "not_found"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
             Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "body_too_large"),
+            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "unsupported_media_type"),
+            Self::InvalidHttp => (StatusCode::BAD_REQUEST, REQUEST, "invalid_http"),
+            Self::UriTooLong => (StatusCode::URI_TOO_LONG, REQUEST, "uri_too_long"),
+            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST, "head_too_large"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, REQUEST, "rate_limited"),
             Self::BatchTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "batch_too_large"),
             Self::NoEligibleCandidate => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate"),
             Self::ReloadFailed => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "reload_failed"),
@@ -110,6 +128,18 @@ impl Code {
     }
 }
 
+/// Longest message and name of a field that are sent, bytes: what a caller sent may be part of both.
+const MESSAGE_BYTES_MAX: usize = 4096;
+const PARAM_BYTES_MAX: usize = 256;
+
+/// The text, cut at the end of a character where it is too long.
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    format!("{}...", &text[..text.floor_char_boundary(bytes_max)])
+}
+
 /// An error on its way to the caller.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -121,11 +151,13 @@ pub(crate) struct ApiError {
     pub(crate) param: Option<String>,
     /// What only the log is told.
     pub(crate) inside: Option<String>,
+    /// Seconds after which it may go better, where that is known.
+    pub(crate) retry_after: Option<u64>,
 }
 
 impl ApiError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), param: None, inside: None }
+        Self { code, message: message.into(), param: None, inside: None, retry_after: None }
     }
 
     #[must_use]
@@ -143,7 +175,9 @@ impl ApiError {
     /// The OpenAI error object.
     pub(crate) fn body(&self) -> serde_json::Value {
         let (_, kind, code) = self.code.row();
-        json!({ "error": { "message": self.message, "type": kind, "param": self.param, "code": code } })
+        let message = cut(&self.message, MESSAGE_BYTES_MAX);
+        let param = self.param.as_deref().map(|param| cut(param, PARAM_BYTES_MAX));
+        json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
     }
 }
 
@@ -172,10 +206,26 @@ impl IntoResponse for ApiError {
         if self.code == Code::InvalidApiKey {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        if let Some(seconds) = self.retry_after.or(unavailable) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_sent_is_repeated_in_part_only() {
+        let long = "ä".repeat(2_000_000);
+        let error = ApiError::new(Code::InvalidRequest, format!("unknown field `{long}`")).param(&long);
+        let body = error.body().to_string();
+        assert!(body.len() < 5000 && body.contains("unknown field `ää"), "{} bytes", body.len());
+        assert_eq!(cut("äb", 1), "...");
+        assert_eq!(cut("äb", 3), "äb");
     }
 }

@@ -4,6 +4,7 @@
 //! written cancels it, which frees the sessions of its members.
 
 use crate::ServeError;
+use crate::clock::now_seconds;
 use crate::config::ServerConfig;
 use crate::error::{ApiError, Code};
 use routewright_data::suggest::near_names;
@@ -13,7 +14,6 @@ use routewright_decoder::generation::{Answer, Ask, FuseError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// What a fused model's name begins with.
@@ -23,7 +23,8 @@ pub(crate) const PREFIX: &str = "fusion/";
 #[derive(Debug)]
 pub(crate) struct Fusions {
     pub(crate) models: BTreeMap<String, Arc<Ensemble>>,
-    pub(crate) loaded_at: SystemTime,
+    /// Seconds since 1970.
+    pub(crate) loaded_at: u64,
     permits: Arc<Semaphore>,
     max: usize,
 }
@@ -57,7 +58,7 @@ impl Fusions {
         };
         let models = config.fusions.iter().map(open).collect::<Result<_, _>>()?;
         let max = config.limits.fusions_max;
-        Ok(Self { models, loaded_at: SystemTime::now(), permits: Arc::new(Semaphore::new(max)), max })
+        Ok(Self { models, loaded_at: now_seconds(), permits: Arc::new(Semaphore::new(max)), max })
     }
 
     /// The fused model of a name such as `fusion/two`.

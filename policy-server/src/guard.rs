@@ -1,18 +1,25 @@
-//! What surrounds every handler: request id, key, time limit, panic, count, log.
+//! What surrounds every handler: request id, origin, key, rate, body, time limit, panic, count, log.
 
+use crate::body::{has_body, too_slow};
+pub(crate) use crate::callers::Caller;
+use crate::callers::Share;
+use crate::connections::{Link, Phase, Tracked};
 use crate::error::{ApiError, Code};
 use crate::handlers::Decided;
 use crate::keys::same_secret;
 use crate::log::Level;
 use crate::metrics::Stage;
-use crate::routes::{self, Access, Endpoint};
+use crate::origin::{self, Names};
+use crate::routes::{self, Access, Endpoint, Row};
 use crate::stages::panic_text;
 use crate::state::App;
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,32 +33,39 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Began(pub(crate) Instant);
 
-/// Whose key a request came with: the name of its record; `None` where keys are not asked for.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Caller(pub(crate) Option<Arc<str>>);
-
 /// One listener's side of the guard.
 #[derive(Debug, Clone)]
 pub(crate) struct Guard {
     pub(crate) app: Arc<App>,
     pub(crate) admin: bool,
+    /// Whether the listener is bound to a loopback address.
+    pub(crate) is_local: bool,
 }
 
 /// Runs a request between its checks and its accounts.
-pub(crate) async fn around(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn around(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    request.extensions_mut().insert(Began(began));
+    let link =
+        request.extensions().get::<ConnectInfo<Link>>().map(|ConnectInfo(Link(peer))| Arc::clone(peer));
+    let enter = |phase| link.as_ref().iter().for_each(|peer| peer.enter(phase));
+    enter(if has_body(request.headers(), request.body()) { Phase::Body } else { Phase::Answering });
     let id = request_id(request.headers());
     let row = routes::find(request.uri().path());
     let endpoint = row.map_or(Endpoint::Unknown, |row| row.endpoint);
-    let access = row.map_or(Access::Key, |row| row.access);
-    let mut response = match authorize(&guard, access, request.headers()) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            limited(&guard.app, next.run(request)).await
-        }
-        Err(error) => error.into_response(),
+    let origins = guard.origins();
+    let permission = origin::permission(request.headers(), origins);
+    let address = link.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.address);
+    let mut response = match guard.preflight(row, &request, permission.is_some()) {
+        Some(response) => response,
+        None => match guard.admit(row, &request, address) {
+            Ok(caller) => guard.run(request, next, endpoint, caller, began, &enter).await,
+            Err(error) => error.into_response(),
+        },
     };
+    enter(Phase::Answering);
+    if !origins.is_empty() {
+        origin::grant(&mut response, permission);
+    }
     account(&guard.app, endpoint, began.elapsed(), &id, &response);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
@@ -59,7 +73,116 @@ pub(crate) async fn around(State(guard): State<Guard>, mut request: Request, nex
         let ms = format!("{:.3}", began.elapsed().as_secs_f64() * 1000.0);
         headers.extend(HeaderValue::try_from(ms).ok().map(|ms| (OVERHEAD, ms)));
     }
-    response
+    match link {
+        Some(peer) => response.map(|body| Body::new(Tracked::new(body, peer))),
+        None => response,
+    }
+}
+
+impl Guard {
+    /// Origins whose pages may call this listener.
+    fn origins(&self) -> &[String] {
+        if self.admin { &[] } else { &self.app.config.cors_origins }
+    }
+
+    fn preflight(&self, row: Option<&Row>, request: &Request, is_permitted: bool) -> Option<Response> {
+        let method = row.filter(|_| is_permitted)?.method.to_uppercase();
+        origin::preflight(request.method(), request.headers(), &method)
+    }
+
+    /// Whether the request may be made, and who makes it.
+    fn admit(&self, row: Option<&Row>, request: &Request, address: IpAddr) -> Result<Caller, ApiError> {
+        let config = &self.app.config;
+        let caller = Caller { key: None, share: Share::of_address(address) };
+        let caller = match row.map_or(Access::Key, |row| row.access) {
+            // Probes are cheap, and an orchestrator asks them by whatever name it likes.
+            Access::Open => return Ok(caller),
+            Access::KeyUnlessOpened if config.metrics_open => caller,
+            _ => {
+                self.check_origin(request)?;
+                self.authorize(request.headers(), caller)?
+            }
+        };
+        if self.admin {
+            return Ok(caller);
+        }
+        if let Err(wait) = self.app.rates.admit(&caller.share, Instant::now()) {
+            let rate = config.limits.rate_per_second;
+            let message = format!("more than {rate} requests a second; try again later");
+            let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
+            return Err(ApiError { retry_after: Some(seconds), ..ApiError::new(Code::RateLimited, message) });
+        }
+        Ok(caller)
+    }
+
+    /// What a browser may be made to send is refused where no key would stop it, and always on the admin listener.
+    fn check_origin(&self, request: &Request) -> Result<(), ApiError> {
+        let keyless = !self.admin && !self.app.keys.load().required();
+        if !self.admin && !keyless {
+            return Ok(());
+        }
+        let hosts: &[String] = if self.admin { &[] } else { &self.app.config.hosts };
+        let names = if self.is_local { Names::Local(hosts) } else { Names::Any };
+        origin::check(request.method(), request.uri(), request.headers(), names, self.origins())?;
+        if self.admin && has_body(request.headers(), request.body()) {
+            return origin::demand_json(request.headers());
+        }
+        Ok(())
+    }
+
+    fn authorize(&self, headers: &HeaderMap, caller: Caller) -> Result<Caller, ApiError> {
+        let config = &self.app.config;
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = bearer.and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
+        let presented = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
+        let accepted = if self.admin {
+            let Some(expected) = &config.admin_key else { return Ok(caller) };
+            presented.map(|key| same_secret(key, expected).then_some(caller))
+        } else {
+            let keys = self.app.keys.load();
+            if !keys.required() {
+                return Ok(caller);
+            }
+            let named = |name: Arc<str>| Caller { key: Some(Arc::clone(&name)), share: Share::Key(name) };
+            presented.map(|key| keys.find(key).map(|record| named(record.name.as_str().into())))
+        };
+        let message = match accepted {
+            Some(Some(caller)) => return Ok(caller),
+            Some(None) => "the API key is not valid",
+            None => {
+                "no API key was given, expected `Authorization: Bearer sk-rw-...` or `x-api-key: sk-rw-...`"
+            }
+        };
+        Err(ApiError::new(Code::InvalidApiKey, message))
+    }
+
+    /// Reads the body and runs the handler.
+    async fn run(
+        &self,
+        request: Request,
+        next: Next,
+        endpoint: Endpoint,
+        caller: Caller,
+        began: Instant,
+        enter: &impl Fn(Phase),
+    ) -> Response {
+        let limits = &self.app.config.limits;
+        let (mut parts, body) = request.into_parts();
+        let received = match self.app.bodies.receive(body, limits, began).await {
+            Ok(received) => received,
+            Err(error) => return error.into_response(),
+        };
+        enter(Phase::Answering);
+        parts.extensions.insert(Began(began));
+        parts.extensions.insert(caller);
+        let request = Request::from_parts(parts, Body::from(received.bytes.clone()));
+        // An answer has the deadline of its ensemble.
+        let ms = (!endpoint.answers()).then_some(limits.request_timeout_ms);
+        caught(next.run(request), began, ms).await
+    }
 }
 
 /// The caller's id where it is printable and short, else a fresh one.
@@ -76,39 +199,8 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     HeaderValue::from_str(fresh).unwrap_or(HeaderValue::from_static("-"))
 }
 
-fn authorize(guard: &Guard, access: Access, headers: &HeaderMap) -> Result<Caller, ApiError> {
-    let config = &guard.app.config;
-    match access {
-        Access::Open => return Ok(Caller::default()),
-        Access::KeyUnlessOpened if config.metrics_open => return Ok(Caller::default()),
-        _ => {}
-    }
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    let presented = bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()));
-    let accepted = if guard.admin {
-        let Some(expected) = &config.admin_key else { return Ok(Caller::default()) };
-        presented.map(|key| same_secret(key, expected).then(Caller::default))
-    } else {
-        let keys = guard.app.keys.load();
-        if !keys.required() {
-            return Ok(Caller::default());
-        }
-        presented.map(|key| keys.find(key).map(|record| Caller(Some(record.name.as_str().into()))))
-    };
-    let message = match accepted {
-        Some(Some(caller)) => return Ok(caller),
-        Some(None) => "the API key is not valid",
-        None => "no API key was given, expected `Authorization: Bearer sk-rw-...` or `x-api-key: sk-rw-...`",
-    };
-    Err(ApiError::new(Code::InvalidApiKey, message))
-}
-
 /// Runs a handler within the time limit; a panic becomes an error like any other.
-async fn limited(app: &App, handler: impl Future<Output = Response>) -> Response {
+async fn caught(handler: impl Future<Output = Response>, began: Instant, ms: Option<u64>) -> Response {
     let mut handler = Box::pin(handler);
     let caught = std::future::poll_fn(move |context| {
         // The handler is dropped after a panic, so nothing half-changed is seen again.
@@ -120,13 +212,11 @@ async fn limited(app: &App, handler: impl Future<Output = Response>) -> Response
             }
         }
     });
-    let ms = app.config.limits.request_timeout_ms;
-    match tokio::time::timeout(Duration::from_millis(ms), caught).await {
+    let Some(ms) = ms else { return caught.await };
+    let end = began.checked_add(Duration::from_millis(ms)).unwrap_or(began);
+    match tokio::time::timeout_at(end.into(), caught).await {
         Ok(response) => response,
-        Err(_) => {
-            let message = format!("the request was not complete within {ms} ms");
-            ApiError::new(Code::RequestTimeout, message).into_response()
-        }
+        Err(_) => too_slow(ms).into_response(),
     }
 }
 
@@ -134,7 +224,7 @@ async fn limited(app: &App, handler: impl Future<Output = Response>) -> Response
 fn account(app: &App, endpoint: Endpoint, took: Duration, id: &HeaderValue, response: &Response) {
     let error = response.extensions().get::<ApiError>();
     let decided = response.extensions().get::<Decided>();
-    let policy = decided.map(|decided| &*decided.0);
+    let policy = decided.map(|decided| &*decided.policy);
     app.metrics.request(endpoint, policy, error.map(|error| error.code));
     if let Some(policy) = policy {
         policy.stage(Stage::Total, took);
@@ -150,6 +240,8 @@ fn account(app: &App, endpoint: Endpoint, took: Duration, id: &HeaderValue, resp
             "code": error.map(|error| error.code.label()),
             "inside": inside,
             "policy": policy.map(|policy| policy.name()),
+            "decision_id": decided.and_then(|decided| decided.decision_id.as_deref()),
+            "model": decided.and_then(|decided| decided.model.as_deref()),
             "ms": took.as_secs_f64() * 1000.0,
         });
         app.log.event(level, "request", fields);

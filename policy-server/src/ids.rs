@@ -3,8 +3,8 @@
 //! The system's random numbers are taken a kilobyte at a time and thread by thread: asking it for every id is a
 //! system call an id, two a request. Each byte is used once, so an id is as hard to guess as before.
 
+use crate::clock::now_ms;
 use std::cell::RefCell;
-use std::time::{SystemTime, UNIX_EPOCH};
 use uuid::{Builder, Uuid};
 
 /// Random bytes of an id.
@@ -42,8 +42,7 @@ pub(crate) fn fresh() -> Uuid {
         // The system gives no random numbers: let the library say so as it does.
         return Uuid::now_v7();
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Builder::from_unix_timestamp_millis(now.as_millis() as u64, &random).into_uuid()
+    Builder::from_unix_timestamp_millis(now_ms().unsigned_abs(), &random).into_uuid()
 }
 
 #[cfg(test)]
@@ -56,7 +55,7 @@ mod tests {
         let many = || (0..5 * TOGETHER + 7).map(|_| fresh()).collect::<Vec<Uuid>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(many)).collect();
         let ids: Vec<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = crate::clock::now_seconds();
         for id in &ids {
             assert_eq!((id.get_version_num(), id.get_variant()), (7, uuid::Variant::RFC4122));
             let (seconds, _) = id.get_timestamp().unwrap().to_unix();

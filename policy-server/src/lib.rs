@@ -3,8 +3,8 @@
 //! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
 //! model to call, the probability it was drawn with, and why. To decide it never calls a model.
 //!
-//! Life of a request: `connections` accepts it, `guard` checks its key and watches its time, a handler
-//! of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
+//! Life of a request: `connections` accepts it, `guard` checks origin, key and rate, reads its body and watches its
+//! time, a handler of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
 //! `state`, and decides: at once where the predictor is cheap, through `batcher` where it is not, by the
 //! default arm (`deadline`) where it is late. The reply carries the whole distribution, so that every
 //! decision can be evaluated off-policy later; with a `store` it is on disk before it is replied, and
@@ -15,8 +15,8 @@
 //! `registry` says which version of a policy decides, which only look on, and takes back one that fails.
 //!
 //! Invariants: one request sees one version of a policy (`reload` swaps whole states); only `wire` derives
-//! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; the data
-//! listener has no route that changes anything.
+//! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; no route
+//! of the data listener changes what is served, but a policy that learns learns from its feedback.
 //!
 //! ```no_run
 //! # async fn serve() -> Result<(), routewright_policy_server::ServeError> {
@@ -33,9 +33,13 @@
 
 mod arms;
 mod batcher;
+mod body;
+mod callers;
+mod clock;
 mod config;
 mod connections;
 mod deadline;
+mod descriptors;
 mod error;
 mod extract;
 mod fusion;
@@ -45,9 +49,12 @@ mod ids;
 pub mod keys;
 mod learning;
 mod limits;
+mod listen;
 mod log;
 mod metrics;
 mod openapi;
+mod origin;
+mod private;
 mod query;
 pub mod registry;
 mod reload;
@@ -65,6 +72,7 @@ pub use arms::ArmSettings;
 pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
 pub use learning::{Budget, LearningConfig, Observations};
 pub use limits::Limits;
+pub use listen::resolve as resolve_address;
 pub use log::{Sink, Stderr};
 pub use openapi::document as openapi_document;
 pub use server::{ServeError, Server, run};

@@ -1,10 +1,10 @@
 //! One JSON object a line: what happened, when, with which values. Never a prompt, never a key.
 
+use crate::clock::now_ms;
 use serde_json::{Map, Value};
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Where log lines go.
 pub trait Sink: Send + Sync + Debug {
@@ -44,7 +44,7 @@ impl Log {
             Level::Error => "error",
         };
         let mut entry = Map::new();
-        entry.insert("ts".to_owned(), Value::from(unix_seconds()));
+        entry.insert("ts".to_owned(), Value::from(now_ms() as f64 / 1000.0));
         entry.insert("level".to_owned(), Value::from(level));
         entry.insert("event".to_owned(), Value::from(event));
         if let Value::Object(fields) = fields {
@@ -52,12 +52,6 @@ impl Log {
         }
         self.0.line(&Value::Object(entry).to_string());
     }
-}
-
-/// Seconds since 1970, with milliseconds.
-fn unix_seconds() -> f64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    since.as_millis() as f64 / 1000.0
 }
 
 /// An error and its causes in one line.

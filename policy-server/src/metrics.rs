@@ -113,8 +113,14 @@ impl ModelCounter {
 }
 
 /// Requests by endpoint and outcome.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Requests([[AtomicU64; N_OUTCOMES]; N_ENDPOINTS]);
+
+impl Default for Requests {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| std::array::from_fn(|_| AtomicU64::new(0))))
+    }
+}
 
 impl Requests {
     fn count(&self, endpoint: Endpoint, outcome: Option<Code>) {

@@ -43,7 +43,8 @@ fn operation(row: &Row) -> Value {
     operation.insert("summary".to_owned(), json!(row.title));
     operation.insert("operationId".to_owned(), json!(operation_id(row)));
     if let Some(name) = row.request {
-        let required = row.access != Access::Admin;
+        // Only a reload may be asked for without a body.
+        let required = row.endpoint != Endpoint::AdminReload;
         let mut content = content(name);
         if row.endpoint == Endpoint::Feedback {
             content[NDJSON] = content["application/json"].clone();
@@ -76,17 +77,23 @@ fn operation(row: &Row) -> Value {
 fn errors(row: &Row) -> Vec<(String, String)> {
     let completes = matches!(row.endpoint, Endpoint::ChatCompletions | Endpoint::Completions);
     let applies = |code: &Code| match code {
-        Code::NotFound => false,
+        // Not of any one route.
+        Code::NotFound | Code::InvalidHttp | Code::UriTooLong | Code::HeadTooLarge => false,
+        Code::ForeignOrigin => row.access != Access::Open,
+        Code::MediaType => row.access == Access::Admin && row.request.is_some(),
+        Code::RateLimited => row.access != Access::Open,
         Code::InvalidApiKey => row.access != Access::Open,
         Code::ShuttingDown => row.path.contains("read"),
         Code::ReloadFailed => row.path.ends_with("/reload") || row.endpoint == Endpoint::AdminPromote,
         Code::PromotionRefused => row.endpoint == Endpoint::AdminPromote,
-        Code::BatchTooLarge => row.path.ends_with("/batch"),
+        Code::BatchTooLarge => {
+            matches!(row.endpoint, Endpoint::RouteBatch | Endpoint::Feedback | Endpoint::AdminArmsChange)
+        }
         Code::InvalidJson | Code::InvalidRequest | Code::BodyTooLarge | Code::ModelNotFound => {
             row.request.is_some()
         }
         Code::UnknownCandidate | Code::NoEligibleCandidate => row.path == "/v1/route",
-        Code::Overloaded => row.endpoint.decides() || completes,
+        Code::Overloaded => row.endpoint.decides() || completes || row.endpoint == Endpoint::Weights,
         Code::FusionFailed => completes,
         Code::DecisionNotFound
         | Code::DecisionExpired

@@ -103,7 +103,7 @@ pub(crate) const TABLE: [Row; 25] = [
         endpoint: Endpoint::RouteChat,
         path: "/route/v1/chat/completions",
         title: "Decide on a plain OpenAI chat body",
-        request: Some("PlainBody"),
+        request: Some("PlainChat"),
         handler: || post(handlers::route_plain::chat),
         ..ROUTE
     },
@@ -111,7 +111,7 @@ pub(crate) const TABLE: [Row; 25] = [
         endpoint: Endpoint::RouteResponses,
         path: "/route/v1/responses",
         title: "Decide on a plain OpenAI responses body",
-        request: Some("PlainBody"),
+        request: Some("PlainResponses"),
         handler: || post(handlers::route_plain::responses),
         ..ROUTE
     },
@@ -119,7 +119,7 @@ pub(crate) const TABLE: [Row; 25] = [
         endpoint: Endpoint::RouteMessages,
         path: "/route/v1/messages",
         title: "Decide on a plain Anthropic messages body",
-        request: Some("PlainBody"),
+        request: Some("PlainMessages"),
         handler: || post(handlers::route_plain::messages),
         ..ROUTE
     },
@@ -335,6 +335,11 @@ impl Endpoint {
         TABLE.iter().find(|row| row.endpoint == self).map_or("unknown", |row| row.path)
     }
 
+    /// Whether a reply of it is an answer of a fused model.
+    pub(crate) fn answers(self) -> bool {
+        matches!(self, Self::ChatCompletions | Self::Completions)
+    }
+
     /// Whether a reply of it is a decision of a policy.
     pub(crate) fn decides(self) -> bool {
         matches!(
@@ -351,16 +356,22 @@ pub(crate) fn find(path: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.path == path)
 }
 
+/// Whether a listener has a route.
+pub(crate) fn is_on(row: &Row, admin: bool) -> bool {
+    // The probes answer on both: an orchestrator may only see one of them.
+    (row.access == Access::Admin) == admin || row.access == Access::Open
+}
+
 /// The routes of one listener, without the layers around them.
 pub(crate) fn router(admin: bool) -> Router<Arc<App>> {
-    let rows = TABLE.iter().filter(|row| (row.access == Access::Admin) == admin);
-    // The probes answer on both listeners: an orchestrator may only see one of them.
-    let probes = TABLE.iter().filter(|row| admin && row.access == Access::Open);
-    let router = rows.chain(probes).fold(Router::new(), |router, row| {
+    let rows = TABLE.iter().filter(|row| is_on(row, admin));
+    let router = rows.fold(Router::new(), |router, row| {
         let router = router.route(row.path, (row.handler)());
         router.route(&format!("{}/", row.path), (row.handler)())
     });
-    router.fallback(handlers::fallback::not_found).method_not_allowed_fallback(handlers::fallback::method)
+    router
+        .fallback(move |uri| handlers::fallback::not_found(admin, uri))
+        .method_not_allowed_fallback(handlers::fallback::method)
 }
 
 #[cfg(test)]

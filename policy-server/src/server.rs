@@ -1,7 +1,8 @@
 //! Starting and stopping: load, listen, serve, drain.
 
 use crate::config::{ConfigError, PolicyEntry, ServerConfig};
-use crate::connections::Capped;
+use crate::connections::{Capped, Link};
+use crate::descriptors::Shares;
 use crate::guard::{self, Guard};
 use crate::keys::KeyError;
 use crate::learning::School;
@@ -16,6 +17,7 @@ use axum::middleware::from_fn_with_state;
 use routewright_policy::Policy;
 use routewright_policy::artifact::ArtifactError;
 use serde_json::json;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -120,6 +122,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// The admin listener would ask for no key.
+    #[error("the admin listener has no key, expected `server.admin_key` or `server.admin_open`")]
+    AdminWithoutKey,
     /// The admin listener is reachable from outside.
     #[error("the admin listener is bound to `{address}`, expected a loopback address")]
     AdminNotLoopback {
@@ -196,11 +201,8 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServeError> {
         let address = listener.local_addr()?;
-        let admin_address = admin_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-        if let Some(outside) = admin_address.filter(|address| !address.ip().is_loopback()) {
-            return Err(ServeError::AdminNotLoopback { address: outside.to_string() });
-        }
         let app = self.app;
+        let admin_address = admin_address(&app, admin_listener.as_ref())?;
         let opening = Arc::clone(&app);
         let open = move || Ok::<_, StoreError>((School::open(&opening)?, Watch::open(&opening)?));
         let opened = tokio::task::spawn_blocking(open).await;
@@ -213,40 +215,11 @@ impl Server {
             tokio::task::spawn_blocking(move || school.run(&app))
         });
         let guardian = tokio::spawn(registry::watch::run(Arc::clone(&app), canaries, wait(stopped.clone())));
-        let data = serve(&app, listener, false, stopped.clone());
-        let admin = async {
-            match admin_listener {
-                Some(listener) => serve(&app, listener, true, stopped).await,
-                None => Ok(()),
-            }
-        };
-        let both = async { tokio::try_join!(data, admin) };
-        tokio::pin!(both);
-        let served = tokio::select! {
-            served = &mut both => Some(served),
-            () = shutdown => None,
-        };
-        let result = match served {
-            Some(served) => served.map(|_| ()),
-            None => {
-                app.stopping.store(true, Relaxed);
-                app.log.event(Level::Info, "stopping", json!({}));
-                // Fails only when nobody waits any more.
-                let _nobody = stop.send(true);
-                let grace = Duration::from_millis(app.config.limits.shutdown_grace_ms);
-                match tokio::time::timeout(grace, both).await {
-                    Ok(served) => served.map(|_| ()),
-                    Err(_) => {
-                        let fields = json!({ "grace_ms": grace.as_millis() as u64 });
-                        app.log.event(Level::Warn, "stopped_with_requests_in_flight", fields);
-                        Ok(())
-                    }
-                }
-            }
-        };
+        let result = listen(&app, listener, admin_listener, shutdown, stop, &stopped).await;
         watcher.abort();
         guardian.abort();
         // However serving ended, what was learned is saved.
+        app.draining.store(true, Relaxed);
         app.stopping.store(true, Relaxed);
         if let Some(learning) = learning {
             let _panicked = learning.await;
@@ -260,11 +233,66 @@ impl Server {
     }
 }
 
+/// The address of the admin listener, where there is one and it may be there.
+fn admin_address(app: &App, listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, ServeError> {
+    let Some(address) = listener.map(TcpListener::local_addr).transpose()? else { return Ok(None) };
+    if !address.ip().is_loopback() {
+        return Err(ServeError::AdminNotLoopback { address: address.to_string() });
+    }
+    if app.config.admin_key.is_none() && !app.config.admin_open {
+        return Err(ServeError::AdminWithoutKey);
+    }
+    Ok(Some(address))
+}
+
+/// Serves both listeners until `shutdown` ends, then for the delay, then lets requests in flight finish.
+async fn listen(
+    app: &Arc<App>,
+    listener: TcpListener,
+    admin_listener: Option<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+    stop: watch::Sender<bool>,
+    stopped: &watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let shares = Shares::of(&app.config.limits);
+    announce_shares(app, shares);
+    let data = serve(app, listener, false, shares.data, stopped.clone());
+    let admin = async {
+        match admin_listener {
+            Some(listener) => serve(app, listener, true, shares.admin, stopped.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let both = async { tokio::try_join!(data, admin).map(|_| ()) };
+    tokio::pin!(both);
+    let told = async {
+        shutdown.await;
+        app.draining.store(true, Relaxed);
+        app.log.event(Level::Info, "stopping", json!({}));
+        // Load balancers see `/ready` and send no more; what they still send is answered.
+        tokio::time::sleep(Duration::from_millis(app.config.limits.shutdown_delay_ms)).await;
+    };
+    tokio::select! {
+        served = &mut both => return served,
+        () = told => {}
+    }
+    app.stopping.store(true, Relaxed);
+    // Fails only when nobody waits any more.
+    let _nobody = stop.send(true);
+    let grace = Duration::from_millis(app.config.limits.shutdown_grace_ms);
+    tokio::time::timeout(grace, both).await.unwrap_or_else(|_| {
+        let fields = json!({ "grace_ms": grace.as_millis() as u64 });
+        app.log.event(Level::Warn, "stopped_with_requests_in_flight", fields);
+        Ok(())
+    })
+}
+
 /// Both listeners have the same layers; they differ in routes and in whose key counts.
-fn application(app: &Arc<App>, admin: bool) -> Router {
-    let guard = Guard { app: Arc::clone(app), admin };
+fn application(app: &Arc<App>, admin: bool, is_local: bool) -> Router {
+    let guard = Guard { app: Arc::clone(app), admin, is_local };
     routes::router(admin)
-        .layer(DefaultBodyLimit::max(app.config.limits.body_bytes_max))
+        // The guard has read the body, within its limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(guard, guard::around))
         .with_state(Arc::clone(app))
 }
@@ -273,11 +301,26 @@ async fn serve(
     app: &Arc<App>,
     listener: TcpListener,
     admin: bool,
+    connections_max: usize,
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let limits = &app.config.limits;
-    let listener = Capped::new(listener, limits.connections_max, limits.idle_timeout_ms);
-    axum::serve(listener, application(app, admin)).with_graceful_shutdown(wait(stopped)).await
+    let is_local = listener.local_addr()?.ip().is_loopback();
+    let listener = Capped::new(app, listener, connections_max);
+    let service = application(app, admin, is_local).into_make_service_with_connect_info::<Link>();
+    axum::serve(listener, service).with_graceful_shutdown(wait(stopped)).await
+}
+
+/// Warns where the system allows fewer connections than the configuration asks for.
+fn announce_shares(app: &App, shares: Shares) {
+    let max = app.config.limits.connections_max;
+    if shares.data < max {
+        let fields = json!({
+            "connections_max": max,
+            "allowed": shares.data,
+            "hint": "raise the limit of open files (ulimit -n)",
+        });
+        app.log.event(Level::Warn, "connections_limited", fields);
+    }
 }
 
 /// Ends when the server is told to stop, or its owner is gone.

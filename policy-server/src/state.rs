@@ -3,6 +3,9 @@
 use crate::ServeError;
 use crate::arms;
 use crate::batcher::Batcher;
+use crate::body::Room;
+use crate::callers::Rates;
+use crate::clock::now_seconds;
 use crate::config::{Execution, NAME_RULE, PolicyEntry, ServerConfig, is_name};
 use crate::error::{ApiError, Code};
 use crate::fusion::Fusions;
@@ -10,6 +13,7 @@ use crate::keys::Keys;
 use crate::learning::{self, LearningConfig, Roster};
 use crate::log::{Log, Sink};
 use crate::metrics::{Metrics, ModelCounter, PolicyMetrics};
+use crate::private;
 use crate::query::Query;
 use crate::registry::desk::Desk;
 use crate::registry::slot::{self, Challengers};
@@ -23,7 +27,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 
 /// A decision that takes less is made in the task of its request: handing it over would cost as much.
 const INLINE_MAX: Duration = Duration::from_micros(250);
@@ -47,7 +52,8 @@ pub(crate) struct Served {
     pub(crate) prices: BTreeMap<String, f64>,
     /// The first digits of the digest, `+n` after `n` rewards were learned from, `.m` after `m` changes of arms.
     pub(crate) version: String,
-    pub(crate) loaded_at: SystemTime,
+    /// Seconds since 1970.
+    pub(crate) loaded_at: u64,
     /// Whether decisions are made in the task of the request.
     pub(crate) inline: bool,
     pub(crate) default_arm: usize,
@@ -93,7 +99,7 @@ impl Served {
         let metrics = metrics.policy(&name);
         let decided = metrics.counters(policy.arms.iter().map(|arm| arm.model.as_str()));
         let version = policy.digest.chars().take(VERSION_DIGITS).collect();
-        let (policy, loaded_at) = (Arc::new(policy), SystemTime::now());
+        let (policy, loaded_at) = (Arc::new(policy), now_seconds());
         Ok(Self {
             name,
             path,
@@ -254,6 +260,12 @@ pub(crate) struct App {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) metrics: Metrics,
     pub(crate) batcher: Batcher,
+    /// How often each caller may call.
+    pub(crate) rates: Rates,
+    /// Memory of the bodies being received.
+    pub(crate) bodies: Room,
+    /// Work that is too long for the threads that serve connections, so much at a time.
+    pub(crate) aside: Arc<Semaphore>,
     /// Fused models in service.
     pub(crate) fusions: Fusions,
     /// What its registries need.
@@ -261,6 +273,8 @@ pub(crate) struct App {
     /// The log of decisions and feedback, where one is configured.
     pub(crate) ledger: Option<Ledger>,
     pub(crate) log: Log,
+    /// The server is about to stop, and `/ready` says so; requests are still answered.
+    pub(crate) draining: AtomicBool,
     pub(crate) stopping: AtomicBool,
     /// What the last look at each artifact saw; held for the length of a reload, so there is one at a time.
     pub(crate) memory: tokio::sync::Mutex<Memory>,
@@ -299,17 +313,25 @@ impl App {
         let keys = Keys::load(config.keys_file.as_deref(), &config.api_keys)?;
         let batcher = Batcher::start(&config.limits).map_err(ServeError::Threads)?;
         let fusions = Fusions::open(&config)?;
+        let limits = &config.limits;
+        let rates = Rates::new(limits.rate_per_second, limits.rate_burst);
+        let (bodies, aside) = (Room::new(limits), Arc::new(Semaphore::new(limits.worker_count())));
         let log = Log(sink);
+        private::keep(&config, &log);
         let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone())).transpose()?;
         Ok(Self {
             live: ArcSwap::from_pointee(Live { policies, challengers, default }),
             keys: ArcSwap::from_pointee(keys),
             metrics,
             batcher,
+            rates,
+            bodies,
+            aside,
             fusions,
             desk,
             log,
             ledger,
+            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             memory: tokio::sync::Mutex::default(),
             config,

@@ -184,6 +184,17 @@ pub(crate) struct BatchRequest {
     pub(crate) requests: Vec<Value>,
 }
 
+/// `summary` of a batch: how many of its entries came to what.
+#[derive(Debug, Serialize)]
+pub(crate) struct BatchSummary {
+    pub(crate) entries: usize,
+    pub(crate) decided: usize,
+    /// Those that the default arm answered.
+    pub(crate) deadline_default: usize,
+    /// Those that have an error.
+    pub(crate) failed: usize,
+}
+
 /// Body of `POST /v1/feedback`, or a line of it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -285,7 +296,33 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(not_an_object());
     }
+    check_containers(body)?;
     serde_json::from_slice(body).map_err(|error| json_error(&error))
+}
+
+/// Most objects and arrays in one body: each takes up to a kilobyte once it is read, whatever its two bytes.
+const CONTAINERS_MAX: usize = 50_000;
+
+/// Counts objects and arrays before they are made.
+fn check_containers(body: &[u8]) -> Result<(), ApiError> {
+    if body.len() < 2 * CONTAINERS_MAX {
+        return Ok(());
+    }
+    let (mut n, mut in_text, mut escaped) = (0, false, false);
+    for byte in body {
+        match (in_text, byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (_, b'"') => in_text = !in_text,
+            (false, b'{' | b'[') => n += 1,
+            _ => {}
+        }
+    }
+    if n > CONTAINERS_MAX {
+        let message = format!("the body has {n} objects and arrays, expected at most {CONTAINERS_MAX}");
+        return Err(ApiError::new(Code::InvalidRequest, message));
+    }
+    Ok(())
 }
 
 /// Reads one entry of a batch.
@@ -510,8 +547,19 @@ mod tests {
         let error = parse::<RouteRequest>(b"{\"input\": ").unwrap_err();
         assert_eq!(error.code, Code::InvalidJson);
         assert!(error.message.contains("line 1 column"), "{}", error.message);
+        assert!(parse::<RouteRequest>(b"\xef\xbb\xbf{\"input\": \"x\"}").is_ok());
         let error = parse::<RouteRequest>(b"{\"explain\": \"all\"}").unwrap_err();
         assert!(error.message.contains("`none`, `summary`, `full`"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_body_of_many_small_objects_is_refused_before_they_are_made() {
+        let body = |n: usize| format!("{{\"request\":[{}{{}}]}}", "{},".repeat(n));
+        let error = parse::<Value>(body(CONTAINERS_MAX).as_bytes()).unwrap_err();
+        assert!(error.message.contains("50003 objects and arrays"), "{}", error.message);
+        assert!(parse::<Value>(body(CONTAINERS_MAX - 3).as_bytes()).is_ok());
+        let text = format!("{{\"input\":\"{}\\\"{{\"}}", "{[\\\\".repeat(CONTAINERS_MAX));
+        assert!(parse::<Value>(text.as_bytes()).is_ok(), "what is in a text is no object");
     }
 
     #[test]

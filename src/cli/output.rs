@@ -5,20 +5,31 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use routewright_trainer::progress::Progress;
 use serde::Serialize;
-use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::{Mutex, OnceLock};
 
-/// Prints a result. A reader that went away (a closed pipe) is not an error.
+/// The first failure to print a result.
+static UNPRINTED: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Prints a result; [`unprinted`] knows whether that worked.
 pub(crate) fn say(text: &str) {
-    let mut stdout = std::io::stdout().lock();
     let ended = if text.ends_with('\n') { "" } else { "\n" };
-    drop(write!(stdout, "{text}{ended}").and_then(|()| stdout.flush()));
+    stream(&format!("{text}{ended}"));
 }
 
 /// Prints a piece of a result as it comes.
 pub(crate) fn stream(piece: &str) {
     let mut stdout = std::io::stdout().lock();
-    drop(write!(stdout, "{piece}").and_then(|()| stdout.flush()));
+    if let Err(error) = stdout.write_all(piece.as_bytes()).and_then(|()| stdout.flush()) {
+        // Only the first one says why.
+        let _later = UNPRINTED.set(error);
+    }
+}
+
+/// Why a result is not, or not whole, on stdout. A reader that went away (a closed pipe) is no failure.
+pub(crate) fn unprinted() -> Option<anyhow::Error> {
+    let error = UNPRINTED.get().filter(|error| error.kind() != ErrorKind::BrokenPipe)?;
+    Some(anyhow::anyhow!("cannot write the result to stdout: {error}"))
 }
 
 /// Prints a result as one JSON document.

@@ -1,9 +1,9 @@
 //! `routewright serve --config FILE | --policy DIR`: decisions over HTTP; `--new-key` makes an API key.
 
+use super::output;
 use anyhow::{Context, bail};
 use clap::Args;
-use routewright_policy_server::{Server, ServerConfig, keys};
-use std::io::Write;
+use routewright_policy_server::{Server, ServerConfig, keys, resolve_address};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,16 +19,19 @@ pub(crate) struct ServeCommand {
     /// Policy directory; may be given several times
     #[arg(long, value_name = "DIR")]
     policy: Vec<PathBuf>,
-    /// Address of the data listener [default: 127.0.0.1:8080]
-    #[arg(long, visible_alias = "bind-address", value_name = "ADDR")]
+    /// Address of the data listener, such as localhost:8080 [default: 127.0.0.1:8080]
+    #[arg(long, visible_alias = "bind-address", value_name = "HOST:PORT", value_parser = resolve_address)]
     listen: Option<SocketAddr>,
     /// Address of the admin listener, loopback only [default: none]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = resolve_address)]
     admin_listen: Option<SocketAddr>,
+    /// Let the admin listener ask for no key: everybody on this machine may change what is served
+    #[arg(long)]
+    admin_open: bool,
     /// Check the configuration and the policies, then exit
     #[arg(long)]
     validate_and_exit: bool,
-    /// Make an API key for NAME: print it once, with the lines for the keys file, then exit
+    /// Make an API key for NAME, then exit: the key goes to stderr, its record for the keys file to stdout
     #[arg(long, value_name = "NAME")]
     new_key: Option<String>,
 }
@@ -45,10 +48,14 @@ impl ServeCommand {
         let config = self.config()?;
         let server = Server::load(config.clone())?;
         if self.validate_and_exit {
-            let mut out = std::io::stdout().lock();
-            for (name, digest) in server.policies() {
-                writeln!(out, "{name} {digest}")?;
+            let policies = server.policies();
+            for (name, digest) in &policies {
+                output::say(&format!("policy {name} {digest}"));
             }
+            for name in config.fusions.keys() {
+                output::say(&format!("fusion {name}"));
+            }
+            output::say("ok: the configuration is valid and everything it names can be served");
             return Ok(ExitCode::SUCCESS);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -68,6 +75,7 @@ impl ServeCommand {
         };
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin_listen = self.admin_listen.or(config.admin_listen);
+        config.admin_open |= self.admin_open;
         config.check()?;
         Ok(config)
     }
@@ -106,10 +114,9 @@ fn new_key(name: &str) -> anyhow::Result<ExitCode> {
         bail!("cannot make a key: its name is empty, expected whose key it is");
     }
     let new = keys::generate(name)?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "# The key, shown this once; hand it to `{name}`:")?;
-    writeln!(out, "# {}", new.key.reveal())?;
-    writeln!(out, "# Append to the file that `server.keys_file` names:")?;
-    write!(out, "{}", new.record.to_toml())?;
+    // The record is made to be appended to a file; the secret must not get there with it.
+    output::tell(&format!("The key of `{name}`, shown this once:\n{}", new.key.reveal()));
+    output::tell("Its record, to be appended to the file that `server.keys_file` names, is on stdout.");
+    output::say(&new.record.to_toml());
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,8 @@ fn prepare(dir: &Path, store: &str, more: &str) {
     );
     ok(dir, &["train", "linucb", "--log", "log.parquet", "--out", "policy", "--dim", "16"]);
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n[store]\n{store}\nretention_days = 30\n\
+        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n\
+         [store]\n{store}\nretention_days = 30\n\
          [metrics.score]\n[policies.main]\npath = 'policy'\n{more}"
     );
     std::fs::write(dir.join("server.toml"), config).unwrap();
@@ -99,7 +100,7 @@ fn bad_reports_are_refused_in_words_and_change_nothing() {
 
     // Of ten megabytes no more is read than may be.
     let mut big = connect(&server.data).unwrap();
-    let head = "POST /v1/feedback HTTP/1.1\r\nhost: e2e\r\ncontent-length: 10000000\r\n\r\n";
+    let head = "POST /v1/feedback HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10000000\r\n\r\n";
     big.get_mut().write_all(head.as_bytes()).unwrap();
     big.get_mut().write_all(&vec![b' '; (4 << 20) + 4096]).unwrap();
     let mut line = String::new();
@@ -115,7 +116,7 @@ fn bad_reports_are_refused_in_words_and_change_nothing() {
         let head = "POST /v1/feedback HTTP/1.1\r\ncontent-type: application/x-ndjson\r\nx-rest:";
         // The reply is a line each, no JSON document: only the server's counts are read.
         let mut flood = connect(&server.data).unwrap();
-        let request = format!("{head} \r\nhost: e2e\r\ncontent-length: {}\r\n\r\n{lines}", lines.len());
+        let request = format!("{head} \r\nhost: localhost\r\ncontent-length: {}\r\n\r\n{lines}", lines.len());
         flood.get_mut().write_all(request.as_bytes()).unwrap();
         let mut line = String::new();
         flood.read_line(&mut line).unwrap();

@@ -209,7 +209,7 @@ fn prepare(dir: &Path, store: &str) {
     );
     ok(dir, &["train", "kmeans", "--log", "log.parquet", "--out", "policy"]);
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n\
+        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n\
          [store]\n{store}\nreward_window_ms = {WINDOW_MS}\n\
          [metrics.score]\ndefault = 0.25\n[policies.main]\npath = 'policy'\n"
     );

@@ -17,7 +17,7 @@ fn serve(dir: &Path) -> Vec<f64> {
     ok(dir, &[&train[..], &["plain"]].concat());
     let explorer = ["explorer", "--selector", "epsilon-greedy:{\"epsilon\":0.6}"];
     ok(dir, &[&train[..], &explorer].concat());
-    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n\
+    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n\
                   [store]\npath = 'log.db'\ndurability = 'async'\nkeep_prompt = true\n\
                   [metrics.score]\n[policies.main]\npath = 'explorer'\n";
     std::fs::write(dir.join("server.toml"), config).unwrap();

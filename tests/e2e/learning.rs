@@ -15,7 +15,7 @@ fn prepare(dir: &Path, learning: &str) {
     );
     ok(dir, &["train", "linucb", "--log", "log.parquet", "--out", "policy", "--dim", "16"]);
     let config = format!(
-        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n[store]\npath = 'log.db'\n\
+        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n[store]\npath = 'log.db'\n\
          [metrics.score]\n[policies.main]\npath = 'policy'\n[policies.main.learning]\n{learning}"
     );
     std::fs::write(dir.join("server.toml"), config).unwrap();

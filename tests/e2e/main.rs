@@ -28,6 +28,8 @@ mod real_logs;
 mod rlae;
 mod run;
 #[cfg(unix)]
+mod serve_command;
+#[cfg(unix)]
 mod serving;
 mod store;
 mod token_routing;

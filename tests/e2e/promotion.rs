@@ -163,7 +163,8 @@ fn a_shadow_only_looks_on_and_a_forced_canary_that_falls_is_rolled_back_by_itsel
     let dir = folder();
     let at = dir.path();
     ok(at, &promote("slot", "ridge", "active", &[]));
-    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nreload_poll_ms = 30\n\
+    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n\
+                  reload_poll_ms = 30\n\
                   [store]\npath = 'log.db'\nkeep_prompt = true\n[policies.main]\nregistry = 'slot'\n";
     std::fs::write(at.join("server.toml"), config).unwrap();
     let mut server = Serving::start(at, &[]);

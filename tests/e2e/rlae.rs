@@ -91,8 +91,8 @@ fn traces_of_fuse_train_a_policy_that_changes_what_fuse_writes() {
     assert!(learned > fixed + 0.4, "{fixed} -> {learned}");
 
     // The same policy over HTTP: who is right by the prompt has the greater weight.
-    let config =
-        "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\n[policies.main]\npath = 'policy'\n";
+    let config = "[server]\nlisten = '127.0.0.1:0'\nadmin_listen = '127.0.0.1:0'\nadmin_open = true\n\
+         [policies.main]\npath = 'policy'\n";
     std::fs::write(dir.join("server.toml"), config).unwrap();
     let server = Serving::start(dir, &[]);
     let weights = |prompt: &str| {

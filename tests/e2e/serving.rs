@@ -85,7 +85,11 @@ pub(crate) fn connect(address: &str) -> Option<Connection> {
 
 /// One request on a kept connection; `None` once the server is gone.
 pub(crate) fn ask(stream: &mut Connection, head: &str, body: &str) -> Option<(u16, Value)> {
-    let request = format!("{head} HTTP/1.1\r\nhost: e2e\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let kind = "content-type: application/json";
+    let request = format!(
+        "{head} HTTP/1.1\r\nhost: localhost\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
     stream.get_mut().write_all(request.as_bytes()).ok()?;
     let mut length = 0;
     let mut line = String::new();

@@ -3,12 +3,13 @@
 //! A change is an event of the log. It is answered when it is durable and the decisions of this server follow it.
 
 use super::{ApiError, Bytes, BytesRejection, json};
+use crate::clock::now_ms;
 use crate::error::Code;
 use crate::learning::change_id;
 use crate::state::{App, Served};
-use crate::store::ledger::{now_ms, unavailable};
+use crate::store::ledger::unavailable;
 use crate::store::{ArmChange, ChangeRecord, MetricConfig, StoreError};
-use crate::wire::{self, ArmBody, ArmsBody, ArmsReply, ChangeArmsRequest};
+use crate::wire::{ArmBody, ArmsBody, ArmsReply, ChangeArmsRequest};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// Who is named in the log.
 const WHO: &str = "admin";
+/// Most arms of one change.
+const ARMS_MAX: usize = 256;
 /// How long an answer waits until decisions follow.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -34,11 +37,19 @@ pub(crate) async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let ledger = super::ledger(&app)?;
-    let request: ChangeArmsRequest = wire::parse(&super::body(&app, body)?)?;
+    let request: ChangeArmsRequest = super::parse(&app, super::body(&app, body)?).await?;
+    let (found, max) = (request.arms.len(), ARMS_MAX);
+    if found > max {
+        let message = format!("`arms` has {found} entries, expected at most {max} in one change");
+        return Err(ApiError::new(Code::BatchTooLarge, message).param("arms"));
+    }
     let arms: BTreeMap<String, ArmChange> =
         request.arms.into_iter().map(|(model, said)| (model, said.into())).collect();
     let served = learner(&app, &request.policy)?;
-    check(&app, &served, &arms)?;
+    // What is believed of new arms takes some linear algebra to find out.
+    let checking = Arc::clone(&app);
+    let arms =
+        super::aside(&app, usize::MAX, move || check(&checking, &served, &arms).map(|()| arms)).await??;
     let change_id = change_id();
     let record = ChangeRecord {
         change_id: change_id.clone(),

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json as object};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
     let memory = app.memory.lock().await;
@@ -19,7 +18,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiE
             "version": served.version,
             "digest": served.policy.digest,
             "path": served.path.as_ref().map(|path| path.display().to_string()),
-            "loaded_at": served.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            "loaded_at": served.loaded_at,
             "method": manifest.method,
             "form": manifest.form.name,
             "featurizer": manifest.featurizer.spec.name,

@@ -7,7 +7,7 @@ use crate::error::Code;
 use crate::registry::{Ask, Grounds, Registry, Verb};
 use crate::reload::{Outcome, reload};
 use crate::state::App;
-use crate::wire::{self, PromoteRequest};
+use crate::wire::PromoteRequest;
 use axum::extract::State;
 use axum::response::Response;
 use routewright_data::suggest::near_names;
@@ -21,7 +21,7 @@ pub(crate) async fn handle(
     State(app): State<Arc<App>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let request: PromoteRequest = wire::parse(&super::body(&app, body)?)?;
+    let request: PromoteRequest = super::parse(&app, super::body(&app, body)?).await?;
     let name = request.policy.clone();
     let changing = Arc::clone(&app);
     let changed = tokio::task::spawn_blocking(move || change(&changing, request)).await;

@@ -4,7 +4,7 @@ use super::{ApiError, Bytes, BytesRejection, json};
 use crate::error::Code;
 use crate::reload::{Outcome, reload};
 use crate::state::App;
-use crate::wire::{self, ReloadRequest};
+use crate::wire::ReloadRequest;
 use axum::extract::State;
 use axum::response::Response;
 use serde_json::{Value, json as object};
@@ -15,7 +15,8 @@ pub(crate) async fn handle(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let request: ReloadRequest = if body.is_empty() { ReloadRequest::default() } else { wire::parse(&body)? };
+    let request: ReloadRequest =
+        if body.is_empty() { ReloadRequest::default() } else { super::parse(&app, body).await? };
     if let Some(name) = &request.policy {
         app.live.load().find(Some(name))?;
     }

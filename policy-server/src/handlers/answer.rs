@@ -1,6 +1,7 @@
 //! From a query to its answer: inline or on a worker, within the deadline, as the JSON of a decision.
 
 use super::{ApiError, Decided};
+use crate::clock::{now_ms, now_seconds};
 use crate::deadline::default_decision;
 use crate::error::Code;
 use crate::guard::Caller;
@@ -10,7 +11,6 @@ use crate::registry::turn::Turn;
 use crate::stages::{self, Staged};
 use crate::state::{App, Served};
 use crate::store::DecisionRecord;
-use crate::store::ledger::now_ms;
 use crate::wire::{
     ActionBody, CandidateBody, DecisionBody, Explain, ExplorationBody, FlipBody, NeighborBody, PolicyBody,
     SessionBody, TimingsBody,
@@ -20,7 +20,7 @@ use axum::response::Response;
 use routewright_policy::{Candidate, Constraints, Decision, Exclusion, Reason};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// Half width of a 95 % interval in standard errors of a normal distribution.
@@ -51,7 +51,7 @@ pub(super) enum Pending {
 }
 
 /// Starts a decision; `alone` is false for the entries of a batch, which always go to the workers.
-pub(super) fn begin(app: &App, served: &Served, query: &Arc<Query>, alone: bool) -> Pending {
+pub(super) fn begin(app: &App, served: &Served, query: &Arc<Query>, alone: bool, caller: &Caller) -> Pending {
     if query.has_no_text {
         let decided = default_decision(&served.policy, served.default_arm, query, Reason::NoTextDefault);
         return Pending::Done(Box::new(decided));
@@ -62,7 +62,7 @@ pub(super) fn begin(app: &App, served: &Served, query: &Arc<Query>, alone: bool)
         let missing = || Err(ApiError::internal("a decision of one query gave no result"));
         return Pending::Done(Box::new(decided.unwrap_or_else(missing)));
     }
-    match app.batcher.submit(Arc::clone(&served.policy), Arc::clone(query)) {
+    match app.batcher.submit(Arc::clone(&served.policy), Arc::clone(query), &caller.share) {
         Ok(receiver) => Pending::Queued(receiver),
         Err(_) => Pending::Done(Box::new(overloaded(app, served, query))),
     }
@@ -77,23 +77,24 @@ fn overloaded(app: &App, served: &Served, query: &Query) -> Result<Staged, ApiEr
     Err(ApiError::new(Code::Overloaded, format!("{waiting} decisions are waiting already; try again")))
 }
 
-/// Waits for a decision, at most until the deadline.
+/// Waits for a decision, at most until the deadline; then the default arm answers.
 pub(super) async fn finish(
-    app: &App,
     served: &Served,
     query: &Query,
     pending: Pending,
-    began: Instant,
+    deadline: Option<Instant>,
 ) -> Result<Staged, ApiError> {
     let receiver = match pending {
         Pending::Done(result) => return *result,
         Pending::Queued(receiver) => receiver,
     };
     let lost = |_| Err(ApiError::internal("a worker ended without an answer"));
-    let Some(deadline) = app.config.limits.decision_deadline() else {
+    let Some(deadline) = deadline else {
         return receiver.await.unwrap_or_else(lost);
     };
-    match tokio::time::timeout_at((began + deadline).into(), receiver).await {
+    match tokio::time::timeout_at(deadline.into(), receiver).await {
+        // It made room for the query of another caller.
+        Ok(Ok(Err(error))) if error.code == Code::Overloaded => late(served, query),
         Ok(result) => result.unwrap_or_else(lost),
         Err(_) => late(served, query),
     }
@@ -167,7 +168,7 @@ pub(super) fn describe<'a>(
         object: "routing.decision",
         notice: query.notice,
         id,
-        created: unix_seconds(),
+        created: now_seconds(),
         policy: PolicyBody {
             name: &served.name,
             version: &served.version,
@@ -223,7 +224,7 @@ pub(super) fn record(
         objective: query.objective,
         constraints: Some(query.constraints.clone()).filter(|asked| *asked != Constraints::default()),
         deferred: query.deferred,
-        tenant: caller.0.as_deref().map(str::to_owned),
+        tenant: caller.key.as_deref().map(str::to_owned),
         trial: turn.trial.clone(),
         ..DecisionRecord::default()
     };
@@ -255,7 +256,7 @@ pub(super) fn prepare(
     caller: &Caller,
 ) -> Result<(), ApiError> {
     query.read_by(&served.name, &served.policy)?;
-    let price = caller.0.as_deref().and_then(|key| served.prices.get(key));
+    let price = caller.key.as_deref().and_then(|key| served.prices.get(key));
     query.price = price.copied().unwrap_or(0.0);
     // A learner needs the features its decision was made on.
     query.keep_features = served.learning.is_some() && !query.dry_run
@@ -337,14 +338,13 @@ pub(super) fn mark(response: &mut Response, served: &Served, staged: &Staged, id
     if let Some(value) = cost_usd.and_then(|usd| HeaderValue::try_from(usd.to_string()).ok()) {
         headers.insert(HeaderName::from_static("x-router-cost-usd"), value);
     }
-    belongs_to(response, served);
+    let policy = Arc::clone(&served.metrics);
+    let (decision_id, model) = (Some(id.to_owned()), Some(model.to_owned()));
+    response.extensions_mut().insert(Decided { policy, decision_id, model });
 }
 
 /// Books a response on a policy.
 pub(super) fn belongs_to(response: &mut Response, served: &Served) {
-    response.extensions_mut().insert(Decided(Arc::clone(&served.metrics)));
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    let policy = Arc::clone(&served.metrics);
+    response.extensions_mut().insert(Decided { policy, decision_id: None, model: None });
 }

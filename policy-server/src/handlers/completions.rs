@@ -1,6 +1,7 @@
 //! `POST /v1/chat/completions` and `POST /v1/completions`: answers of fused models, whole or streamed.
 
 use super::{ApiError, Bytes, BytesRejection};
+use crate::clock::now_seconds;
 use crate::error::Code;
 use crate::fusion::{self, Told, Writing};
 use crate::log::Level;
@@ -18,14 +19,13 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::UNIX_EPOCH;
 
 pub(crate) async fn chat(
     State(app): State<Arc<App>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let request: wire::ChatRequest = wire::parse(&body)?;
+    let request: wire::ChatRequest = super::parse(&app, body).await?;
     find(&app, request.model(), "/route/v1/chat/completions")?;
     let asked = request.into_asked()?;
     reply(&app, asked, CompletionShape::Chat).await
@@ -36,7 +36,7 @@ pub(crate) async fn text(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let request: wire::CompletionRequest = wire::parse(&body)?;
+    let request: wire::CompletionRequest = super::parse(&app, body).await?;
     find(&app, request.model(), "/v1/route")?;
     let asked = request.into_asked()?;
     reply(&app, asked, CompletionShape::Text).await
@@ -66,7 +66,7 @@ fn find<'a>(app: &'a App, model: &str, instead: &str) -> Result<&'a Arc<Ensemble
 async fn reply(app: &Arc<App>, asked: wire::Asked, shape: CompletionShape) -> Result<Response, ApiError> {
     let ensemble = find(app, &asked.model, "/v1/route")?;
     let ask = asked.ask(ensemble)?;
-    let created = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let created = now_seconds();
     let id = format!("{}-{}", shape.id_prefix(), crate::ids::fresh().simple());
     let answering = Answering { id, model: asked.model.clone(), created, shape };
     let mut writing = app.fusions.write(ensemble, ask)?;

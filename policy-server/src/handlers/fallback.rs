@@ -7,10 +7,18 @@ use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::{IntoResponse, Response};
 use routewright_data::suggest::near_names;
 
-pub(crate) async fn not_found(uri: Uri) -> ApiError {
+pub(crate) async fn not_found(admin: bool, uri: Uri) -> ApiError {
     let path = uri.path();
-    let hint = near_names(path, routes::TABLE.iter().map(|row| row.path));
-    ApiError::new(Code::NotFound, format!("no route `{path}`; {hint}"))
+    let (here, other) = if admin { ("admin", "data") } else { ("data", "admin") };
+    if routes::find(path).is_some() {
+        return ApiError::new(
+            Code::NotFound,
+            format!("`{path}` is a route of the {other} listener, this is the {here} listener"),
+        );
+    }
+    let hint =
+        near_names(path, routes::TABLE.iter().filter(|row| routes::is_on(row, admin)).map(|row| row.path));
+    ApiError::new(Code::NotFound, format!("no route `{path}` on the {here} listener; {hint}"))
 }
 
 pub(crate) async fn method(method: Method, uri: Uri) -> Response {

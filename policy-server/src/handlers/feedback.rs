@@ -1,10 +1,11 @@
 //! `POST /v1/feedback`: what became of decisions, one as JSON or many as NDJSON; on disk before it is confirmed.
 
 use super::{ApiError, Bytes, BytesRejection, json, ledger};
+use crate::clock::now_ms;
 use crate::error::Code;
 use crate::guard::Caller;
 use crate::state::App;
-use crate::store::ledger::{Ledger, now_ms};
+use crate::store::ledger::Ledger;
 use crate::store::meter::FeedbackStatus;
 use crate::store::{FeedbackRecord, Measure, MetricConfig, Receipt, StoreConfig};
 use crate::wire::{self, FeedbackBody, FeedbackLine, FeedbackRequest};
@@ -38,11 +39,15 @@ pub(crate) async fn handle(
 ) -> Result<Response, ApiError> {
     let ledger = ledger(&app)?;
     let body = super::body(&app, body)?;
+    let n_bytes = body.len();
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(NDJSON)) {
-        return many(&app, ledger, &caller, &body).await;
+        return many(&app, caller, body).await;
     }
-    let record = read(&app, ledger, &caller, &body)?;
+    let reading = Arc::clone(&app);
+    let from = caller.clone();
+    let one = move || read(&reading, self::ledger(&reading)?, &from, &body);
+    let record = super::aside(&app, n_bytes, one).await??;
     let said = (record.decision_id.clone(), record.key.clone());
     let receipts = ledger.feedback(vec![record]).await?;
     let missing = || ApiError::internal("feedback got no receipt");
@@ -52,21 +57,50 @@ pub(crate) async fn handle(
     Ok(response)
 }
 
+/// The lines of a body that hold something.
+fn lines(body: &[u8]) -> impl Iterator<Item = &[u8]> {
+    body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty())
+}
+
+/// What a receipt is matched with: decision and key.
+type Said = (String, String);
+
 /// All lines that can be read go into one group; each line has its own result.
-async fn many(app: &App, ledger: &Ledger, caller: &Caller, body: &[u8]) -> Result<Response, ApiError> {
-    let mut records = Vec::new();
-    let mut lines: Vec<Result<(String, String), ApiError>> = Vec::new();
-    for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-        lines.push(read(app, ledger, caller, line).map(|record| {
+async fn many(app: &Arc<App>, caller: Caller, body: Bytes) -> Result<Response, ApiError> {
+    let n_bytes = body.len();
+    let (found, max) = (lines(&body).count(), app.config.limits.feedback_batch_max);
+    if found > max {
+        let message = format!("the body has {found} lines, expected at most {max}");
+        return Err(ApiError::new(Code::BatchTooLarge, message));
+    }
+    app.rates.charge(&caller.share, found.saturating_sub(1));
+    let reading = Arc::clone(app);
+    let (lines, records) = super::aside(app, n_bytes, move || {
+        let mut records = Vec::new();
+        let lines = lines(&body).map(|line| {
+            let record = read(&reading, ledger(&reading)?, &caller, line)?;
             let said = (record.decision_id.clone(), record.key.clone());
             records.push(record);
-            said
-        }));
-    }
-    let receipts = if records.is_empty() { Vec::new() } else { ledger.feedback(records).await? };
+            Ok(said)
+        });
+        (lines.collect::<Vec<Result<Said, ApiError>>>(), records)
+    })
+    .await?;
+    let receipts = if records.is_empty() { Vec::new() } else { ledger(app)?.feedback(records).await? };
+    let writing = Arc::clone(app);
+    let out = super::aside(app, n_bytes, move || results(ledger(&writing)?, &lines, receipts)).await??;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))], out).into_response())
+}
+
+/// The result of every line, one a line; the lines that were read have a receipt each.
+fn results(
+    ledger: &Ledger,
+    lines: &[Result<Said, ApiError>],
+    receipts: Vec<Receipt>,
+) -> Result<String, ApiError> {
     let mut receipts = receipts.into_iter();
     let mut out = String::new();
-    for line in &lines {
+    for line in lines {
         let result = line.as_ref().map_err(Clone::clone).and_then(|said| {
             let missing = || ApiError::internal("feedback got no receipt");
             outcome(ledger, said, receipts.next().ok_or_else(missing)?)
@@ -83,7 +117,7 @@ async fn many(app: &App, ledger: &Ledger, caller: &Caller, body: &[u8]) -> Resul
         out.push_str(&text);
         out.push('\n');
     }
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static(NDJSON))], out).into_response())
+    Ok(out)
 }
 
 /// Reads one report; what is refused here is counted here, the rest where it is appended.
@@ -188,7 +222,7 @@ fn record(
         cost_usd: request.cost_usd,
         latency_ms: request.latency_ms,
         activation: request.activation,
-        tenant: caller.0.as_deref().map(str::to_owned),
+        tenant: caller.key.as_deref().map(str::to_owned),
         ..FeedbackRecord::default()
     })
 }
@@ -245,7 +279,9 @@ fn metric_of(request: &FeedbackRequest) -> Result<Option<String>, ApiError> {
     match (given.iter().filter(|given| **given).count(), &request.metric) {
         (2.., _) => invalid("value", "must stand alone: give one of `value`, `preference` and `ranking`"),
         (0, Some(_)) => invalid("value", "is missing: a metric needs `value`, `preference` or `ranking`"),
-        (1, None) if request.value.is_some() => invalid("metric", "is missing: what is the value of?"),
+        (1, None) if request.value.is_some() => {
+            invalid("metric", "is missing: `value` needs the name of the metric that it is a value of")
+        }
         (1, None) => Ok(Some(if given[1] { "preference" } else { "ranking" }.to_owned())),
         (_, metric) => Ok(metric.clone()),
     }

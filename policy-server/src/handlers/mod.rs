@@ -26,16 +26,25 @@ use crate::error::{ApiError, Code};
 use crate::metrics::PolicyMetrics;
 use crate::state::App;
 use crate::store::ledger::Ledger;
+use crate::wire;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 
-/// Marks a response as the work of a policy, for the accounts.
+/// Marks a response as the work of a policy, for the accounts and the log.
 #[derive(Debug, Clone)]
-pub(crate) struct Decided(pub(crate) Arc<PolicyMetrics>);
+pub(crate) struct Decided {
+    pub(crate) policy: Arc<PolicyMetrics>,
+    /// Of one decision: its id, and the model it chose.
+    pub(crate) decision_id: Option<String>,
+    pub(crate) model: Option<String>,
+}
+
+/// A longer body is read on a blocking thread.
+const READ_AT_ONCE_MAX: usize = 64 << 10;
 
 /// The body, or why it could not be read.
 fn body(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
@@ -46,6 +55,30 @@ fn body(app: &App, body: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiErro
         }
         _ => ApiError::new(Code::InvalidRequest, "the body could not be read to its end"),
     })
+}
+
+/// Reads the JSON of a body.
+async fn parse<T: DeserializeOwned + Send + 'static>(app: &App, body: Bytes) -> Result<T, ApiError> {
+    aside(app, body.len(), move || wire::parse(&body)).await?
+}
+
+/// Does the work that so many bytes make: at once where they are few, else on a blocking thread, as many at a time
+/// as there are cores, so that the threads that serve connections stay free.
+async fn aside<T: Send + 'static>(
+    app: &App,
+    n_bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    if n_bytes <= READ_AT_ONCE_MAX {
+        return Ok(work());
+    }
+    let permit = Arc::clone(&app.aside).acquire_owned().await;
+    let done = tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(permit);
+        done
+    });
+    done.await.map_err(|error| ApiError::internal(format!("work on a long body failed: {error}")))
 }
 
 /// The log, or that there is none.

@@ -9,7 +9,6 @@ use routewright_policy::Arm;
 use serde_json::{Value, json as object};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 /// The arms that may be chosen.
 fn standing(served: &Served) -> impl Iterator<Item = &Arm> {
@@ -21,7 +20,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiE
     let mut data: Vec<Value> = Vec::new();
     let mut arms: BTreeMap<&str, (&Arm, u64, Vec<&str>)> = BTreeMap::new();
     for served in live.policies.values() {
-        let created = served.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let created = served.loaded_at;
         data.push(object!({
             "id": format!("routewright/{}", served.name),
             "object": "model",
@@ -53,7 +52,7 @@ pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiE
             "tags": arm.tags,
         })
     }));
-    let created = app.fusions.loaded_at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let created = app.fusions.loaded_at;
     data.extend(app.fusions.models.iter().map(|(name, ensemble)| {
         object!({
             "id": format!("{PREFIX}{name}"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(crate) async fn handle(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
-    if app.stopping.load(Relaxed) {
+    if app.draining.load(Relaxed) {
         return Err(ApiError::new(Code::ShuttingDown, "the server is shutting down"));
     }
     let condition = app.ledger.as_ref().map(Ledger::condition);

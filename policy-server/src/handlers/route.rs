@@ -7,7 +7,7 @@ use crate::query::Query;
 use crate::registry::turn::Turn;
 use crate::session;
 use crate::state::App;
-use crate::wire::{self, RouteRequest};
+use crate::wire::RouteRequest;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -22,7 +22,7 @@ pub(crate) async fn handle(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let body = super::body(&app, body)?;
-    let mut request: RouteRequest = wire::parse(&body)?;
+    let mut request: RouteRequest = super::parse(&app, body).await?;
     let wanted = request.policy.take();
     let named = request.request.as_ref().and_then(session::of_body);
     request.session_id = request.session_id.or_else(|| session::of_headers(&headers)).or(named);
@@ -64,8 +64,9 @@ async fn decide(
     let mut query = query?;
     answer::prepare(app, served, &mut query, caller)?;
     let query = Arc::new(query);
-    let pending = answer::begin(app, served, &query, true);
-    let staged = answer::finish(app, served, &query, pending, began.0).await?;
+    let pending = answer::begin(app, served, &query, true, caller);
+    let deadline = app.config.limits.decision_deadline().map(|deadline| began.0 + deadline);
+    let staged = answer::finish(served, &query, pending, deadline).await?;
     if let Some(ledger) = app.ledger.as_ref().filter(|_| answer::is_logged(app, &query)) {
         ledger.decided(vec![answer::record(app, turn, &query, &staged, &ticket.id, caller)]).await?;
     }

@@ -11,7 +11,6 @@ use crate::guard::{Began, Caller};
 use crate::query::Query;
 use crate::session;
 use crate::state::App;
-use crate::wire;
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -62,7 +61,7 @@ async fn decide(
     began: Began,
     caller: &Caller,
 ) -> Result<Response, ApiError> {
-    let body: Value = wire::parse(&super::body(app, body)?)?;
+    let body: Value = super::parse(app, super::body(app, body)?).await?;
     let model = body["model"].as_str().unwrap_or_default();
     let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
     let ticket = Ticket::draw();

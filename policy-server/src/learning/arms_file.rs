@@ -9,8 +9,8 @@
 //! file it had says nothing, so that a later change by the admin listener stands.
 
 use super::roster::{FILE, Roster};
+use crate::clock::now_ms;
 use crate::reload::Fingerprint;
-use crate::store::ledger::now_ms;
 use crate::store::{ArmChange, ChangeRecord};
 use routewright_data::files;
 use routewright_policy::online::Learner;

@@ -56,22 +56,18 @@ impl Roster {
         learner: &mut dyn Learner,
         reward: &dyn Fn(f64) -> f64,
     ) -> u64 {
-        let mut failures = 0;
+        let new: Vec<&String> = change.arms.keys().filter(|model| self.find(model).is_none()).collect();
+        let newcomers: Vec<NewArm> = new.iter().map(|model| newcomer(&change.arms[*model], reward)).collect();
+        let before = learner.n_arms();
+        // Those that were taken in count; the failure is counted below, by arm.
+        let _counted = learner.add_arms(&newcomers);
+        let added = learner.n_arms() - before;
+        self.arms.extend(new[..added].iter().map(|model| Arm { model: (*model).clone(), ..Arm::default() }));
+        let mut failures = (new.len() - added) as u64;
         for (model, said) in &change.arms {
-            let at = match self.find(model) {
-                Some(at) => at,
-                None => match learner.add_arm(&newcomer(said, reward)) {
-                    Ok(()) => {
-                        self.arms.push(Arm { model: model.clone(), ..Arm::default() });
-                        self.arms.len() - 1
-                    }
-                    Err(_) => {
-                        failures += 1;
-                        continue;
-                    }
-                },
-            };
-            failures += u64::from(self.say(at, said, learner).is_err());
+            if let Some(at) = self.find(model) {
+                failures += u64::from(self.say(at, said, learner).is_err());
+            }
         }
         self.n_changes += 1;
         if self.recent.len() == RECENT {
@@ -115,6 +111,7 @@ impl Roster {
         if arms.is_empty() {
             return Err("no arm is named, expected at least one model".to_owned());
         }
+        let mut new = Vec::new();
         for (model, said) in arms {
             numbers(model, said, range)?;
             let known = self.find(model);
@@ -129,8 +126,17 @@ impl Roster {
             }
             if known.is_none() {
                 // The scale does not matter here, only whether the form takes the arm.
-                learner.add_arm(&newcomer(said, &|value| value)).map_err(|e| format!("`{model}`: {e}"))?;
+                new.push((model, newcomer(said, &|value| value)));
             }
+        }
+        let (before, newcomers) = (learner.n_arms(), new.iter().map(|(_, arm)| *arm).collect::<Vec<_>>());
+        if let Err(error) = learner.add_arms(&newcomers) {
+            let declares = |(_, arm): &&(&String, NewArm)| arm.quality.is_some();
+            let refused = match error {
+                LearnError::Quality { .. } => new.iter().find(declares),
+                _ => new.get(learner.n_arms() - before),
+            };
+            return Err(format!("`{}`: {error}", refused.map_or("", |(model, _)| model)));
         }
         let stays = |arm: &&Arm| !arms.get(&arm.model).and_then(|said| said.removed).unwrap_or(arm.retired);
         let comes =

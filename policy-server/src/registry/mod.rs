@@ -37,11 +37,12 @@ pub use rules::{Entry, Slot, State, Target};
 pub use sequence::Sequence;
 pub(crate) use settings::check_entry;
 
+use crate::clock::now_ms;
 use routewright_data::files::{self, FileError};
 use serde_json::Value;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The slot as it is.
 pub(crate) const REGISTRY_FILE: &str = "registry.json";
@@ -252,9 +253,4 @@ pub(crate) fn evidence(grounds: &Grounds) -> Value {
         Grounds::Evidence(value) | Grounds::Forced(Some(value)) => value.clone(),
         Grounds::Nothing | Grounds::Forced(None) => Value::Null,
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

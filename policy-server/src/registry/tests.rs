@@ -2,6 +2,7 @@
 
 use super::*;
 use std::fs;
+use std::time::SystemTime;
 
 fn digest(name: &str) -> String {
     blake3::hash(name.as_bytes()).to_hex().to_string()

@@ -8,6 +8,7 @@ use super::{
     ChangeRecord, Checkpoint, DecisionRecord, Durability, Entry, FeedbackRecord, Fold, Receipt, Statistics,
     Store, StoreConfig, StoreError,
 };
+use crate::clock::now_ms;
 use crate::error::{ApiError, Code};
 use crate::log::{Level, Log, chain};
 use serde_json::json;
@@ -15,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Name of the checkpoint of the statistics.
@@ -24,12 +25,6 @@ pub(super) const STATISTICS: &str = "statistics";
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often old decisions are looked for.
 pub(crate) const EXPIRE_EVERY: Duration = Duration::from_secs(600);
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
 
 /// What an operator wants to know of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -42,6 +42,26 @@ fn the_default_arm_obeys_the_request_or_nobody_answers() {
 }
 
 #[test]
+fn weights_have_the_deadline_and_no_default() {
+    let (server, seen) =
+        obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 300);
+    let address = server.address;
+    let weights = || post(address, "/v1/weights", &json!({ "prompt": "x", "text": "y", "span": 2 }));
+    let held =
+        std::thread::spawn(move || post(address, "/v1/route", &json!({ "input": "sleep 3000" })).status);
+    until("the worker is busy", || seen.predictions.load(std::sync::atomic::Ordering::SeqCst) > 0);
+    let late = weights();
+    assert_eq!((late.status, late.code().as_str()), (503, "overloaded"), "{}", late.body);
+    assert_eq!(held.join().unwrap(), 200);
+    until("the worker is free", || weights().status == 200);
+    let reply = weights().json();
+    assert_eq!((&reply["weights"], &reply["models"][1]), (&json!([0.0, 1.0, 0.0]), &json!("large")));
+    let text = get(address, "/metrics").body;
+    assert!(text.contains("endpoint=\"/v1/weights\",policy=\"slow\",outcome=\"overloaded\"}"), "{text}");
+    assert!(!text.contains("reason=\"selected\"} 2"), "weights are no decisions: {text}");
+}
+
+#[test]
 fn without_a_deadline_the_decision_is_waited_for() {
     let (server, _seen) = obedient_server(Execution::Worker, |config| config.limits.decision_deadline_ms = 0);
     let body = post(server.address, "/v1/route", &json!({ "input": "sleep 300" })).json();

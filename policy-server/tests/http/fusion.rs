@@ -171,7 +171,7 @@ fn a_caller_that_goes_away_frees_its_place() {
     for _ in 0..5 {
         let mut client = Client::connect(server.address);
         let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         client.write(head.as_bytes());

@@ -236,3 +236,15 @@ fn metrics_count_requests_and_decisions_but_no_dry_runs() {
         assert!(text.contains(&expected), "{expected} not in\n{text}");
     }
 }
+
+#[test]
+fn a_logged_request_names_its_decision_and_its_model() {
+    let (server, _dir) = default_server(|config| config.log_requests = true);
+    let reply = post(server.address, "/v1/route", &json!({ "vector": [1, 0] }));
+    let decision = reply.json();
+    let lines = server.log();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let request = lines.into_iter().find(|line| line["event"] == "request").unwrap();
+    assert_eq!((&request["decision_id"], &request["model"]), (&decision["id"], &decision["action"]["model"]));
+    assert_eq!(request["request_id"].as_str(), reply.header("x-request-id"));
+}

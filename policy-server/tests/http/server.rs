@@ -31,7 +31,8 @@ pub(crate) struct Running {
 
 impl Running {
     /// Serves `config` with policies in memory added.
-    pub(crate) fn start(config: ServerConfig, in_memory: Vec<(PolicyEntry, Policy)>) -> Self {
+    pub(crate) fn start(mut config: ServerConfig, in_memory: Vec<(PolicyEntry, Policy)>) -> Self {
+        config.admin_open = config.admin_key.is_none();
         let log = Arc::new(Lines::default());
         let sink: Arc<dyn Sink> = Arc::clone(&log) as _;
         let server = Server::load_with(config, in_memory, sink).unwrap();

@@ -34,7 +34,7 @@ fn the_time_given_to_requests_in_flight_is_bounded() {
     let running = std::thread::spawn(move || {
         let mut client = Client::connect(address);
         client.write(
-            b"POST /v1/route HTTP/1.1\r\nhost: t\r\ncontent-length: 23\r\n\r\n{\"input\":\"sleep 60000\"}",
+            b"POST /v1/route HTTP/1.1\r\nhost: localhost\r\ncontent-length: 23\r\n\r\n{\"input\":\"sleep 60000\"}",
         );
         client.try_read().is_err()
     });
@@ -42,6 +42,19 @@ fn the_time_given_to_requests_in_flight_is_bounded() {
     server.join().unwrap();
     assert!(server.log().contains("stopped_with_requests_in_flight"), "{}", server.log());
     assert!(running.join().unwrap(), "its connection was closed");
+}
+
+#[test]
+fn a_load_balancer_sees_the_end_coming_while_requests_are_served() {
+    let (mut server, _dir) = default_server(|config| config.limits.shutdown_delay_ms = 8_000);
+    assert_eq!(get(server.address, "/ready").status, 200);
+    server.stop();
+    until("it is not ready any more", || get(server.address, "/ready").status == 503);
+    assert_eq!(get(server.address, "/ready").code(), "shutting_down");
+    assert_eq!(get(server.address, "/health").status, 200);
+    assert_eq!(post(server.address, "/v1/route", &json!({ "vector": [1, 0] })).status, 200);
+    server.join().unwrap();
+    assert!(std::net::TcpStream::connect(server.address).is_err(), "then nothing listens");
 }
 
 #[test]

@@ -161,7 +161,7 @@ impl Client {
     /// As [`Client::post`].
     pub(super) fn post_as(&mut self, path: &str, kind: &str, body: &str) -> anyhow::Result<String> {
         let length = body.len();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: {kind}\r\n");
+        let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\n");
         self.send(&format!("{head}content-length: {length}\r\n\r\n{body}"))
     }
 
@@ -194,7 +194,7 @@ impl Client {
 /// # Errors
 /// If the server does not answer.
 pub(super) fn stages(address: SocketAddr) -> anyhow::Result<String> {
-    let text = Client::connect(address)?.send("GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n")?;
+    let text = Client::connect(address)?.send("GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
     let value = |name: &str, stage: &str| -> Option<f64> {
         let wanted = format!("routewright_decision_duration_seconds_{name}{{");
         let of_stage = format!("stage=\"{stage}\"");
