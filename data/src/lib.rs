@@ -25,6 +25,7 @@ mod pairs;
 pub mod product;
 pub mod query_text;
 pub mod rng;
+pub mod row_keys;
 pub mod schema;
 pub mod simd;
 pub mod split;

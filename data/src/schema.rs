@@ -305,6 +305,7 @@ pub static DECISION: LogSchema = LogSchema {
             "What the request asked of the model, where it did.",
         ),
         col("query_text", Text, Optional, "", "Rule that made `prompt` of a request; null for a plain text."),
+        col("session", Text, Optional, "", "Session or user; its decisions are resampled together."),
     ],
     key: &["decision_id"],
 };

@@ -10,8 +10,9 @@ use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
 use routewright_data::synthetic::{Settings, World};
 use routewright_data::{LoadOptions, OutcomeTable, QueryText};
-use routewright_policy::artifact;
-use routewright_trainer::ope::{LogDecisionsOptions, log_decisions};
+use routewright_policy::{Policy, artifact};
+use routewright_trainer::ope::{LogDecisionsOptions, PropensityOptions, estimate_decisions, log_decisions};
+use routewright_trainer::report::propensities_text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -174,8 +175,17 @@ struct LogDecisions {
     #[arg(long, value_name = "NAME")]
     split: Option<String>,
     /// Policy that decides; its selector should draw, or `--explore` be given.
-    #[arg(long, value_name = "DIR")]
-    policy: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "estimate")]
+    policy: Option<PathBuf>,
+    /// The log has one model a query (a gateway's): take its choices as they are and estimate their propensities.
+    #[arg(long, conflicts_with_all = ["policy", "explore", "pass_probability"])]
+    estimate: bool,
+    /// Least probability of a model, with `--estimate`.
+    #[arg(long, value_name = "P", default_value_t = PropensityOptions::default().floor, requires = "estimate")]
+    floor: f64,
+    /// Width of the text features that propensities are estimated on, with `--estimate`.
+    #[arg(long, value_name = "N", default_value_t = PropensityOptions::default().dim, requires = "estimate")]
+    dim: usize,
     /// Folder to write decisions.parquet and feedback.parquet into.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -391,14 +401,44 @@ impl Simulate {
 
 impl LogDecisions {
     fn run(self, json: bool) -> anyhow::Result<ExitCode> {
-        let policy = artifact::load(&self.policy)?;
-        let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
-        let vector_column = column.map(str::to_owned);
-        let options = LoadOptions { split: self.split, vector_column, ..LoadOptions::default() };
-        let table = OutcomeTable::load(&self.log, &options)?;
-        query_text::check(&policy, &self.log)?;
         std::fs::create_dir_all(&self.out)
             .with_context(|| format!("cannot make folder `{}`", self.out.display()))?;
+        match &self.policy {
+            Some(policy) => self.decide(artifact::load(policy)?, json),
+            None => self.estimate(json),
+        }
+    }
+
+    fn estimate(&self, json: bool) -> anyhow::Result<ExitCode> {
+        let table = OutcomeTable::load(
+            &self.log,
+            &LoadOptions { split: self.split.clone(), ..LoadOptions::default() },
+        )?;
+        let (dim, floor, seed) = (self.dim, self.floor, self.seed);
+        let options = PropensityOptions { dim, floor, seed, ..PropensityOptions::default() };
+        let found = estimate_decisions(table, &options, &self.out)?;
+        if json {
+            output::say_json(&found)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        output::say(&propensities_text(&found));
+        output::say(&format!("wrote {} decisions to `{}`", found.rows, found.decisions.display()));
+        output::say(&format!("and their outcomes to `{}`", found.feedback.display()));
+        if found.without_score + found.with_several > 0 {
+            output::tell(&format!(
+                "left out {} queries without a score, {} with scores of several models",
+                found.without_score, found.with_several
+            ));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn decide(&self, policy: Policy, json: bool) -> anyhow::Result<ExitCode> {
+        let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
+        let vector_column = column.map(str::to_owned);
+        let options = LoadOptions { split: self.split.clone(), vector_column, ..LoadOptions::default() };
+        let table = OutcomeTable::load(&self.log, &options)?;
+        query_text::check(&policy, &self.log)?;
         let (seed, explore, pass_probability) = (self.seed, self.explore, self.pass_probability);
         let options = LogDecisionsOptions { seed, explore, pass_probability };
         let logged = log_decisions(policy, &table, &options, &self.out)?;

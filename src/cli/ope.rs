@@ -4,7 +4,7 @@ use super::{date, output, query_text};
 use clap::Args;
 use routewright_data::decisions::{Combine, RewardRule};
 use routewright_policy::artifact;
-use routewright_trainer::ope::{EstimateOptions, OpeOptions, Thresholds, Tuned, assess, select};
+use routewright_trainer::ope::{ClusterBy, EstimateOptions, OpeOptions, Thresholds, Tuned, assess, select};
 use routewright_trainer::report::{self, ReportNote};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -30,8 +30,8 @@ pub(crate) struct OpeCommand {
     /// Estimators, comma-separated, or `all`.
     #[arg(long, value_name = "NAMES", default_value = "all")]
     estimators: String,
-    /// Resamples of the bootstrap; 0 for none.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    /// Resamples of a percentile bootstrap reported beside the intervals (in the JSON); 0 for none.
+    #[arg(long, value_name = "N", default_value_t = 0)]
     bootstrap: usize,
     /// Score given up to save one US dollar: the reward is the value minus this times the billed cost.
     #[arg(long, value_name = "LAMBDA", default_value_t = 0.0)]
@@ -55,6 +55,11 @@ pub(crate) struct OpeCommand {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(2..=100))]
     folds: u16,
     #[command(flatten)]
+    evidence: Unseen,
+    /// Rounds that are not independent: `auto` (by `session`, else by equal question), `question`, `session`, `none`.
+    #[arg(long, value_name = "RULE", default_value = "auto")]
+    cluster: ClusterBy,
+    #[command(flatten)]
     limits: Limits,
     /// Seed of the bootstrap and of rejection sampling.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -62,6 +67,25 @@ pub(crate) struct OpeCommand {
     /// Folder to write ope.html, ope.json and ope.svg into.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+}
+
+/// What to do about decisions that the policy was trained on; without either they are refused.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Unseen {
+    /// Leave out the decisions that the policy was trained on.
+    #[arg(long)]
+    pub(super) unseen: bool,
+    /// Fit the policy's method again for each of N folds of the log and judge each on the fold it has not seen; for
+    /// policies made by `train --decisions`.
+    #[arg(long, value_name = "N", conflicts_with = "unseen", value_parser = clap::value_parser!(u16).range(2..=100))]
+    cross_fit: Option<u16>,
+}
+
+impl Unseen {
+    /// Folds to fit again for.
+    pub(super) fn folds(self) -> Option<usize> {
+        self.cross_fit.map(usize::from)
+    }
 }
 
 /// Where belief ends.
@@ -130,6 +154,9 @@ impl OpeCommand {
                 lambda: self.lambda,
             },
             folds: usize::from(self.folds),
+            cross_fit: self.evidence.folds(),
+            unseen: self.evidence.unseen,
+            cluster: self.cluster,
             thresholds: Thresholds {
                 ess_min: limits.ess_min,
                 ess_share_min: limits.ess_share_min,

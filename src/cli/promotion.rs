@@ -4,6 +4,7 @@
 //! decisions: the assessment of `routewright ope` must be trusted, and the lower bound of the paired difference above
 //! 0. Otherwise it is refused in words, exit code 1, and the audit has a line of it.
 
+use super::ope::Unseen;
 use super::{date, output, query_text};
 use anyhow::Context;
 use clap::Args;
@@ -64,6 +65,8 @@ struct EvidenceArguments {
     /// Value of decisions without feedback; they are left out otherwise.
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     default_reward: Option<f64>,
+    #[command(flatten)]
+    unseen: Unseen,
 }
 
 /// Arguments of `policy rollback`.
@@ -174,6 +177,8 @@ impl PromoteCommand {
         let options = OpeOptions {
             metric: arguments.metric.clone(),
             reward: RewardRule { default: arguments.default_reward, cost_weight: arguments.cost_weight },
+            cross_fit: arguments.unseen.folds(),
+            unseen: arguments.unseen.unseen,
             ..OpeOptions::default()
         };
         query_text::check(&target, &log)?;
@@ -216,12 +221,21 @@ fn judge(found: &Assessment) -> Weighed {
     let numbers = json!({
         "metric": found.metric, "cost_weight": found.cost_weight, "estimator": found.headline,
         "difference": difference, "interval": interval, "lower_bound": found.lower_bound,
-        "rounds": found.counts.rounds, "ess": found.overlap.ess,
+        "rounds": found.counts.rounds, "ess": found.overlap.ess, "clusters": found.overlap.clusters,
+        "trained_on": found.counts.trained_on, "unseen": found.unseen, "cross_fit": found.cross_fit,
+        "estimated": found.counts.estimated,
         "trusted": found.verdict.is_trusted, "refusals": found.verdict.refusals,
         "warnings": found.verdict.warnings,
     });
     let refusal = if !found.verdict.is_trusted {
         Some(format!("the logs say too little: {}", found.verdict.refusals.join("; ")))
+    } else if found.counts.estimated > 0 {
+        Some(format!(
+            "the propensities of {} of {} rounds were estimated: a rule of the gateway that prompt and source do not \
+             show could be all of the difference; log decisions with their propensities, or promote a canary by \
+             `--force` and watch it",
+            found.counts.estimated, found.counts.rounds
+        ))
     } else if found.lower_bound.is_some_and(|bound| bound > 0.0) {
         None
     } else {

@@ -7,7 +7,9 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use routewright_data::QueryText;
 use routewright_data::decisions::{Combine, Outcomes};
+use routewright_policy::artifact::DecisionsRecord;
 use routewright_policy::{SelectorSpec, artifact};
+use routewright_trainer::evaluate::Average;
 use routewright_trainer::methods;
 use routewright_trainer::ope::{LoggedTable, TargetKind};
 use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions};
@@ -89,11 +91,24 @@ impl Rows {
     }
 
     /// The rows with their features.
-    fn prepare(&self, fitting: &fitting::FittingArgs) -> anyhow::Result<Prepared> {
+    fn prepare(&self, fitting: &fitting::FittingArgs) -> anyhow::Result<(Prepared, Option<LoggedTable>)> {
         if let (Some(decisions), Some(feedback)) = (&self.decisions, &self.feedback) {
-            return self.logged(decisions, feedback, fitting);
+            let (prepared, logged) = self.logged(decisions, feedback, fitting)?;
+            return Ok((prepared, Some(logged)));
         }
-        fitting.prepare(self.path()?)
+        Ok((fitting.prepare(self.path()?)?, None))
+    }
+
+    /// How a policy was learned from decisions, for its manifest.
+    fn record(&self, params: serde_json::Value, average: Average) -> DecisionsRecord {
+        DecisionsRecord {
+            targets: self.targets.to_string(),
+            metric: self.metric.clone(),
+            combine: self.combine.to_string(),
+            default_reward: self.default_reward,
+            params,
+            average: average.to_string(),
+        }
     }
 
     fn logged(
@@ -101,7 +116,7 @@ impl Rows {
         decisions: &Path,
         feedback: &Path,
         fitting: &fitting::FittingArgs,
-    ) -> anyhow::Result<Prepared> {
+    ) -> anyhow::Result<(Prepared, LoggedTable)> {
         let outcomes = Outcomes::load(feedback, &self.metric, self.combine)?;
         let logged = LoggedTable::load(decisions, &outcomes, self.default_reward)?;
         if logged.without_feedback > 0 {
@@ -109,6 +124,13 @@ impl Rows {
         }
         if logged.without_text > 0 {
             output::tell(&format!("left out {} decisions without text or features", logged.without_text));
+        }
+        if logged.estimated > 0 {
+            output::tell(
+                "warning: propensities of this log were estimated; policies learned from such logs lose to always \
+                 taking the strongest model more often than they gain (docs/ope.md, A gateway log without \
+                 propensities)",
+            );
         }
         let choice = fitting.feature_choice()?;
         let column = matches!(choice.base, BaseFeatures::Column(_));
@@ -119,7 +141,7 @@ impl Rows {
         ensure!(!column || logged.table.vectors.is_some(), "not every decision has `features` of one width");
         let mut prepared = Prepared::new(logged.table.clone(), &choice, fitting.seed)?;
         logged.fill(self.targets, &mut prepared.train, &prepared.features)?;
-        Ok(prepared)
+        Ok((prepared, logged))
     }
 }
 
@@ -152,7 +174,7 @@ impl TrainCommand {
         }
         let method = methods::find(&self.method)?;
         let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
-        let mut prepared = self.rows.prepare(&self.fitting)?;
+        let (mut prepared, logged) = self.rows.prepare(&self.fitting)?;
         prepared.query_text = rule;
         let bars = output::Bars::new(method.name);
         let run = RunOptions {
@@ -171,7 +193,10 @@ impl TrainCommand {
         }
         let name = self.name.as_deref().unwrap_or(method.name);
         let split = if self.rows.decisions.is_some() { "decisions" } else { &self.fitting.split };
-        let draft = prepared.draft(name, method, fitted, split, self.fitting.seed);
+        let mut draft = prepared.draft(name, method, fitted, split, self.fitting.seed);
+        if let Some(logged) = &logged {
+            draft.data = logged.record(&prepared.train, self.rows.record(params, self.fitting.average));
+        }
         let manifest = artifact::save(&draft, &self.out)?;
         if json {
             let summary = serde_json::json!({

@@ -219,7 +219,7 @@ fn record<'a>(split: &str, n: usize, prompts: impl Iterator<Item = &'a str>) -> 
         hasher.update(prompt.as_bytes());
     }
     let digest = hasher.finalize().to_hex().to_string();
-    DataRecord { digest, split: split.to_owned(), n_queries: n, n_cells: n }
+    DataRecord { digest, split: split.to_owned(), n_queries: n, n_cells: n, ..DataRecord::default() }
 }
 
 fn draft(learned: Weights, params: &Params, name: &str, seed: u64) -> anyhow::Result<Draft> {

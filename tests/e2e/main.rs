@@ -10,9 +10,11 @@ mod bad_input;
 mod bench;
 #[cfg(unix)]
 mod crash;
+mod evidence;
 #[cfg(unix)]
 mod from_store;
 mod frozen;
+mod gateway_log;
 #[cfg(unix)]
 mod learning;
 mod logs;

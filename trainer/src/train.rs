@@ -7,8 +7,8 @@ use routewright_data::features::{
     self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
     WithSources,
 };
-use routewright_data::{FeatureMatrix, OutcomeTable, QueryText};
-use routewright_policy::artifact::{DataRecord, Draft};
+use routewright_data::{FeatureMatrix, OutcomeTable, Query, QueryText, row_keys};
+use routewright_policy::artifact::{DataRecord, Draft, TrainingRows};
 use routewright_policy::{Arm, Batch, PredictError, Prediction, Price};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -252,14 +252,25 @@ impl Prepared {
             selector: fitted.selector,
             query_text: self.query_text,
             params: fitted.params,
-            data: DataRecord {
-                digest: self.train.digest(),
-                split: split.to_owned(),
-                n_queries: self.train.n_queries(),
-                n_cells: self.train.score.n_present(),
-            },
+            data: data_record(&self.train, split, |query| row_keys::of_outcome(&query.id, &query.prompt)),
             metrics: fitted.metrics,
         }
+    }
+}
+
+/// What an artifact keeps of the rows it is made of; `key` is that of a row.
+pub(crate) fn data_record(table: &OutcomeTable, split: &str, key: impl Fn(&Query) -> u64) -> DataRecord {
+    let vector = |row: usize| table.vectors.as_ref().map(|vectors| vectors.row(row));
+    let queries = || table.queries.iter().enumerate();
+    let texts = queries().filter_map(|(row, query)| row_keys::of_text(&query.prompt, vector(row)));
+    DataRecord {
+        digest: table.digest(),
+        split: split.to_owned(),
+        n_queries: table.n_queries(),
+        n_cells: table.score.n_present(),
+        last_ms: table.queries.iter().filter_map(|query| query.timestamp_ms).max(),
+        decisions: None,
+        rows: Some(Arc::new(TrainingRows::new(table.queries.iter().map(key).collect(), texts.collect()))),
     }
 }
 

@@ -119,7 +119,7 @@ impl Iterator for DecisionReader {
 
 /// The columns of one batch.
 struct Columns<'a> {
-    texts: [Option<TextColumn<'a>>; 11],
+    texts: [Option<TextColumn<'a>>; 12],
     timestamp_ms: Option<TimeColumn>,
     candidates: Option<TextListColumn<'a>>,
     lists: [Option<VectorColumn<'a>>; 4],
@@ -143,6 +143,7 @@ impl<'a> Columns<'a> {
             "objective",
             "constraints",
             "query_text",
+            "session",
         ];
         let lists = ["propensities", "predicted_score", "predicted_cost_usd", "features"];
         Self {
@@ -159,7 +160,7 @@ impl<'a> Columns<'a> {
     /// A row, which shares with the row before what is the same.
     fn row(&self, batch: &LogBatch, at: usize, before: &Before) -> Result<DecisionRow, LogError> {
         let [id, policy, version, digest, model, rest @ ..] = self.texts;
-        let [featurizer_digest, source, prompt, objective, constraints, query_text] = rest;
+        let [featurizer_digest, source, prompt, objective, constraints, query_text, session] = rest;
         let text = |column, name| Ok::<_, LogError>(required(batch, column, name, at)?.to_owned());
         let shared = |column, name, before: &Arc<str>| {
             let text = required(batch, column, name, at)?;
@@ -194,6 +195,7 @@ impl<'a> Columns<'a> {
             objective: some(objective),
             constraints: some(constraints),
             query_text: some(query_text),
+            session: some(session),
         })
     }
 }

@@ -39,6 +39,7 @@ pub use column::Column;
 pub use embed::Embed;
 pub use encoder::{EncoderSettings, Pooling};
 pub use lexical::{Lexical, LexicalSettings};
+pub use source_posterior::Posterior;
 pub use sources::WithSources;
 pub use state::{Sight, State, StateFeatures, StateSettings};
 

@@ -1,4 +1,4 @@
-//! A softmax classifier of sources on features: `p = softmax(W^T x + b)`.
+//! A softmax classifier on features, of sources among others: `p = softmax(W^T x + b)`.
 //!
 //! `min -sum_i ln p(y_i | x_i) + alpha / 2 |W|^2`, by Newton steps with the fixed bound `X^T X / 2 + alpha I` on
 //! every block of the Hessian (Böhning 1992), with Nesterov's momentum; the bound is factorised once. The number
@@ -7,15 +7,12 @@
 use crate::dense::{add_product, exp};
 use crate::linalg::{Cholesky, LinalgError};
 
-/// Penalty of the squared weights; the bias is free. Cross-validation on the train split of five logs liked
-/// 0.1 to 1 alike.
-const ALPHA: f64 = 0.3;
 /// Newton steps.
 const STEPS: usize = 100;
 
 /// The fitted classifier.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Posterior {
+pub struct Posterior {
     /// `(dim, n_sources)`.
     weights: Vec<f32>,
     bias: Vec<f32>,
@@ -27,16 +24,21 @@ impl Posterior {
         Self { weights, bias }
     }
 
-    /// Fits on `x` of shape `(n, dim)` and the source of each row, in `0..n_sources`.
-    pub(super) fn fit(
+    /// Fits on `x` of shape `(n, dim)` and the class of each row, in `0..n_sources`; `alpha` penalises the squared
+    /// weights, the bias is free.
+    ///
+    /// # Errors
+    /// If `alpha` is too small for the bound to be factorised.
+    pub fn fit(
         x: Vec<f32>,
         dim: usize,
         labels: &[u32],
         n_sources: usize,
+        alpha: f64,
     ) -> Result<Self, LinalgError> {
         let (width, n) = (dim + 1, labels.len());
         let design = Design::new(&x, dim);
-        let bound = design.bound()?;
+        let bound = design.bound(alpha)?;
         let mut at = vec![0.0_f64; width * n_sources];
         let mut ahead = at.clone();
         let mut momentum = 1.0_f64;
@@ -50,7 +52,7 @@ impl Posterior {
             }
             let mut gradient = design.transposed_times(&residual, n_sources);
             for (g, w) in gradient[..dim * n_sources].iter_mut().zip(&ahead) {
-                *g -= ALPHA * w;
+                *g -= alpha * w;
             }
             let step = bound.solve(gradient, n_sources)?;
             let next: Vec<f64> = ahead.iter().zip(step).map(|(w, s)| w + s).collect();
@@ -82,7 +84,7 @@ impl Posterior {
     }
 
     /// Writes the posterior `(n, n_sources)` of `x` `(n, dim)`.
-    pub(super) fn of(&self, x: &[f32], out: &mut [f32]) {
+    pub fn of(&self, x: &[f32], out: &mut [f32]) {
         let k = self.n_sources();
         out.chunks_exact_mut(k).for_each(|row| row.copy_from_slice(&self.bias));
         add_product(x, &self.weights, self.weights.len() / k, k, out);
@@ -120,7 +122,7 @@ impl Design {
     }
 
     /// `X^T X / 2 + alpha I`, factorised; a hair on the bias keeps it definite.
-    fn bound(&self) -> Result<Cholesky, LinalgError> {
+    fn bound(&self, alpha: f64) -> Result<Cholesky, LinalgError> {
         let mut rows = vec![0.0_f32; self.width * self.n];
         for (col, values) in self.columns.chunks_exact(self.n.max(1)).enumerate() {
             values.iter().enumerate().for_each(|(row, v)| rows[row * self.width + col] = *v);
@@ -128,7 +130,7 @@ impl Design {
         let mut bound = self.transposed_times(&rows, self.width);
         bound.iter_mut().for_each(|v| *v /= 2.0);
         for i in 0..self.width {
-            bound[i * self.width + i] += if i + 1 < self.width { ALPHA } else { 1e-6 };
+            bound[i * self.width + i] += if i + 1 < self.width { alpha } else { 1e-6 };
         }
         Cholesky::of(bound, self.width)
     }
@@ -145,7 +147,7 @@ mod tests {
         let x: Vec<f32> = (0..60).flat_map(|i| point(f64::from(i))).map(|v| v as f32).collect();
         let label = |i: f64| (1.5 + 1.2 * i.cos() + 0.8 * (5.0 * i).cos()).floor() as i32;
         let labels: Vec<u32> = (0..60).map(|i| label(f64::from(i)).rem_euclid(3) as u32).collect();
-        let posterior = Posterior::fit(x, 3, &labels, 3).unwrap();
+        let posterior = Posterior::fit(x, 3, &labels, 3, 0.3).unwrap();
         let cases = [
             ([1.0, 0.0, 0.0], [0.116_152, 0.346_549, 0.537_299]),
             ([0.0, 0.0, 0.0], [0.273_343, 0.412_543, 0.314_114]),

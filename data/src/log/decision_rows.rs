@@ -30,6 +30,7 @@ pub struct DecisionRow {
     pub objective: Option<String>,
     pub constraints: Option<String>,
     pub query_text: Option<String>,
+    pub session: Option<String>,
 }
 
 impl DecisionRow {
@@ -119,6 +120,7 @@ impl LogRow for DecisionRow {
             some_texts(rows.iter().map(|r| r.objective.as_deref())),
             some_texts(rows.iter().map(|r| r.constraints.as_deref())),
             some_texts(rows.iter().map(|r| r.query_text.as_deref())),
+            some_texts(rows.iter().map(|r| r.session.as_deref())),
         ]
     }
 }

@@ -202,6 +202,7 @@ fn decision(record: DecisionRecord) -> DecisionRow {
         prompt: record.prompt,
         features: record.features,
         query_text: record.query_text.map(|rule| rule.name().to_owned()),
+        session: None,
     }
 }
 

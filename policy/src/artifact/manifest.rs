@@ -1,10 +1,12 @@
 //! `manifest.json`: everything about a policy that is not a weight.
 
+use super::TrainingRows;
 use crate::{Arm, SelectorSpec};
 use routewright_data::QueryText;
 use routewright_data::features::FeaturizerSpec;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The manifest of an artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,6 +79,33 @@ pub struct DataRecord {
     pub n_queries: usize,
     /// Number of cells with a score.
     pub n_cells: usize,
+    /// Time of the last row, ms since 1970-01-01 UTC; absent where the rows have no times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<i64>,
+    /// How it was learned from logged decisions; absent where it was learned from an outcome log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decisions: Option<DecisionsRecord>,
+    /// Keys of the rows, kept in a file of their own; `None` for artifacts of earlier builds.
+    #[serde(skip)]
+    pub rows: Option<Arc<TrainingRows>>,
+}
+
+/// How a policy was learned from logged decisions: what it takes to fit its method again on some of them.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct DecisionsRecord {
+    /// What stood in the cells of arms that were not chosen.
+    pub targets: String,
+    /// Kind of feedback that was the score.
+    pub metric: String,
+    /// How several outcomes of one decision were combined.
+    pub combine: String,
+    /// Score of decisions without feedback; they were left out where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_reward: Option<f64>,
+    /// Parameters of the method as given, before anything was chosen on the rows.
+    pub params: serde_json::Value,
+    /// Average that hyper-parameters were chosen by.
+    pub average: String,
 }
 
 /// Length and digest of a file.

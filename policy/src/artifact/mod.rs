@@ -4,6 +4,7 @@
 //! manifest.json            what it is, and the digest of every other file; written last
 //! predictor.safetensors    weights of the form
 //! featurizer.safetensors   weights of the featurizer
+//! training-rows.bin        keys of the rows it was trained on; optional
 //! ```
 //! The directory is written under a temporary name and renamed, so a reader sees all of it or nothing.
 //! Unknown keys of the manifest are kept; an unknown form, a newer format, a changed byte or a missing
@@ -15,9 +16,11 @@ mod damage_tests;
 mod manifest;
 mod safetensors_codec;
 mod store;
+mod training_rows;
 mod version;
 
-pub use manifest::{DataRecord, FeaturizerRecord, FileRecord, FormRecord, Manifest};
+pub use manifest::{DataRecord, DecisionsRecord, FeaturizerRecord, FileRecord, FormRecord, Manifest};
 pub use safetensors_codec::{decode as decode_tensors, encode as encode_tensors};
 pub use store::{ArtifactError, Draft, load, save, verify};
+pub use training_rows::TrainingRows;
 pub use version::{FORMAT, KIND};

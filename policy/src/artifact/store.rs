@@ -1,7 +1,8 @@
 //! Writing, reading and verifying the directory of an artifact.
 
 use super::{
-    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, arms, safetensors_codec,
+    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, TrainingRows, arms,
+    safetensors_codec,
 };
 use crate::selectors::{self, SelectorError};
 use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 const MANIFEST: &str = "manifest.json";
 const PREDICTOR: &str = "predictor.safetensors";
 const FEATURIZER: &str = "featurizer.safetensors";
+const TRAINING_ROWS: &str = "training-rows.bin";
 /// A manifest is a page of JSON; anything longer is not one.
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
 
@@ -144,6 +146,7 @@ impl Draft {
             encoded.push((name, bytes));
         }
         let digest = featurizer_digest(&spec, &encoded[1].1);
+        encoded.extend(self.data.rows.as_ref().map(|rows| (TRAINING_ROWS, rows.encode())));
         let record = |bytes: &[u8]| FileRecord {
             bytes: bytes.len() as u64,
             blake3: blake3::hash(bytes).to_hex().to_string(),
@@ -196,7 +199,7 @@ pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
 /// If anything is missing, damaged, unknown or newer than this build; the reason is named.
 pub fn load(path: &Path) -> Result<Policy, ArtifactError> {
     let shown = path.display().to_string();
-    let (manifest, digest) = read_manifest(path)?;
+    let (mut manifest, digest) = read_manifest(path)?;
     let mut contents: BTreeMap<&str, Tensors> = BTreeMap::new();
     for name in [PREDICTOR, FEATURIZER] {
         let bytes = read_checked(path, &manifest, name)?;
@@ -232,6 +235,7 @@ pub fn load(path: &Path) -> Result<Policy, ArtifactError> {
         file: PREDICTOR.to_owned(),
         reason,
     })?;
+    manifest.data.rows = read_training_rows(path, &manifest)?;
     Ok(Policy { arms: manifest.arms.clone(), manifest, digest, featurizer, predictor, selector })
 }
 
@@ -294,6 +298,20 @@ fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>,
 
 fn check_arms(checked: &[Arm], path: &str) -> Result<(), ArtifactError> {
     arms::check(checked).map_err(|reason| ArtifactError::Arms { path: path.to_owned(), reason })
+}
+
+/// The rows it was trained on, where the artifact lists them.
+fn read_training_rows(path: &Path, manifest: &Manifest) -> Result<Option<Arc<TrainingRows>>, ArtifactError> {
+    if !manifest.files.contains_key(TRAINING_ROWS) {
+        return Ok(None);
+    }
+    let bytes = read_checked(path, manifest, TRAINING_ROWS)?;
+    let damaged = |reason: String| ArtifactError::Damaged {
+        path: path.display().to_string(),
+        file: TRAINING_ROWS.to_owned(),
+        reason,
+    };
+    TrainingRows::decode(&bytes).map(Arc::new).map(Some).map_err(damaged)
 }
 
 fn build_selector(spec: &SelectorSpec, arms: &[Arm], path: &str) -> Result<Box<dyn Selector>, ArtifactError> {

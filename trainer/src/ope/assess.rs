@@ -1,8 +1,9 @@
 //! The whole of it: logs and policies in, one document out.
 
+use super::cross_fit;
 use super::estimate::{EstimateOptions, Sample, estimate};
 use super::estimators::{ALL, find};
-use super::stream::{Source, no_rounds};
+use super::stream::{ClusterBy, Source, no_rounds};
 use super::{
     Calibration, Counts, Estimate, Estimator, Logged, OpeError, Overlap, Segment, Thresholds, Verdict,
 };
@@ -13,6 +14,8 @@ use std::path::Path;
 
 /// The estimator that headlines and segments are given by.
 const HEADLINE: &str = "dr";
+/// The same where propensities were estimated: their errors cancel in part when weights are self-normalised.
+const HEADLINE_ESTIMATED: &str = "snips";
 
 /// How a policy is assessed.
 #[derive(Debug, Clone)]
@@ -29,6 +32,12 @@ pub struct OpeOptions {
     pub estimate: EstimateOptions,
     /// Folds of the reward model.
     pub folds: usize,
+    /// Fits the target's method again for each of that many folds and judges each on its own fold.
+    pub cross_fit: Option<usize>,
+    /// Leaves out the decisions that the target was trained on.
+    pub unseen: bool,
+    /// Which rounds count as one another's repetitions.
+    pub cluster: ClusterBy,
     /// Where belief ends.
     pub thresholds: Thresholds,
 }
@@ -42,6 +51,9 @@ impl Default for OpeOptions {
             estimators: ALL.iter().collect(),
             estimate: EstimateOptions::default(),
             folds: 5,
+            cross_fit: None,
+            unseen: false,
+            cluster: ClusterBy::Auto,
             thresholds: Thresholds::default(),
         }
     }
@@ -79,9 +91,19 @@ pub struct Assessment {
     pub alpha: f64,
     /// Parts of the log, by the headline's estimator.
     pub segments: Vec<Segment>,
-    /// Resamples of the bootstrap.
+    /// Folds for which the target was fitted again; absent where the artifact itself was judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_fit: Option<usize>,
+    /// Whether decisions that the target was trained on were left out.
+    pub unseen: bool,
+    /// Last time of the rows the target was trained on, ms since 1970-01-01 UTC, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_until_ms: Option<i64>,
+    /// Whether the artifact lists the rows it was trained on.
+    pub training_is_known: bool,
+    /// Resamples of the percentile bootstrap beside the intervals.
     pub bootstrap: usize,
-    /// Seed of the bootstrap.
+    /// Seed of the bootstrap and of rejection sampling.
     pub seed: u64,
     /// Where belief ends.
     pub thresholds: Thresholds,
@@ -102,20 +124,25 @@ pub fn assess(
     options: &OpeOptions,
 ) -> Result<Assessment, OpeError> {
     let outcomes = Outcomes::load(feedback, &options.metric, options.combine)?;
-    let source = Source { log, outcomes: &outcomes, target, baseline, options };
+    let (folds, options) = match options.cross_fit {
+        Some(n) if n < 2 => {
+            let expected = "a whole number of at least 2";
+            return Err(OpeError::Option { name: "cross-fit", value: n as f64, expected });
+        }
+        // The reward model has the same folds, so that no part of an estimate has seen the round.
+        Some(n) => (cross_fit::refit(log, feedback, target, n)?, &OpeOptions { folds: n, ..options.clone() }),
+        None => (Vec::new(), options),
+    };
+    let source = Source { log, outcomes: &outcomes, target, folds: &folds, baseline, options };
     let rounds = source.rounds()?;
     if rounds.target.is_empty() {
         return Err(no_rounds(&rounds.counts));
     }
     let lost = [Some(&rounds.lost[0]), Some(&rounds.lost[1])];
-    let sample = Sample { target: &rounds.target, baseline: rounds.baseline.as_deref(), lost };
+    let cross = baseline.map(|_| rounds.cross.as_slice());
+    let sample = Sample { target: &rounds.target, baseline: rounds.baseline.as_deref(), cross, lost };
     let (logged, estimates) = estimate(&sample, &options.estimators, &options.estimate)?;
-    // The estimator decisions rest on, or the last of those asked for.
-    let has = |name: &str| options.estimators.iter().any(|e| e.name == name);
-    let headline = match options.estimators.last() {
-        Some(last) if !has(HEADLINE) => *last,
-        _ => find(HEADLINE)?,
-    };
+    let headline = headline(options, &rounds.counts)?;
     let gain = estimates.iter().find(|e| e.estimator == headline.name);
     let gain = gain.and_then(|e| if baseline.is_some() { e.vs_baseline } else { e.vs_logged });
     let mut assessment = Assessment {
@@ -133,6 +160,10 @@ pub fn assess(
         calibration: rounds.calibration,
         alpha: rounds.alpha,
         segments: rounds.labels.estimate(&rounds.target, headline, &options.estimate)?,
+        cross_fit: options.cross_fit,
+        unseen: options.unseen,
+        trained_until_ms: target.manifest.data.last_ms,
+        training_is_known: target.manifest.data.rows.is_some(),
         bootstrap: options.estimate.bootstrap,
         seed: options.estimate.seed,
         thresholds: options.thresholds,
@@ -140,4 +171,13 @@ pub fn assess(
     };
     assessment.verdict = Verdict::of(&assessment, &options.thresholds);
     Ok(assessment)
+}
+
+/// The estimator decisions rest on, or the last of those asked for.
+fn headline(options: &OpeOptions, counts: &Counts) -> Result<&'static Estimator, OpeError> {
+    let name = if counts.estimated > 0 { HEADLINE_ESTIMATED } else { HEADLINE };
+    match options.estimators.last() {
+        Some(last) if !options.estimators.iter().any(|e| e.name == name) => Ok(*last),
+        _ => find(name),
+    }
 }

@@ -81,6 +81,20 @@ pub enum OpeError {
     /// A selector could not be built.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// A policy could not be fitted again for each fold.
+    #[error("cannot cross-fit policy `{policy}`: {reason}")]
+    CrossFit {
+        /// The policy.
+        policy: String,
+        /// What is missing or went wrong.
+        reason: String,
+    },
+    /// Propensities could not be estimated.
+    #[error("cannot estimate propensities: {reason}")]
+    Propensities {
+        /// What is missing or went wrong.
+        reason: String,
+    },
     /// The bootstrap cannot be run as asked.
     #[error("bootstrap rounds are `{rounds}`, expected 0 or from 2 to 100000")]
     Bootstrap {

@@ -1,18 +1,19 @@
 //! From rounds to values with intervals, and to differences on the same rounds.
 
+use super::interval::{Influence, Interval, Spread, Weighted};
 use super::parameters::resolve;
-use super::{Estimator, LostMass, OpeError, Parameter, Parameters, Round, Terms, Tuned, bootstrap};
+use super::rounds::Clusters;
+use super::{
+    Cross, Estimator, LostMass, OpeError, Overlap, Parameter, Parameters, Round, Terms, Tuned, percentiles,
+};
 use serde::Serialize;
-
-/// Two-sided level of every interval.
-pub(super) const LEVEL: f64 = 0.95;
 
 /// How values are estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EstimateOptions {
-    /// Resamples of the bootstrap; 0 for none, and then no errors and no intervals.
+    /// Resamples of a percentile bootstrap that is reported beside the intervals; 0 for none.
     pub bootstrap: usize,
-    /// Seed of the bootstrap.
+    /// Seed of the bootstrap and of rejection sampling.
     pub seed: u64,
     /// Greatest weight of `clipped-ips`.
     pub clip: Tuned,
@@ -24,18 +25,18 @@ pub struct EstimateOptions {
 
 impl Default for EstimateOptions {
     fn default() -> Self {
-        Self { bootstrap: 1000, seed: 0, clip: Tuned::Auto, tau: Tuned::Auto, lambda: Tuned::Auto }
+        Self { bootstrap: 0, seed: 0, clip: Tuned::Auto, tau: Tuned::Auto, lambda: Tuned::Auto }
     }
 }
 
-/// A difference of two values, each estimated on the same rounds and the same resamples.
+/// A difference of two values, each estimated on the same rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Difference {
     /// The target's value minus the other one.
     pub difference: f64,
-    /// Its bootstrap standard error.
+    /// Its standard error.
     pub standard_error: Option<f64>,
-    /// Its 95 % interval, percentiles of the bootstrap.
+    /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
     /// Lower end of the interval: the gain is at least this, in 97.5 of 100 logs.
     pub lower_bound: Option<f64>,
@@ -50,12 +51,15 @@ pub struct Estimate {
     pub parameter: Option<f64>,
     /// The value; `None` where no round counts.
     pub value: Option<f64>,
-    /// Its bootstrap standard error.
+    /// Its standard error.
     pub standard_error: Option<f64>,
-    /// Its 95 % interval, percentiles of the bootstrap.
+    /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
     /// Lower end of the interval.
     pub lower_bound: Option<f64>,
+    /// The 95 % percentile interval of the bootstrap, where one was asked for; too short with few effective rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bootstrap_interval: Option<[f64; 2]>,
     /// The value minus the mean logged reward.
     pub vs_logged: Option<Difference>,
     /// The value minus that of the baseline policy by the same estimator.
@@ -69,12 +73,15 @@ pub struct Estimate {
 pub struct Logged {
     /// Mean logged reward.
     pub value: f64,
-    /// Its bootstrap standard error.
+    /// Its standard error.
     pub standard_error: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<[f64; 2]>,
     /// Interval of the mean importance weight, which should hold 1.
     pub mean_weight_interval: Option<[f64; 2]>,
+    /// The same of the baseline policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_weight_interval: Option<[f64; 2]>,
 }
 
 /// Rounds of the target policy, and of a baseline on the same log rows.
@@ -84,21 +91,39 @@ pub struct Sample<'a> {
     pub target: &'a [Round],
     /// The baseline's, of the same length and order.
     pub baseline: Option<&'a [Round]>,
+    /// Moments of both weights together, of the same length and order; the differences to the baseline have
+    /// intervals of the sample's moments without them.
+    pub cross: Option<&'a [Cross]>,
     /// What shrinkage loses of the target and of the baseline; where unknown, parameters left to the data
     /// shrink nothing.
     pub lost: [Option<&'a LostMass>; 2],
 }
 
 /// One side of a comparison with its parameters.
-struct Side<'a> {
-    rounds: &'a [Round],
-    parameters: Parameters,
-    /// Column at which its terms begin.
-    first: usize,
+pub(super) struct Side<'a> {
+    pub(super) rounds: &'a [Round],
+    pub(super) parameters: Parameters,
+    ess: f64,
 }
 
-/// Columns before those of the estimators: mass, mass x reward, mass x weight.
-const FIXED: usize = 3;
+/// A side as one estimator sees it: its value and what its influence values are made of.
+struct Fit<'a> {
+    side: &'a Side<'a>,
+    estimator: &'a Estimator,
+    /// Mean of `direct`.
+    direct: f64,
+    /// `sum corrected / sum norm`; 0 for a plain mean.
+    ratio: f64,
+    /// Mean of `norm`; 1 for a plain mean.
+    norm: f64,
+}
+
+/// Means of the sample that every statistic is centred by.
+#[derive(Clone, Copy)]
+struct Means {
+    mass: f64,
+    reward: f64,
+}
 
 /// Estimates the value of the target policy with every estimator.
 ///
@@ -114,156 +139,181 @@ pub fn estimate(
     }
     let asked =
         [(Parameter::Clip, options.clip), (Parameter::Tau, options.tau), (Parameter::Lambda, options.lambda)];
-    let width: usize = estimators.iter().map(|e| width(e)).sum();
     let mut sides = Vec::new();
     for (rounds, lost) in [Some(sample.target), sample.baseline].into_iter().flatten().zip(sample.lost) {
         let parameters = resolve(rounds, lost, estimators, &asked)?;
-        sides.push(Side { rounds, parameters, first: FIXED + sides.len() * width });
+        sides.push(Side { rounds, parameters, ess: Overlap::of(rounds).ess });
     }
-    let n_columns = FIXED + sides.len() * width;
-    let mut totals = vec![0.0; n_columns];
-    for at in 0..sample.target.len() {
-        let mut column = 0;
-        each_term(&sides, estimators, at, |term| {
-            totals[column] += term;
-            column += 1;
-        });
-    }
-    let sums = bootstrap::resampled_sums(
-        sample.target.len(),
-        n_columns,
-        options.bootstrap,
-        options.seed,
-        |range, out| {
-            let size = range.len();
-            for (i, at) in range.enumerate() {
-                let mut column = 0;
-                each_term(&sides, estimators, at, |term| {
-                    out[column * size + i] = term;
-                    column += 1;
-                });
-            }
-        },
-    );
-    let resampled = Resampled { totals, sums, n_columns };
-    Ok((logged(&resampled), estimates(&resampled, &sides, estimators)))
+    let clusters = Clusters::of(sample.target);
+    let percentiles = percentiles::intervals(&sides, estimators, &clusters, options);
+    let mass: f64 = sample.target.iter().map(|round| round.mass).sum();
+    let reward = sample.target.iter().map(|round| round.mass * round.reward).sum::<f64>() / mass;
+    let judge = Judge {
+        sample,
+        sides: &sides,
+        clusters: &clusters,
+        means: Means { mass: mass / sample.target.len() as f64, reward },
+    };
+    let estimates = estimators.iter().zip(percentiles);
+    let estimates = estimates.map(|(estimator, percentile)| judge.estimate(estimator, percentile)).collect();
+    Ok((judge.logged(), estimates))
 }
 
-/// Columns of an estimator.
-fn width(estimator: &Estimator) -> usize {
-    if estimator.is_normalized { 3 } else { 1 }
+/// What every statistic is made from.
+struct Judge<'a> {
+    sample: &'a Sample<'a>,
+    sides: &'a [Side<'a>],
+    clusters: &'a Clusters,
+    means: Means,
 }
 
-/// Every column of one round, in order.
-fn each_term(sides: &[Side<'_>], estimators: &[&Estimator], at: usize, mut push: impl FnMut(f64)) {
-    let Some(target) = sides.first().map(|side| &side.rounds[at]) else { return };
-    push(target.mass);
-    push(target.mass * target.reward);
-    push(target.mass * target.importance);
-    for side in sides {
-        let round = &side.rounds[at];
-        for estimator in estimators {
-            let Terms { direct, corrected, norm } = (estimator.terms)(round, &side.parameters);
-            push(round.mass * direct);
-            if estimator.is_normalized {
-                push(round.mass * corrected);
-                push(round.mass * norm);
-            }
+impl Judge<'_> {
+    /// The interval of a statistic from its influence on each round.
+    fn interval(&self, ess: f64, of: impl Fn(usize) -> Influence) -> Option<Interval> {
+        let mut spread = Spread::default();
+        self.clusters.iter().for_each(|(at, is_last)| spread.add(of(at), is_last));
+        spread.interval(ess)
+    }
+
+    fn logged(&self) -> Logged {
+        let Means { mass, reward } = self.means;
+        let mean = self.interval(f64::INFINITY, |at| self.reward(at));
+        let weight = |side: &Side<'_>| {
+            let total: f64 = side.rounds.iter().map(|round| round.mass * round.importance).sum();
+            let mean = total / (mass * side.rounds.len() as f64);
+            let found = self.interval(side.ess, |at| {
+                let round = &side.rounds[at];
+                let scale = round.mass / mass;
+                Influence {
+                    psi: scale * (round.importance - mean),
+                    weighted: Some(weighted(round, scale, 1.0, 1.0)),
+                }
+            });
+            found.map(|found| found.around(mean))
+        };
+        Logged {
+            value: reward,
+            standard_error: mean.map(|mean| mean.standard_error),
+            interval: mean.map(|mean| mean.around(reward)),
+            mean_weight_interval: self.sides.first().and_then(weight),
+            baseline_weight_interval: self.sides.get(1).and_then(weight),
         }
     }
-}
 
-/// Sums over the sample and over each of its resamples.
-struct Resampled {
-    totals: Vec<f64>,
-    sums: Vec<f64>,
-    n_columns: usize,
-}
-
-/// A statistic on the sample and on its resamples.
-struct Statistic {
-    value: Option<f64>,
-    resampled: Vec<f64>,
-}
-
-impl Resampled {
-    fn statistic(&self, of: impl Fn(&[f64]) -> Option<f64>) -> Statistic {
-        let resampled = self.sums.chunks_exact(self.n_columns).filter_map(&of).collect();
-        Statistic { value: of(&self.totals), resampled }
-    }
-}
-
-impl Statistic {
-    fn standard_error(&self) -> Option<f64> {
-        let n = self.resampled.len() as f64;
-        let mean = self.resampled.iter().sum::<f64>() / n;
-        let square: f64 = self.resampled.iter().map(|v| (v - mean).powi(2)).sum();
-        (n >= 2.0).then(|| (square / (n - 1.0)).sqrt())
+    /// Influence of a round on the mean logged reward.
+    fn reward(&self, at: usize) -> Influence {
+        let round = &self.sample.target[at];
+        Influence { psi: round.mass / self.means.mass * (round.reward - self.means.reward), weighted: None }
     }
 
-    fn interval(&self) -> Option<[f64; 2]> {
-        let mut ascending = self.resampled.clone();
-        ascending.sort_by(f64::total_cmp);
-        let tail = (1.0 - LEVEL) / 2.0;
-        (ascending.len() >= 2)
-            .then(|| [bootstrap::quantile(&ascending, tail), bootstrap::quantile(&ascending, 1.0 - tail)])
-    }
-
-    fn difference(&self) -> Option<Difference> {
-        let interval = self.interval();
-        Some(Difference {
-            difference: self.value?,
-            standard_error: self.standard_error(),
-            interval,
-            lower_bound: interval.map(|i| i[0]),
-        })
-    }
-}
-
-fn logged(resampled: &Resampled) -> Logged {
-    let mean = resampled.statistic(|sums| Some(sums[1] / sums[0]));
-    let weight = resampled.statistic(|sums| Some(sums[2] / sums[0]));
-    Logged {
-        value: mean.value.unwrap_or(f64::NAN),
-        standard_error: mean.standard_error(),
-        interval: mean.interval(),
-        mean_weight_interval: weight.interval(),
-    }
-}
-
-/// The value of an estimator whose columns begin at `first`.
-fn value(estimator: &Estimator, first: usize, sums: &[f64]) -> Option<f64> {
-    let direct = sums[first] / sums[0];
-    if !estimator.is_normalized {
-        return Some(direct);
-    }
-    let (corrected, norm) = (sums[first + 1], sums[first + 2]);
-    (norm > 0.0).then(|| direct + corrected / norm)
-}
-
-fn estimates(resampled: &Resampled, sides: &[Side<'_>], estimators: &[&Estimator]) -> Vec<Estimate> {
-    let mut offset = 0;
-    let mut out = Vec::new();
-    for estimator in estimators {
-        let of = |side: &Side<'_>, sums: &[f64]| value(estimator, side.first + offset, sums);
-        let own = resampled.statistic(|sums| of(&sides[0], sums));
-        let vs_logged = resampled.statistic(|sums| Some(of(&sides[0], sums)? - sums[1] / sums[0]));
-        let baseline = sides.get(1);
-        let vs_baseline =
-            baseline.map(|b| resampled.statistic(|sums| Some(of(&sides[0], sums)? - of(b, sums)?)));
-        let interval = own.interval();
-        out.push(Estimate {
+    fn estimate(&self, estimator: &Estimator, bootstrap_interval: Option<[f64; 2]>) -> Estimate {
+        let parameter = |side: &Side<'_>| estimator.parameter.map(|p| side.parameters.get(p));
+        let fits: Vec<Option<Fit<'_>>> =
+            self.sides.iter().map(|side| Fit::of(side, estimator, self.means.mass)).collect();
+        let mut estimate = Estimate {
             estimator: estimator.name,
-            parameter: estimator.parameter.map(|p| sides[0].parameters.get(p)),
-            value: own.value,
-            standard_error: own.standard_error(),
-            interval,
-            lower_bound: interval.map(|i| i[0]),
-            vs_logged: vs_logged.difference(),
-            vs_baseline: vs_baseline.as_ref().and_then(Statistic::difference),
-            baseline_value: baseline.and_then(|b| of(b, &resampled.totals)),
+            parameter: self.sides.first().and_then(parameter),
+            value: None,
+            standard_error: None,
+            interval: None,
+            lower_bound: None,
+            bootstrap_interval,
+            vs_logged: None,
+            vs_baseline: None,
+            baseline_value: fits.get(1).and_then(|fit| fit.as_ref().map(Fit::value)),
+        };
+        let Some(Some(own)) = fits.first() else { return estimate };
+        let mass = self.means.mass;
+        let alone = self.interval(own.side.ess, |at| own.influence(at, mass));
+        let interval = alone.map(|found| found.around(own.value()));
+        estimate.value = Some(own.value());
+        estimate.standard_error = alone.map(|found| found.standard_error);
+        (estimate.interval, estimate.lower_bound) = (interval, interval.map(|[low, _]| low));
+        let vs_logged = self.interval(own.side.ess, |at| {
+            let own = own.influence(at, mass);
+            Influence { psi: own.psi - self.reward(at).psi, ..own }
         });
-        offset += width(estimator);
+        estimate.vs_logged = Some(difference(own.value() - self.means.reward, vs_logged));
+        if let Some(Some(other)) = fits.get(1) {
+            let ess = own.side.ess.min(other.side.ess);
+            let found = self.interval(ess, |at| self.versus(own, other, at));
+            estimate.vs_baseline = Some(difference(own.value() - other.value(), found));
+        }
+        estimate
     }
-    out
+
+    /// Influence of a round on the difference of two fits of one estimator.
+    fn versus(&self, own: &Fit<'_>, other: &Fit<'_>, at: usize) -> Influence {
+        let mass = self.means.mass;
+        let psi = own.influence(at, mass).psi - other.influence(at, mass).psi;
+        let (Some(residual), Some(cross)) = (own.estimator.residual, self.sample.cross) else {
+            return Influence { psi, weighted: None };
+        };
+        let (round, rival, cross) = (&own.side.rounds[at], &other.side.rounds[at], &cross[at]);
+        // The weight of the difference is `a w - b v`.
+        let scale = round.mass / mass;
+        let (a, b) = (scale / own.norm, scale / other.norm);
+        let (square, cube) = (a * a * round.square, a.powi(3) * round.cube);
+        let weighted = Weighted {
+            weight: a * round.importance - b * rival.importance,
+            residual: residual(round) - f64::midpoint(own.ratio, other.ratio),
+            square: square - 2.0 * a * b * cross.wv + b * b * rival.square,
+            cube: cube - 3.0 * a * a * b * cross.wwv + 3.0 * a * b * b * cross.wvv - b.powi(3) * rival.cube,
+        };
+        Influence { psi, weighted: Some(weighted) }
+    }
+}
+
+impl<'a> Fit<'a> {
+    /// `None` where a ratio has nothing below it.
+    fn of(side: &'a Side<'a>, estimator: &'a Estimator, mass: f64) -> Option<Self> {
+        let (mut direct, mut corrected, mut norm) = (0.0, 0.0, 0.0);
+        for round in side.rounds {
+            let terms = (estimator.terms)(round, &side.parameters);
+            direct += round.mass * terms.direct;
+            corrected += round.mass * terms.corrected;
+            norm += round.mass * terms.norm;
+        }
+        let total = mass * side.rounds.len() as f64;
+        let fit = Self { side, estimator, direct: direct / total, ratio: 0.0, norm: 1.0 };
+        if !estimator.is_normalized {
+            return Some(fit);
+        }
+        (norm > 0.0).then(|| Self { ratio: corrected / norm, norm: norm / total, ..fit })
+    }
+
+    fn value(&self) -> f64 {
+        self.direct + self.ratio
+    }
+
+    fn influence(&self, at: usize, mass: f64) -> Influence {
+        let round = &self.side.rounds[at];
+        let Terms { direct, corrected, norm } = (self.estimator.terms)(round, &self.side.parameters);
+        let scale = round.mass / mass;
+        let psi = scale * (direct - self.direct + (corrected - self.ratio * norm) / self.norm);
+        let residual =
+            |residual: fn(&Round) -> f64| weighted(round, scale, self.norm, residual(round) - self.ratio);
+        Influence { psi, weighted: self.estimator.residual.map(residual) }
+    }
+}
+
+/// The weighted part of one side: `scale w / norm` times a residual.
+fn weighted(round: &Round, scale: f64, norm: f64, residual: f64) -> Weighted {
+    let factor = scale / norm;
+    Weighted {
+        weight: factor * round.importance,
+        residual,
+        square: factor * factor * round.square,
+        cube: factor.powi(3) * round.cube,
+    }
+}
+
+fn difference(difference: f64, found: Option<Interval>) -> Difference {
+    let interval = found.map(|found| found.around(difference));
+    Difference {
+        difference,
+        standard_error: found.map(|found| found.standard_error),
+        interval,
+        lower_bound: interval.map(|[low, _]| low),
+    }
 }

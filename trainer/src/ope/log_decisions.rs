@@ -8,7 +8,7 @@ use super::OpeError;
 use crate::train::feature_inputs;
 use rand::RngExt as _;
 use routewright_data::log::{DecisionRow, FeedbackRow, RowWriter, WriteOptions};
-use routewright_data::{OutcomeTable, rng};
+use routewright_data::{OutcomeTable, rng, row_keys};
 use routewright_policy::{Policy, Request, SelectorSpec, selectors};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub const FEEDBACK: &str = "feedback.parquet";
 /// Queries decided at once.
 const CHUNK: usize = 2048;
 /// When the first query is taken to be asked where the log does not say: 2026-01-01 00:00 UTC.
-const START_MS: i64 = 1_767_225_600_000;
+pub(super) const START_MS: i64 = 1_767_225_600_000;
 /// Time between query and outcome where the log has no latency.
 const DELAY_MS: f32 = 1000.0;
 
@@ -192,7 +192,7 @@ fn decision_row(
         (0..policy.arms.len()).filter(|arm| candidates.contains(&policy.arms[*arm].model)).collect();
     let of = |arm: &usize| &decision.candidates[*arm];
     DecisionRow {
-        decision_id: format!("d-{}", query.id),
+        decision_id: row_keys::decision_id(&query.id),
         timestamp_ms: query.timestamp_ms.unwrap_or(START_MS),
         policy: policy.manifest.name.as_str().into(),
         policy_version: format!(
@@ -217,7 +217,7 @@ fn decision_row(
     }
 }
 
-fn outcome_row(decision: &DecisionRow, table: &OutcomeTable, row: usize) -> FeedbackRow {
+pub(super) fn outcome_row(decision: &DecisionRow, table: &OutcomeTable, row: usize) -> FeedbackRow {
     let column = table.models.iter().position(|model| *model == decision.model).unwrap_or_default();
     let latency_ms = table.latency_ms.as_ref().and_then(|cells| cells.get(row, column));
     FeedbackRow {

@@ -10,8 +10,8 @@
 //! sum m direct / sum m  +  sum m corrected / sum m norm
 //! ```
 //!
-//! so memory does not grow with the number of arms, logs are streamed through the policy in batches, and one
-//! multinomial bootstrap ([`bootstrap`]) gives the intervals of all of them and of their differences.
+//! so memory does not grow with the number of arms, logs are streamed through the policy in batches, and the intervals
+//! of all of them and of their differences come from one rule ([`interval`]).
 //!
 //! One file an estimator in `estimators/`, one row in [`ALL`]. [`assess`] is the whole of it: log in,
 //! [`Assessment`] out, with the diagnostics ([`Overlap`], [`Calibration`]) and the [`Verdict`] that say
@@ -20,12 +20,16 @@
 mod assess;
 mod bootstrap;
 mod calibration;
+mod cross_fit;
 mod error;
 mod estimate;
 mod estimators;
+mod interval;
 mod log_decisions;
 mod overlap;
 mod parameters;
+mod percentiles;
+mod propensities;
 mod reward_model;
 mod rounds;
 mod segments;
@@ -41,12 +45,15 @@ pub use estimators::{ALL, Estimator, find, select};
 pub use log_decisions::{DECISIONS, DecisionsLogged, FEEDBACK, LogDecisionsOptions, log_decisions};
 pub use overlap::Overlap;
 pub use parameters::{LostMass, Parameter, Parameters, Tuned, UNSHRUNK};
+pub use propensities::{ArmOverlap, ESTIMATED, EstimatedLog, PropensityOptions, estimate_decisions};
 pub use reward_model::{RewardModel, RewardSums};
-pub use rounds::{Round, Terms};
+pub use rounds::{Cross, Round, Terms, weight_moments};
 pub use segments::Segment;
-pub use stream::Counts;
+pub use stream::{ClusterBy, Counts};
 pub use targets::{LoggedTable, TargetKind, WEIGHT_MAX};
 pub use verdict::{Thresholds, Verdict};
 
+#[cfg(test)]
+mod coverage;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! The reward model `q(x, a)`: a ridge regression for each arm on the rounds in which it was chosen.
 //!
 //! `min_w sum m (r - w . x - b)^2 + alpha |w|^2`, the intercept free, in f64. It is cross-fitted: rounds are
-//! dealt into folds by a hash of their prompt, and a round is predicted by what the other folds taught
+//! dealt into folds by a hash of their question, and a round is predicted by what the other folds taught
 //! (Chernozhukov et al. 2018), without which the direct method and its corrections would be optimistic. Only
 //! sums are kept, a Gram matrix for each arm and fold, so a log of any length is learned from in one pass:
 //! memory is `arms x folds x width^2` numbers.
@@ -13,6 +13,7 @@
 //! Features wider than 512 are cut off: those of `lexical` stand in the order of their strength.
 
 use super::OpeError;
+use super::stream::fold;
 use routewright_data::linalg::solve_spd;
 
 /// Features that are used at most.
@@ -68,9 +69,9 @@ impl RewardSums {
         Self { n_folds: n_folds.max(2), width: 0, sums: Vec::new(), range, x: Vec::new() }
     }
 
-    /// Fold of a round whose features come from `text`.
-    pub fn fold(&self, text: &str) -> usize {
-        fold(text, self.n_folds)
+    /// Fold of a round whose question has that key.
+    pub fn fold(&self, key: u64) -> usize {
+        fold(key, self.n_folds)
     }
 
     /// Learns a round: `arm` was chosen on features `x`, got `reward` and counts `mass` times.
@@ -208,8 +209,8 @@ fn ridge(
 
 impl RewardModel {
     /// Fold of a round, as [`RewardSums::fold`] dealt it.
-    pub fn fold(&self, text: &str) -> usize {
-        fold(text, self.n_folds)
+    pub fn fold(&self, key: u64) -> usize {
+        fold(key, self.n_folds)
     }
 
     /// Reward of an arm on features `x`, by what was learned without `fold`.
@@ -220,11 +221,6 @@ impl RewardModel {
         let value = intercept[0] + slopes.iter().zip(x).map(|(w, x)| w * f64::from(*x)).sum::<f64>();
         value.clamp(self.range.0, self.range.1)
     }
-}
-
-fn fold(text: &str, n_folds: usize) -> usize {
-    let hash = blake3::hash(text.as_bytes());
-    hash.as_bytes()[..8].iter().fold(0_usize, |rest, byte| (rest * 256 + usize::from(*byte)) % n_folds)
 }
 
 #[cfg(test)]

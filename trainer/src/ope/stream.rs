@@ -5,12 +5,14 @@
 
 use super::calibration::{Calibration, Counting};
 use super::segments::Labels;
-use super::{LostMass, OpeError, OpeOptions, RewardModel, RewardSums, Round};
+use super::{
+    Cross, ESTIMATED, LostMass, OpeError, OpeOptions, RewardModel, RewardSums, Round, weight_moments,
+};
 use rand::RngExt as _;
 use routewright_data::decisions::{DecisionReader, Outcomes, Rewarded};
 use routewright_data::features::FeatureInput;
 use routewright_data::log::DecisionRow;
-use routewright_data::{FeatureMatrix, rng};
+use routewright_data::{FeatureMatrix, rng, row_keys};
 use routewright_policy::{Objective, Policy, Request};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -34,6 +36,17 @@ pub struct Counts {
     pub without_arm: u64,
     /// Rounds evaluated though a policy lacks some of the logged candidates.
     pub with_unknown_candidates: u64,
+    /// Decisions with a reward that the policy was trained on: evaluated, left out where only others are asked for,
+    /// or judged by what was fitted without them.
+    pub trained_on: u64,
+    /// Rounds that the baseline was trained on.
+    pub baseline_trained_on: u64,
+    /// Rounds decided before the last row that the policy was trained on, but not among its rows.
+    pub before_training_end: u64,
+    /// Rounds, not among its rows, whose question is that of a row the policy was trained on.
+    pub known_question: u64,
+    /// Rounds whose propensities were estimated from the log.
+    pub estimated: u64,
 }
 
 /// Everything the second pass leaves.
@@ -41,6 +54,7 @@ pub struct Counts {
 pub(super) struct Rounds {
     pub(super) target: Vec<Round>,
     pub(super) baseline: Option<Vec<Round>>,
+    pub(super) cross: Vec<Cross>,
     /// What shrinkage loses of the target and of the baseline.
     pub(super) lost: [LostMass; 2],
     pub(super) labels: Labels,
@@ -55,8 +69,52 @@ pub(super) struct Source<'a> {
     pub(super) log: &'a Path,
     pub(super) outcomes: &'a Outcomes,
     pub(super) target: &'a Policy,
+    /// The target fitted without each fold; empty where the artifact itself is judged.
+    pub(super) folds: &'a [Policy],
     pub(super) baseline: Option<&'a Policy>,
     pub(super) options: &'a OpeOptions,
+}
+
+/// Which rounds are resampled together, because they are not independent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClusterBy {
+    /// By `session` where a row has one, else by equal question.
+    #[default]
+    Auto,
+    /// By equal question: prompt, or features where there is none.
+    Question,
+    /// By the column `session`.
+    Session,
+    /// Every round stands alone.
+    Nothing,
+}
+
+impl std::str::FromStr for ClusterBy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "question" => Ok(Self::Question),
+            "session" => Ok(Self::Session),
+            "none" => Ok(Self::Nothing),
+            _ => Err(format!("`{text}` is no cluster; known: `auto`, `question`, `session`, `none`")),
+        }
+    }
+}
+
+impl ClusterBy {
+    /// The cluster of a row; 0 for a row that stands alone.
+    fn of(self, row: &DecisionRow) -> u64 {
+        let session = || row.session.as_deref().map(row_keys::of_session);
+        let found = match self {
+            Self::Auto => session().or_else(|| question(row)),
+            Self::Question => question(row),
+            Self::Session => session(),
+            Self::Nothing => None,
+        };
+        found.unwrap_or(0)
+    }
 }
 
 /// Numbers of models, in order of first appearance.
@@ -74,9 +132,18 @@ impl ArmNumbers {
     }
 }
 
-/// What folds are dealt by: equal prompts never stand on both sides.
-pub(super) fn fold_text(row: &DecisionRow) -> &str {
-    row.prompt.as_deref().unwrap_or(&row.decision_id)
+fn question(row: &DecisionRow) -> Option<u64> {
+    row_keys::of_text(row.prompt.as_deref().unwrap_or_default(), row.features.as_deref())
+}
+
+/// What folds are dealt by: equal questions never stand on both sides.
+pub(super) fn fold_key(row: &DecisionRow) -> u64 {
+    question(row).unwrap_or_else(|| row_keys::of_row(row))
+}
+
+/// Fold of a row with that key.
+pub(super) fn fold(key: u64, n_folds: usize) -> usize {
+    (key % n_folds.max(1) as u64) as usize
 }
 
 impl Source<'_> {
@@ -88,6 +155,7 @@ impl Source<'_> {
         let mut rounds = Rounds {
             target: Vec::new(),
             baseline: self.baseline.map(|_| Vec::new()),
+            cross: Vec::new(),
             lost: Default::default(),
             labels: Labels::new(),
             calibration: Calibration::default(),
@@ -118,20 +186,28 @@ impl Source<'_> {
             let rewarded = self.rewarded(rows?, None);
             let features = features(self.target, &rewarded)?;
             for (at, (row, reward)) in rewarded.iter().enumerate() {
-                let fold = sums.fold(fold_text(row));
+                let fold = sums.fold(fold_key(row));
                 sums.add(arms.of(&row.model), fold, features.row(at), *reward, row.weight());
             }
         }
         sums.solve()
     }
 
-    /// The rows that have a reward, with it.
+    /// The rows that have a reward, with it; without those the policy was trained on, where that is asked for.
     fn rewarded(&self, rows: Vec<DecisionRow>, mut counts: Option<&mut Counts>) -> Vec<(DecisionRow, f64)> {
         let mut kept = Vec::with_capacity(rows.len());
         for row in rows {
             let found = self.options.reward.apply(&row, self.outcomes);
             match (found, &mut counts) {
-                (Rewarded::Reward(reward), _) => kept.push((row, reward)),
+                (Rewarded::Reward(reward), counts) => {
+                    let is_known = trained_on(self.target, &row);
+                    if let Some(counts) = counts {
+                        counts.trained_on += u64::from(is_known);
+                    }
+                    if !(is_known && self.options.unseen) {
+                        kept.push((row, reward));
+                    }
+                }
                 (Rewarded::NoFeedback, Some(counts)) => counts.without_feedback += 1,
                 (Rewarded::NoCost, Some(counts)) => counts.without_cost += 1,
                 _ => {}
@@ -148,9 +224,12 @@ impl Source<'_> {
         rounds: &mut Rounds,
     ) -> Result<(), OpeError> {
         let features = features(self.target, rows)?;
-        let target = distributions(self.target, rows, &features)?;
+        let target = self.target_distributions(rows, &features)?;
         let baseline = match self.baseline {
-            Some(policy) => Some(distributions(policy, rows, &self::features(policy, rows)?)?),
+            Some(policy) => {
+                let rows: Vec<&(DecisionRow, f64)> = rows.iter().collect();
+                Some(distributions(policy, &rows, &features_of(policy, &rows)?)?)
+            }
             None => None,
         };
         for (at, (row, reward)) in rows.iter().enumerate() {
@@ -164,10 +243,8 @@ impl Source<'_> {
                 rounds.counts.without_arm += 1;
                 continue;
             }
-            let lacks = |policy: &Policy| row.candidates.iter().any(|model| arm_of(policy, model).is_none());
-            let unknown = lacks(self.target) || self.baseline.is_some_and(lacks);
-            rounds.counts.with_unknown_candidates += u64::from(unknown);
-            let fold = model.fold(fold_text(row));
+            self.count(row, &mut rounds.counts);
+            let fold = model.fold(fold_key(row));
             let numbers: Vec<usize> = row.candidates.iter().map(|name| arms.of(name)).collect();
             let q: Vec<f64> = numbers.iter().map(|arm| model.predict(*arm, fold, features.row(at))).collect();
             let round = |pi: &[f64]| self.round(row, *reward, pi, &q);
@@ -175,11 +252,48 @@ impl Source<'_> {
             rounds.lost[0].add(row.weight(), own, &row.propensities);
             if let (Some(others), Some(other)) = (&mut rounds.baseline, other) {
                 others.push(round(other));
+                rounds.cross.push(Cross::of(own, other, &row.propensities));
                 rounds.lost[1].add(row.weight(), other, &row.propensities);
             }
             rounds.labels.add(row);
         }
         Ok(())
+    }
+
+    /// Counts what an evaluated row is to the policies.
+    fn count(&self, row: &DecisionRow, counts: &mut Counts) {
+        let lacks = |policy: &Policy| row.candidates.iter().any(|model| arm_of(policy, model).is_none());
+        let unknown = lacks(self.target) || self.baseline.is_some_and(lacks);
+        counts.with_unknown_candidates += u64::from(unknown);
+        counts.estimated += u64::from(*row.policy_version == *ESTIMATED);
+        counts.baseline_trained_on += u64::from(self.baseline.is_some_and(|policy| trained_on(policy, row)));
+        if self.folds.is_empty() && !trained_on(self.target, row) {
+            let data = &self.target.manifest.data;
+            let is_earlier = data.last_ms.is_some_and(|last| row.timestamp_ms < last);
+            counts.before_training_end += u64::from(is_earlier);
+            let is_known = data.rows.as_ref().is_some_and(|rows| rows.has_text(row));
+            counts.known_question += u64::from(is_known);
+        }
+    }
+
+    /// Distributions of the target, each row by what was fitted without its fold.
+    fn target_distributions(
+        &self,
+        rows: &[(DecisionRow, f64)],
+        features: &FeatureMatrix,
+    ) -> Result<Vec<Option<Vec<f64>>>, OpeError> {
+        if self.folds.is_empty() {
+            return distributions(self.target, &rows.iter().collect::<Vec<_>>(), features);
+        }
+        let mut out = vec![None; rows.len()];
+        for (held, policy) in self.folds.iter().enumerate() {
+            let is_held = |at: &usize| fold(fold_key(&rows[*at].0), self.folds.len()) == held;
+            let at: Vec<usize> = (0..rows.len()).filter(is_held).collect();
+            let part: Vec<&(DecisionRow, f64)> = at.iter().map(|at| &rows[*at]).collect();
+            let found = distributions(policy, &part, &features_of(policy, &part)?)?;
+            at.into_iter().zip(found).for_each(|(at, found)| out[at] = found);
+        }
+        Ok(out)
     }
 
     /// A round from the target's distribution over the logged candidates and the reward model's values.
@@ -188,6 +302,7 @@ impl Source<'_> {
         let floor = self.options.thresholds.support_floor;
         let never = |(_, p): &(&f64, &f32)| f64::from(**p) < floor;
         let seed = self.options.estimate.seed;
+        let (square, cube) = weight_moments(pi, &row.propensities);
         Round {
             mass: row.weight(),
             importance: pi[chosen] / row.propensity,
@@ -196,16 +311,28 @@ impl Source<'_> {
             q_target: pi.iter().zip(q).map(|(p, q)| p * q).sum(),
             draw: rng::stream(seed, &format!("ope replay {}", row.decision_id)).random(),
             unsupported: pi.iter().zip(&row.propensities).filter(never).map(|(pi, _)| pi).sum(),
+            square,
+            cube,
+            cluster: self.options.cluster.of(row),
         }
     }
+}
+
+/// Whether the artifact lists the row among those it was trained on.
+fn trained_on(policy: &Policy, row: &DecisionRow) -> bool {
+    policy.manifest.data.rows.as_ref().is_some_and(|rows| rows.has(row))
 }
 
 fn arm_of(policy: &Policy, model: &str) -> Option<usize> {
     policy.arms.iter().position(|arm| arm.model == model)
 }
 
-/// Features of the policy for each row: those logged, where its own featurizer made them, else of the prompt.
 fn features(policy: &Policy, rows: &[(DecisionRow, f64)]) -> Result<FeatureMatrix, OpeError> {
+    features_of(policy, &rows.iter().collect::<Vec<_>>())
+}
+
+/// Features of the policy for each row: those logged, where its own featurizer made them, else of the prompt.
+fn features_of(policy: &Policy, rows: &[&(DecisionRow, f64)]) -> Result<FeatureMatrix, OpeError> {
     let digest = Some(policy.manifest.featurizer.digest.as_str());
     let dim = policy.featurizer.dim();
     let logged = |row: &DecisionRow| {
@@ -233,7 +360,7 @@ fn features(policy: &Policy, rows: &[(DecisionRow, f64)]) -> Result<FeatureMatri
 /// The policy's probabilities over the logged candidates of each row; `None` where it has none of them.
 fn distributions(
     policy: &Policy,
-    rows: &[(DecisionRow, f64)],
+    rows: &[&(DecisionRow, f64)],
     features: &FeatureMatrix,
 ) -> Result<Vec<Option<Vec<f64>>>, OpeError> {
     let known: Vec<Vec<String>> = rows
@@ -291,6 +418,7 @@ pub(super) fn no_rounds(counts: &Counts) -> OpeError {
         (counts.without_feedback, "had no feedback of the kind asked for"),
         (counts.without_cost, "had no cost"),
         (counts.without_arm, "had no candidate that is an arm of the policy"),
+        (counts.trained_on, "are rows the policy was trained on"),
     ];
     let reasons: Vec<String> =
         reasons.iter().filter(|(n, _)| *n > 0).map(|(n, reason)| format!("{n} {reason}")).collect();

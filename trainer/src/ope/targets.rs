@@ -15,11 +15,13 @@
 //!
 //! Scores are those of the feedback; costs are what was billed, in the chosen cell only.
 
-use super::stream::fold_text;
-use super::{OpeError, RewardSums};
+use super::stream::fold_key;
+use super::{ESTIMATED, OpeError, RewardSums};
+use crate::train::data_record;
 use routewright_data::decisions::{DecisionReader, Outcomes, RewardRule, Rewarded};
 use routewright_data::log::DecisionRow;
-use routewright_data::{Cells, FeatureMatrix, OutcomeTable, Query};
+use routewright_data::{Cells, FeatureMatrix, OutcomeTable, Query, row_keys};
+use routewright_policy::artifact::{DataRecord, DecisionsRecord};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -79,7 +81,7 @@ struct Choice {
     candidates: Arc<[String]>,
     reward: f64,
     mass: f64,
-    fold_text: String,
+    fold_key: u64,
 }
 
 /// Decisions with feedback as an outcome table with holes: only the chosen cells are present.
@@ -91,6 +93,8 @@ pub struct LoggedTable {
     pub without_feedback: u64,
     /// Decisions left out for want of a text or features, such as those on images alone, where others have them.
     pub without_text: u64,
+    /// Decisions whose propensities were estimated from the log, see [`ESTIMATED`].
+    pub estimated: u64,
     choices: Vec<Choice>,
 }
 
@@ -123,12 +127,44 @@ impl LoggedTable {
         if rows.iter().any(|(row, _)| has_input(row)) {
             rows.retain(|(row, _)| has_input(row));
         }
+        let estimated = rows.iter().filter(|(row, _)| *row.policy_version == *ESTIMATED).count() as u64;
         Ok(Self {
             table: observed(&rows, outcomes),
             without_feedback,
             without_text: (n_rows - rows.len()) as u64,
+            estimated,
             choices: rows.into_iter().map(choice).collect(),
         })
+    }
+
+    /// Decisions with an outcome.
+    #[must_use]
+    pub fn n_rows(&self) -> usize {
+        self.choices.len()
+    }
+
+    /// What the fold of a row is dealt by.
+    pub(super) fn fold_key(&self, row: usize) -> u64 {
+        self.choices[row].fold_key
+    }
+
+    /// Some of the decisions; the columns stay.
+    #[must_use]
+    pub fn select_rows(&self, rows: &[usize]) -> Self {
+        Self {
+            table: self.table.select_rows(rows),
+            without_feedback: self.without_feedback,
+            without_text: self.without_text,
+            estimated: self.estimated,
+            choices: rows.iter().map(|row| self.choices[*row].clone()).collect(),
+        }
+    }
+
+    /// What an artifact keeps of these rows, filled as `train` is.
+    #[must_use]
+    pub fn record(&self, train: &OutcomeTable, how: DecisionsRecord) -> DataRecord {
+        let key = |query: &Query| row_keys::of_decision(&query.id, &query.prompt);
+        DataRecord { decisions: Some(how), ..data_record(train, "decisions", key) }
     }
 
     /// Writes the targets into the scores of `train`: the table of `self`, or some of its arms, with
@@ -159,12 +195,12 @@ impl LoggedTable {
             TargetKind::Dr => {
                 let mut sums = RewardSums::new(FOLDS);
                 for (row, choice) in self.choices.iter().enumerate() {
-                    let fold = sums.fold(&choice.fold_text);
+                    let fold = sums.fold(choice.fold_key);
                     sums.add(columns[&choice.model], fold, features.row(row), choice.reward, choice.mass);
                 }
                 let model = sums.solve()?;
                 for (row, choice) in self.choices.iter().enumerate() {
-                    let fold = model.fold(&choice.fold_text);
+                    let fold = model.fold(choice.fold_key);
                     for column in 0..train.n_arms() {
                         let mut value = model.predict(column, fold, features.row(row));
                         if column == columns[&choice.model] {
@@ -190,7 +226,7 @@ fn choice((row, reward): (DecisionRow, f64)) -> Choice {
         propensity: row.propensity,
         reward,
         mass: row.weight(),
-        fold_text: fold_text(&row).to_owned(),
+        fold_key: fold_key(&row),
         model: row.model,
         candidates: row.candidates,
     }

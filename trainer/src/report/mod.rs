@@ -31,7 +31,7 @@ pub use heatmap::heatmap_html;
 pub use html::html;
 pub use json::json;
 pub use markdown::markdown;
-pub use ope::{ope_html, ope_text, write_ope};
+pub use ope::{ope_html, ope_text, propensities_text, write_ope};
 pub use regret::{regret_svg, simulation_html, simulation_table};
 pub use table::{Headline, HeadlineRow, headline, text_table};
 pub use text::{escape_html, escape_markdown, printable};

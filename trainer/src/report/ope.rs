@@ -2,7 +2,7 @@
 
 use super::text::{escape_html, percent, printable, score};
 use super::{ReportError, ReportNote, forest_svg};
-use crate::ope::{Assessment, Difference, UNSHRUNK};
+use crate::ope::{ArmOverlap, Assessment, Difference, EstimatedLog, UNSHRUNK};
 use routewright_data::files::write_files;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -83,6 +83,7 @@ fn facts(assessment: &Assessment) -> Vec<String> {
         (counts.without_feedback, "without feedback"),
         (counts.without_cost, "without a cost"),
         (counts.without_arm, "without an arm of the policy"),
+        (if assessment.unseen { counts.trained_on } else { 0 }, "that the policy was trained on"),
     ] {
         if n > 0 {
             let _ = write!(used, ", {n} left out {why}");
@@ -100,6 +101,17 @@ fn facts(assessment: &Assessment) -> Vec<String> {
     }
     let mean = assessment.logged.mean_weight_interval;
     let mean = mean.map_or_else(String::new, |[low, high]| format!(" ({low:.3} to {high:.3})"));
+    if let Some(folds) = assessment.cross_fit {
+        facts.push(format!(
+            "the method was fitted again for each of {folds} folds and judged on the decisions it had not seen"
+        ));
+    }
+    if overlap.clusters < overlap.rounds {
+        facts.push(format!(
+            "{} independent groups of rounds: those of one session or question count together",
+            overlap.clusters
+        ));
+    }
     facts.push(format!(
         "effective sample size {:.1} ({}), greatest weight {:.2}, mean weight {:.3}{mean}",
         overlap.ess,
@@ -127,6 +139,31 @@ fn gain(assessment: &Assessment) -> Option<String> {
     ))
 }
 
+/// The overlap of an estimated log for a terminal, a line a model.
+pub fn propensities_text(found: &EstimatedLog) -> String {
+    let titles =
+        vec!["model", "rows", "share", "p where chosen", "p elsewhere", "p, 5 % quantile", "at floor", "ess"];
+    let row = |arm: &ArmOverlap| {
+        let share = arm.rows as f64 / found.rows.max(1) as f64;
+        let [own, others] = arm.propensity.map(score);
+        let low = score(arm.propensity_low);
+        let figures = [arm.rows.to_string(), percent(share), own, others, low, percent(arm.floored)];
+        let mut row = vec![arm.model.clone()];
+        row.extend(figures);
+        row.push(format!("{:.0}", arm.ess));
+        row
+    };
+    let table = Table { titles, rows: found.arms.iter().map(row).collect() };
+    format!(
+        "{}\nlog loss of the choices {:.4} held out, {:.4} by the shares of the models alone: the difference is how \
+         far prompt and source explain which model was called\n`ess` is the effective sample size of a policy that always \
+         takes the model; below 100 `ope` refuses to judge it",
+        text(&table),
+        found.log_loss,
+        found.log_loss_of_shares
+    )
+}
+
 /// The assessment for a terminal.
 pub fn ope_text(assessment: &Assessment) -> String {
     let mut out = facts(assessment).join("\n") + "\n\n" + &text(&estimates(assessment));
@@ -139,8 +176,11 @@ pub fn ope_text(assessment: &Assessment) -> String {
         let _ = writeln!(out, "warning: {warning}");
     }
     if verdict.is_trusted {
-        let _ =
-            writeln!(out, "{}", gain(assessment).unwrap_or_else(|| "no interval: bootstrap is 0".to_owned()));
+        let _ = writeln!(
+            out,
+            "{}",
+            gain(assessment).unwrap_or_else(|| "no interval: fewer than two independent rounds".to_owned())
+        );
     }
     for refusal in &verdict.refusals {
         let _ = writeln!(out, "refused: {refusal}");
@@ -216,7 +256,7 @@ pub fn ope_html(assessment: &Assessment, note: &ReportNote) -> Result<String, Re
     let _ = writeln!(
         out,
         "<h2>Value by estimator</h2>\n<figure role=\"img\" aria-label=\"value by estimator\">\n<div \
-         class=\"scroll\">\n{}\n</div>\n<figcaption>Dots are values, bars 95 % bootstrap intervals, dashes \
+         class=\"scroll\">\n{}\n</div>\n<figcaption>Dots are values, bars 95 % intervals, dashes \
          the mean logged reward.</figcaption>\n</figure>",
         forest_svg(assessment)?
     );
@@ -225,8 +265,7 @@ pub fn ope_html(assessment: &Assessment, note: &ReportNote) -> Result<String, Re
         let _ = writeln!(out, "<h2>Parts of the log, by {}</h2>", assessment.headline);
         out += &html_table(&segments(assessment));
     }
-    let mut made =
-        format!("{} bootstrap resamples, seed {}, {}", assessment.bootstrap, assessment.seed, note.date);
+    let mut made = format!("seed {}, {}", assessment.seed, note.date);
     if let Some(command) = &note.command {
         let _ = write!(made, ": {command}");
     }

@@ -9,6 +9,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "direct method: the reward model alone, as biased as it is",
     is_normalized: false,
     parameter: None,
+    residual: None,
     terms,
 };
 

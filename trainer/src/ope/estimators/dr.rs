@@ -11,6 +11,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust: the reward model corrected by its weighted error",
     is_normalized: false,
     parameter: None,
+    residual: Some(|round| round.reward - round.q_logged),
     terms,
 };
 

@@ -8,6 +8,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust with weights shrunk by `lambda`",
     is_normalized: false,
     parameter: Some(Parameter::Lambda),
+    residual: None,
     terms,
 };
 

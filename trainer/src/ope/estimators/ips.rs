@@ -10,6 +10,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "inverse propensity scoring: unbiased, of great variance",
     is_normalized: false,
     parameter: None,
+    residual: Some(|round| round.reward),
     terms,
 };
 

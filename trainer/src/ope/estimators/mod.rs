@@ -24,6 +24,9 @@ pub struct Estimator {
     pub is_normalized: bool,
     /// The parameter it reads, where it does.
     pub parameter: Option<Parameter>,
+    /// What the importance weight multiplies, where it multiplies it whole; `None` where the weight is shrunk or plays
+    /// no part.
+    pub residual: Option<fn(&Round) -> f64>,
     /// What it makes of a round.
     pub terms: fn(&Round, &Parameters) -> Terms,
 }

@@ -15,6 +15,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "rejection sampling: rounds the target might as well have decided",
     is_normalized: true,
     parameter: None,
+    residual: None,
     terms,
 };
 

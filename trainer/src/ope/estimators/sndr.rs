@@ -8,6 +8,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust with a self-normalised correction",
     is_normalized: true,
     parameter: None,
+    residual: Some(|round| round.reward - round.q_logged),
     terms,
 };
 

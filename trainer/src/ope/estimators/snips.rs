@@ -10,6 +10,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "self-normalised inverse propensity scoring",
     is_normalized: true,
     parameter: None,
+    residual: Some(|round| round.reward),
     terms,
 };
 

@@ -8,6 +8,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust for weights of at most `tau`, the reward model elsewhere",
     is_normalized: false,
     parameter: Some(Parameter::Tau),
+    residual: None,
     terms,
 };
 
