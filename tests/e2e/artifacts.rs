@@ -37,6 +37,16 @@ const DAMAGES: &[Damage] = &[
         &["featurizer.safetensors", "missing"],
     ),
     (
+        "missing training rows",
+        |dir| fs::remove_file(dir.join("policy/training-rows.bin")).unwrap(),
+        &["training-rows.bin", "missing"],
+    ),
+    (
+        "cut training rows",
+        |dir| fs::write(dir.join("policy/training-rows.bin"), b"RWROWS1\n").unwrap(),
+        &["training-rows.bin", "digest"],
+    ),
+    (
         "missing manifest",
         |dir| fs::remove_file(dir.join("policy/manifest.json")).unwrap(),
         &["manifest.json"],

@@ -6,5 +6,6 @@ pub const KIND: &str = "routewright-policy";
 /// Newest layout this build writes and reads.
 ///
 /// 1: manifest with form, arms, featurizer, selector, params, data, metrics, files; safetensors weights. Since
-/// 2026-11-30 optionally `data.last_ms`, `data.decisions` and the file `training-rows.bin`; earlier builds pass over them.
+/// 2026-11-30 optionally `data.last_ms`, `data.decisions` and the file `training-rows.bin`; earlier builds pass
+/// over them.
 pub const FORMAT: u32 = 1;

@@ -130,7 +130,10 @@ pub fn assess(
             return Err(OpeError::Option { name: "cross-fit", value: n as f64, expected });
         }
         // The reward model has the same folds, so that no part of an estimate has seen the round.
-        Some(n) => (cross_fit::refit(log, feedback, target, n)?, &OpeOptions { folds: n, ..options.clone() }),
+        Some(n) => (
+            cross_fit::refit(log, feedback, target, n)?,
+            &OpeOptions { folds: n, unseen: false, ..options.clone() },
+        ),
         None => (Vec::new(), options),
     };
     let source = Source { log, outcomes: &outcomes, target, folds: &folds, baseline, options };

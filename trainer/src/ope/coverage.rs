@@ -1,7 +1,8 @@
-//! How often the bounds hold: logs drawn again and again from worlds whose truth is known, at 100 to 300 effective rounds.
+//! How often the bounds hold: logs drawn again and again from worlds whose truth is known, at 100 to 300 effective
+//! rounds.
 //!
-//! The logging policy is softmax at temperature 0.2 or so of its own idea of the arms, with 5 % uniform; the target takes
-//! the best arm by another idea. So weights reach 160, and a round of such a weight is often missing from a log.
+//! The logging policy is softmax at temperature 0.2 or so of its own idea of the arms, with 5 % uniform; the target
+//! takes the best arm by another idea. So weights reach 160, and a round of such a weight is often missing from a log.
 
 use super::*;
 use rand::RngExt as _;

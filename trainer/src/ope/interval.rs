@@ -8,8 +8,9 @@
 //! the weighted part of `psi_i` and `e_i` its residual. Then
 //!
 //! ```text
-//! V  = max(mean psi^2,  mean psi^2 - mean u^2 + mean(E w^2) e2)     e2: greater of the weighted and the plain mean of e^2
-//! k3 = mean psi^3 - mean u^3 + mean(E w^3) e3                       e3: plain mean of e^3
+//! V  = max(mean psi^2,  mean psi^2 - mean u^2 + mean(E w^2) e2)     e2: greater of two means of e^2,
+//!                                                                   weighted by w and by its root
+//! k3 = mean psi^3 - mean u^3 + mean(E w^3) e3                       e3: mean of e^3, weighted by the root of w
 //! g  = k3 / V^1.5 / sqrt(n)                                          the skewness of the statistic
 //! lower = value - (t + max(0, -g) (2 z^2 + 1) / 6) sqrt(V / n)
 //! upper = value + (t + max(0,  g) (2 z^2 + 1) / 6) sqrt(V / n)
@@ -64,8 +65,8 @@ pub(super) struct Spread {
     expected: [f64; 2],
     /// `sum |w|`, `sum |w| e^2`.
     by_weight: [f64; 2],
-    /// Rounds of some weight, their `sum e^2`, `sum e^3`.
-    plain: [f64; 3],
+    /// The same with the root of the weight, which a single heavy round cannot carry away; and `e^3`.
+    by_root: [f64; 3],
 }
 
 /// Standard error and ends of an interval about a value.
@@ -103,11 +104,10 @@ impl Spread {
         self.expected[1] += cube;
         self.by_weight[0] += weight.abs();
         self.by_weight[1] += weight.abs() * residual * residual;
-        if weight != 0.0 {
-            self.plain[0] += 1.0;
-            self.plain[1] += residual * residual;
-            self.plain[2] += residual.powi(3);
-        }
+        let root = weight.abs().sqrt();
+        self.by_root[0] += root;
+        self.by_root[1] += root * residual * residual;
+        self.by_root[2] += root * residual.powi(3);
     }
 
     /// The interval at `LEVEL` of a statistic that speaks of `effective` rounds of its own; `None` below two clusters.
@@ -119,9 +119,9 @@ impl Spread {
         let sampled = self.psi2 / n * self.clusters / (self.clusters - 1.0);
         let mut third = self.psi3 / n;
         let mut variance = sampled;
-        if self.plain[0] > 0.0 {
-            let e2 = (self.by_weight[1] / self.by_weight[0]).max(self.plain[1] / self.plain[0]);
-            let e3 = self.plain[2] / self.plain[0];
+        if self.by_root[0] > 0.0 {
+            let e2 = (self.by_weight[1] / self.by_weight[0]).max(self.by_root[1] / self.by_root[0]);
+            let e3 = self.by_root[2] / self.by_root[0];
             variance = sampled.max(sampled + (self.expected[0] * e2 - self.drawn[0]) / n);
             third += (self.expected[1] * e3 - self.drawn[1]) / n;
         }

@@ -11,8 +11,8 @@ pub struct Overlap {
     pub rounds: usize,
     /// Groups of rounds that are not independent of each other; as many as rounds where none repeats.
     pub clusters: usize,
-    /// Effective sample size `(sum w)^2 / sum w^2` (Kish), `w` summed over each cluster: rounds of the target's own
-    /// that tell as much.
+    /// Effective sample size `(sum w)^2 / sum w^2` (Kish): rounds of the target's own that tell as much, were they
+    /// independent.
     pub ess: f64,
     /// `ess` over the number of rounds, in `[0, 1]`.
     pub ess_share: f64,
@@ -28,23 +28,17 @@ impl Overlap {
     /// The overlap of a sample.
     pub fn of(rounds: &[Round]) -> Self {
         let (mut mass, mut weights, mut squares, mut unsupported) = (0.0, 0.0, 0.0, 0.0);
-        let clusters = Clusters::of(rounds);
-        let mut open = 0.0;
-        for (at, is_last) in clusters.iter() {
-            let round = &rounds[at];
+        for round in rounds {
+            let weight = round.mass * round.importance;
             mass += round.mass;
-            open += round.mass * round.importance;
+            weights += weight;
+            squares += weight * weight;
             unsupported += round.mass * round.unsupported;
-            if is_last {
-                weights += open;
-                squares += open * open;
-                open = 0.0;
-            }
         }
         let ess = if squares > 0.0 { weights * weights / squares } else { 0.0 };
         Self {
             rounds: rounds.len(),
-            clusters: clusters.n,
+            clusters: Clusters::of(rounds).n,
             ess,
             ess_share: ess / rounds.len().max(1) as f64,
             weight_max: rounds.iter().map(|round| round.importance).fold(0.0, f64::max),

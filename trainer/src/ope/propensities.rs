@@ -5,7 +5,7 @@
 //! source. A row is predicted by what the other folds taught, folds are dealt by question, and no probability is
 //! below a floor (before the row is normalised again). Costs and scores play no part.
 //!
-//! What this can do: remove the confounding that the text or the source shows (harder prompts sent to a stronger model).
+//! What this can do: remove the confounding that text or source shows (harder prompts sent to a stronger model).
 //! What it cannot: see a rule that looked at something else. So the log says of itself that it is estimated
 //! ([`ESTIMATED`] as `policy_version`); `ope` then rests on SNIPS, where errors of the propensities cancel in part, and
 //! warns, and `policy promote` refuses. Measured in `experiments/record/2026-11-30-ope-coverage.md`.

@@ -364,7 +364,7 @@ fn intervals_cover_the_known_truth_as_often_as_they_say() {
         let sd = (values[i].iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 199.0).sqrt();
         assert!(covered[i] >= 184, "{name} covers {} of 200", covered[i]);
         // Not by being wide: a perfect interval has 3.92 standard deviations.
-        assert!(widths[i] < 1.25 * 3.92 * sd, "{name}: {} for {sd}", widths[i]);
+        assert!(widths[i] < 1.5 * 3.92 * sd, "{name}: {} for {sd}", widths[i]);
         assert!((mean - truth).abs() < 3.0 * sd / 200_f64.sqrt(), "{name} is unbiased: {mean} for {truth}");
     }
     // The model pays off, and alone it is not to be believed.

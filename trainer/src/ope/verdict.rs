@@ -195,7 +195,14 @@ impl Verdict {
     }
 
     fn warn(&mut self, assessment: &Assessment) {
-        let counts = &assessment.counts;
+        let (counts, overlap) = (&assessment.counts, &assessment.overlap);
+        if overlap.clusters < overlap.rounds && (overlap.clusters as f64) < assessment.thresholds.ess_min {
+            self.warnings.push(format!(
+                "the rounds are of {} different sessions or questions only, which count as one each; `--cluster none` \
+                 if each round was asked for itself",
+                overlap.clusters
+            ));
+        }
         let missing = counts.without_feedback as f64 / counts.decisions.max(1) as f64;
         if missing > 0.2 {
             self.warnings.push(format!(

@@ -156,8 +156,8 @@ pub fn propensities_text(found: &EstimatedLog) -> String {
     let table = Table { titles, rows: found.arms.iter().map(row).collect() };
     format!(
         "{}\nlog loss of the choices {:.4} held out, {:.4} by the shares of the models alone: the difference is how \
-         far prompt and source explain which model was called\n`ess` is the effective sample size of a policy that always \
-         takes the model; below 100 `ope` refuses to judge it",
+         far prompt and source explain which model was called\n`ess` is the effective sample size of a policy that \
+         always takes the model; below 100 `ope` refuses to judge it",
         text(&table),
         found.log_loss,
         found.log_loss_of_shares
