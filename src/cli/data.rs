@@ -415,7 +415,8 @@ impl LogDecisions {
             &LoadOptions { split: self.split.clone(), ..LoadOptions::default() },
         )?;
         let (dim, floor, seed) = (self.dim, self.floor, self.seed);
-        let options = PropensityOptions { dim, floor, seed, ..PropensityOptions::default() };
+        let query_text = query_text::named_by(&self.log)?;
+        let options = PropensityOptions { dim, floor, seed, query_text, ..PropensityOptions::default() };
         let found = estimate_decisions(table, &options, &self.out)?;
         if json {
             output::say_json(&found)?;

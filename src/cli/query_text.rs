@@ -25,7 +25,7 @@ pub(crate) fn of_log(log: &Path, asked: Option<QueryText>) -> anyhow::Result<(Qu
 }
 
 /// The rule a log of outcomes or decisions names.
-fn named_by(log: &Path) -> Result<Option<QueryText>, LogError> {
+pub(crate) fn named_by(log: &Path) -> Result<Option<QueryText>, LogError> {
     match schema_of(log)?.name == schema::DECISION.name {
         true => query_text_of_decisions(log),
         false => query_text_of(log),

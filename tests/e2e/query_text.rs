@@ -99,3 +99,29 @@ fn another_rule_than_the_logs_is_refused() {
     ok(at, &["train", "knn", "--log", "plain.parquet", "--out", "plain", "--query-text", "with-system"]);
     assert_eq!(json(at, &["policy", "show", "plain"])["manifest"]["query_text"], "with-system");
 }
+
+#[test]
+fn decisions_with_estimated_propensities_name_the_rule_of_their_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    // One model a chat, as a gateway logs it.
+    let line = |i: usize| {
+        let (model, score) = if i % 3 == 0 { ("small", i % 2 == 0) } else { ("large", true) };
+        object!({ "query_id": i.to_string(), "model": model, "messages": chat(i), "score": u8::from(score) })
+            .to_string()
+    };
+    std::fs::write(at.join("gateway.jsonl"), (0..120).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let import = ["data", "import", "openai", "gateway.jsonl", "--out", "gateway.parquet"];
+    ok(at, &[&import[..], &["--query-text", "full"]].concat());
+    ok(at, &["data", "log-decisions", "--estimate", "--log", "gateway.parquet", "--out", "logged"]);
+    write_log(at);
+    train(at, "users");
+    train(at, "full");
+    let logs = ["--log", "logged/decisions.parquet", "--feedback", "logged/feedback.parquet"];
+    let judged = |policy: &str| run(at, &[&["ope", "--policy", policy], &logs[..]].concat());
+    let refused = judged("users");
+    assert_eq!(refused.code, 2, "{}", refused.stdout);
+    assert!(refused.stderr.contains("made by `full`"), "{}", refused.stderr);
+    let read = judged("full");
+    assert!(read.code < 2 && read.stdout.contains("effective"), "{}{}", read.stdout, read.stderr);
+}

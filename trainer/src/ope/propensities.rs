@@ -16,7 +16,7 @@ use super::{DECISIONS, FEEDBACK, OpeError};
 use crate::train::{feature_inputs, observed_arms};
 use routewright_data::features::{Featurizer as _, Lexical, LexicalSettings, Posterior};
 use routewright_data::log::{DecisionRow, RowWriter, WriteOptions};
-use routewright_data::{FeatureMatrix, OutcomeTable, row_keys};
+use routewright_data::{FeatureMatrix, OutcomeTable, QueryText, row_keys};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,11 +42,13 @@ pub struct PropensityOptions {
     pub floor: f64,
     /// Seed of the features.
     pub seed: u64,
+    /// Rule that made the prompts of the log, where it names one; the decision log names it as well.
+    pub query_text: Option<QueryText>,
 }
 
 impl Default for PropensityOptions {
     fn default() -> Self {
-        Self { dim: 64, alpha: 10.0, folds: 3, floor: 0.005, seed: 0 }
+        Self { dim: 64, alpha: 10.0, folds: 3, floor: 0.005, seed: 0, query_text: None }
     }
 }
 
@@ -105,7 +107,7 @@ pub fn estimate_decisions(
         .collect();
     let propensities = propensities(&table, &chosen, options)?;
     let (decisions, feedback) = (dir.join(DECISIONS), dir.join(FEEDBACK));
-    write(&table, &chosen, &propensities, [&decisions, &feedback])?;
+    write(&table, &chosen, &propensities, options.query_text, [&decisions, &feedback])?;
     let (log_loss, log_loss_of_shares) = log_losses(&chosen, &propensities, table.n_arms());
     Ok(EstimatedLog {
         decisions,
@@ -233,6 +235,7 @@ fn write(
     table: &OutcomeTable,
     chosen: &[u32],
     propensities: &[f32],
+    query_text: Option<QueryText>,
     [decisions, feedback]: [&Path; 2],
 ) -> Result<(), OpeError> {
     let candidates: Arc<[String]> = table.models.clone().into();
@@ -253,6 +256,7 @@ fn write(
             source: query.source.clone(),
             prompt: (!query.prompt.is_empty()).then(|| query.prompt.clone()),
             features: table.vectors.as_ref().map(|vectors| vectors.row(row).to_vec()),
+            query_text: query_text.map(|rule| rule.name().to_owned()),
             ..DecisionRow::default()
         };
         feedback.push(outcome_row(&decision, table, row))?;
