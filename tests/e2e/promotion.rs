@@ -3,7 +3,7 @@
 use crate::crash::events;
 use crate::ope::folder;
 use crate::run::{json, ok, run};
-use crate::serving::{Serving, ask, connect};
+use crate::serving::{Serving, ask, connect, exchange};
 use routewright_policy_server::store::{EventBody, SqliteStore};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,19 +87,26 @@ fn replies(data: &str) -> Vec<Value> {
     (0..30).map(reply).collect()
 }
 
-/// Decides and reports: the canary's answers are bad, the others good. Returns ids by the side that decided.
+/// Decides, then reports in one group: the canary's answers are bad, the others good. Returns ids by the side that
+/// decided. A report sent before the last decision could end the trial while decisions are still made.
 fn play(data: &str, from: u64, n: u64) -> BTreeMap<String, (bool, f64)> {
     let mut stream = connect(data).unwrap();
     let mut decided = BTreeMap::new();
+    let mut reports = String::new();
     for seed in from..from + n {
         let body = json!({ "input": "Name a river.", "seed": seed }).to_string();
         let (_, reply) = ask(&mut stream, "POST /v1/route", &body).unwrap();
         let (id, by_canary) = (reply["id"].as_str().unwrap(), reply["policy"]["state"] == "canary");
         let value = f64::from(!by_canary);
-        let report = json!({ "decision_id": id, "metric": "score", "value": value }).to_string();
-        assert_eq!(ask(&mut stream, "POST /v1/feedback", &report).unwrap().0, 202);
+        reports += &json!({ "decision_id": id, "metric": "score", "value": value }).to_string();
+        reports.push('\n');
         decided.insert(id.to_owned(), (by_canary, reply["propensity"].as_f64().unwrap()));
     }
+    let (status, results) =
+        exchange(&mut stream, "POST /v1/feedback", "application/x-ndjson", &reports).unwrap();
+    let results = String::from_utf8(results).unwrap();
+    let accepted = results.lines().filter(|line| line.contains("\"status\":202")).count() as u64;
+    assert_eq!((status, accepted), (200, n), "{results}");
     decided
 }
 

@@ -83,11 +83,21 @@ pub(crate) fn connect(address: &str) -> Option<Connection> {
     Some(BufReader::new(stream))
 }
 
-/// One request on a kept connection; `None` once the server is gone.
+/// One request of JSON on a kept connection; `None` once the server is gone.
 pub(crate) fn ask(stream: &mut Connection, head: &str, body: &str) -> Option<(u16, Value)> {
-    let kind = "content-type: application/json";
+    let (status, reply) = exchange(stream, head, "application/json", body)?;
+    Some((status, serde_json::from_slice(&reply).ok()?))
+}
+
+/// One request of any media type, and the bytes of its reply.
+pub(crate) fn exchange(
+    stream: &mut Connection,
+    head: &str,
+    kind: &str,
+    body: &str,
+) -> Option<(u16, Vec<u8>)> {
     let request = format!(
-        "{head} HTTP/1.1\r\nhost: localhost\r\n{kind}\r\ncontent-length: {}\r\n\r\n{body}",
+        "{head} HTTP/1.1\r\nhost: localhost\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.get_mut().write_all(request.as_bytes()).ok()?;
@@ -107,5 +117,5 @@ pub(crate) fn ask(stream: &mut Connection, head: &str, body: &str) -> Option<(u1
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).ok()?;
-    Some((status, serde_json::from_slice(&body).ok()?))
+    Some((status, body))
 }
