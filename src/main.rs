@@ -1,4 +1,4 @@
-//! The one binary of routewright: every subcommand stands in `cli/`, one file each.
+//! The one binary of routewright: every subcommand is in `cli/`, one file each.
 
 mod cli;
 
@@ -6,13 +6,14 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let command = cli::Cli::parse();
+    let command = match cli::Cli::try_parse() {
+        Ok(command) => command,
+        Err(error) => return cli::failure::report_usage(&error),
+    };
+    let json = command.json;
     // A result that did not reach stdout makes a success a failure.
     match command.run().and_then(|code| cli::output::unprinted().map_or(Ok(code), Err)) {
         Ok(code) => code,
-        Err(error) => {
-            cli::output::complain(&error);
-            ExitCode::from(2)
-        }
+        Err(error) => cli::failure::report(&error, json),
     }
 }

@@ -208,3 +208,47 @@ fn the_first_command_of_the_readme_knows_its_program() {
     let defaults: Vec<&str> = packages.iter().filter_map(|p| p["default_run"].as_str()).collect();
     assert_eq!(defaults, ["routewright"]);
 }
+
+/// Every relative link of a page leads to a file, and its fragment to a heading of it.
+#[test]
+fn links_between_pages_lead_somewhere() {
+    let mut pages = Vec::new();
+    for folder in ["", "docs", "docs/methods", "docs/fusion", "experiments", "experiments/record"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    let mut broken = Vec::new();
+    for page in &pages {
+        let text = prose(page);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let headed = || headings(&target).iter().any(|heading| heading == fragment);
+            let leads = target.exists() && (fragment.is_empty() || headed());
+            if !link.contains("://") && !link.contains(' ') && !leads {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(pages.len() > 60, "{} pages only", pages.len());
+}
+
+/// A page without its code blocks.
+fn prose(page: &Path) -> String {
+    let text = fs::read_to_string(page).unwrap();
+    text.split("```").step_by(2).collect()
+}
+
+/// Fragments of the headings of a page, as GitHub makes them.
+fn headings(page: &Path) -> Vec<String> {
+    let fragment = |heading: &str| {
+        let kept = |c: &char| c.is_alphanumeric() || "-_ ".contains(*c);
+        heading.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")
+    };
+    prose(page)
+        .lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| fragment(line.trim_start_matches('#')))
+        .collect()
+}

@@ -218,7 +218,7 @@ const PROMPT: Column =
 /// How each model did on each query.
 pub static OUTCOME: LogSchema = LogSchema {
     name: "outcome log",
-    doc: "One row says what one model did on one query. A model that was not tried on a query has no row \
+    doc: "One row is the outcome of one model on one query. A model that was not tried on a query has no row \
           there, or a row whose score is null: such missing cells are normal, and so are missing costs and \
           prompts that repeat under different query ids.",
     columns: &[
@@ -243,7 +243,7 @@ pub static OUTCOME: LogSchema = LogSchema {
 /// Which of two answers was preferred.
 pub static PAIR: LogSchema = LogSchema {
     name: "pair log",
-    doc: "One row says which of two models' answers to one query a judge preferred.",
+    doc: "One row is a judge's preference between two models' answers to one query.",
     columns: &[
         QUERY_ID,
         SPLIT,
@@ -252,7 +252,7 @@ pub static PAIR: LogSchema = LogSchema {
         col("model_a", Text, Required, "", "Model of the first answer."),
         col("model_b", Text, Required, "", "Model of the second answer; another than `model_a`."),
         col("winner", Text, Required, "`a`, `b` or `tie`", "The preferred side."),
-        col("judge", Text, Optional, "", "Who judged, e.g. `human_1` or a model's name."),
+        col("judge", Text, Optional, "", "The judge, e.g. `human_1` or a model's name."),
         col("timestamp_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When it was judged."),
         col("response_a", Text, Optional, "", "Text of the first answer."),
         col("response_b", Text, Optional, "", "Text of the second answer."),
@@ -263,9 +263,9 @@ pub static PAIR: LogSchema = LogSchema {
 /// What a policy decided, with all that off-policy evaluation and replay need.
 pub static DECISION: LogSchema = LogSchema {
     name: "decision log",
-    doc: "One row says what a policy decided on one request. The lists `candidates`, `propensities`, \
-          `predicted_score` and `predicted_cost_usd` have the same length and order. What became of a \
-          decision stands in the feedback log.",
+    doc: "One row is the decision of a policy on one request. The lists `candidates`, `propensities`, \
+          `predicted_score` and `predicted_cost_usd` have the same length and order. Its outcomes \
+          are in the feedback log.",
     columns: &[
         col("decision_id", Text, Required, "", "Key of the decision, unique for ever."),
         col("timestamp_ms", TimestampMs, Required, "ms since 1970-01-01 UTC", "When it was decided."),
@@ -323,7 +323,13 @@ pub static FEEDBACK: LogSchema = LogSchema {
         col("value", Float64, Nullable, "[0, 1] for scores", "The measured value."),
         col("cost_usd", Float64, Optional, "US dollars, >= 0", "What was billed."),
         col("latency_ms", Float32, Optional, "milliseconds, >= 0", "Time from request to last token."),
-        col("source", Text, Optional, "", "Who measured, e.g. `user`; `default` where nobody did in time."),
+        col(
+            "source",
+            Text,
+            Optional,
+            "",
+            "Origin of the value, e.g. `user`; `default` if none was reported in time.",
+        ),
         col("weight", Float32, Optional, "[0, 1]", "How far the source is trusted."),
         col("occurred_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When it happened."),
         col("late", Int32, Optional, "`0` or `1`", "Whether it came after the reward window."),
@@ -335,8 +341,8 @@ pub static FEEDBACK: LogSchema = LogSchema {
 pub static FUSION: LogSchema = LogSchema {
     name: "fusion log",
     doc: "One row is one unit (a token, a span) that several models committed to one answer, in the order they \
-          wrote it; the rows of an answer stand together. The lists `weights` and `probabilities` have the length and \
-          order of `models`. What stands in one row an answer only stands in its first.",
+          wrote it; the rows of an answer are contiguous. The lists `weights` and `probabilities` have the length and \
+          order of `models`. A value that belongs to the whole answer is in its first row only.",
     columns: &[
         col("answer_id", Text, Required, "", "Key of the answer; equal in all its rows."),
         col("step", Int32, Required, "units, >= 0", "Units of the answer before it."),
@@ -350,7 +356,7 @@ pub static FUSION: LogSchema = LogSchema {
         col("system", Text, Required, "", "Name of the system that fused, e.g. `gac`."),
         col("prompt", Text, Optional, "", "Literal prompt; in the first row of an answer."),
         col("answer", Text, Optional, "", "The whole answer; in its first row."),
-        col("reward", Float32, Optional, "[0, 1]", "What the answer was worth, 1 is best; in its first row."),
+        col("reward", Float32, Optional, "[0, 1]", "Reward of the answer, 1 is best; in its first row."),
         col("start", Int32, Required, "bytes, >= 0", "Bytes of the answer before this unit."),
         col(
             "text",
@@ -412,8 +418,8 @@ pub static TASK: LogSchema = LogSchema {
 /// What each model would have said next, and whether it was right: an outcome log of token routers.
 pub static TOKEN: LogSchema = LogSchema {
     name: "token log",
-    doc: "An outcome log whose queries are states of answers that are being written: one row says whether what one \
-          model would say next is right. It is read as any outcome log, with `--features column:features`.",
+    doc: "An outcome log whose queries are states of partial answers: one row is whether the next token of one \
+          model is right. It is read as any outcome log, with `--features column:features`.",
     columns: &[
         QUERY_ID,
         SPLIT,
@@ -439,10 +445,10 @@ pub static ALL: &[&LogSchema] = &[&OUTCOME, &PAIR, &DECISION, &FEEDBACK, &FUSION
 pub fn render_markdown() -> String {
     let mut out = String::from(
         "# Formats\n\n\
-         Made from `data/src/schema.rs`; `ROUTEWRIGHT_REGENERATE=1 cargo test` writes it anew.\n\n\
+         Made from `data/src/schema.rs`; `ROUTEWRIGHT_REGENERATE=1 cargo test` regenerates it.\n\n\
          Every log is a Parquet file, or a directory of such files read in the order of their names. Columns \
-         may stand in any order and more columns than these may be there. A column of type null (all of its cells \
-         are missing) counts as absent, so does one that is null in some of the files. Parquet compression may be \
+         may be in any order, and further columns are allowed. A column of type null (all of its cells \
+         are missing) counts as absent; so does one that is null in some of the files. Parquet compression may be \
          zstd, snappy, gzip, lz4 or none.\n\n\
          A table of other columns, types or ranges becomes a log by `routewright data import` \
          ([importing](importing.md)).\n",
@@ -450,7 +456,7 @@ pub fn render_markdown() -> String {
     let rules: Vec<String> = QueryText::ALL.iter().map(|rule| format!("`{rule}`")).collect();
     let _ = writeln!(
         out,
-        "\nA log whose prompts were made of requests names the rule in the Parquet metadata of every file, under \
+        "\nA log whose prompts were made from requests names the rule in the Parquet metadata of every file, under \
          `{LOG_KEY}`: one of {} ([importing](importing.md#the-text-of-a-query)). `data split` keeps it, `train` \
          writes it into the artifact, and files of two rules are not read as one log.",
         rules.join(", ")

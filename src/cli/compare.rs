@@ -18,8 +18,6 @@ const PARTIAL: u8 = 3;
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareCommand {
-    #[command(flatten)]
-    fitting: fitting::FittingArgs,
     /// Outcome log: a Parquet file or a folder of them.
     #[arg(long, value_name = "PATH")]
     log: PathBuf,
@@ -42,11 +40,14 @@ pub(crate) struct CompareCommand {
     /// Folder for the report: HTML, Markdown, JSON, pictures.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    fitting: fitting::FittingArgs,
 }
 
 impl CompareCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let rows = rows(&self.methods)?;
+        self.check_device(&rows)?;
         let mut entries = Vec::new();
         for row in rows {
             entries.push((row, fitting::params(None, &fitting::settings_of(row.name, &self.settings))?));
@@ -85,11 +86,21 @@ impl CompareCommand {
     }
 }
 
+impl CompareCommand {
+    /// Refuses a GPU for a method asked for by name that would not use it.
+    fn check_device(&self, rows: &[&MethodRow]) -> anyhow::Result<()> {
+        if self.methods == ["all"] {
+            return Ok(());
+        }
+        rows.iter().try_for_each(|row| super::methods::check_device(row, self.fitting.device))
+    }
+}
+
 /// The rows named; `all` means every method but the five yardsticks, which every table has.
 fn rows(names: &[String]) -> anyhow::Result<Vec<&'static MethodRow>> {
     if names == ["all"] {
         let is_yardstick = |row: &&MethodRow| YARDSTICKS.contains(&row.name);
         return Ok(methods::ALL.iter().filter(|row| !is_yardstick(row)).collect());
     }
-    names.iter().map(|name| Ok(methods::find(name)?)).collect()
+    names.iter().map(|name| super::methods::find(name)).collect()
 }

@@ -158,7 +158,7 @@ struct Simulate {
     /// Share of missing cells, from 0 to below 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     missing: f64,
-    /// Spread of the change of abilities over the log; 0 is a world that stands still.
+    /// Spread of the change of abilities over the log; 0 for no change.
     #[arg(long, value_name = "NUMBER", default_value_t = 0.5)]
     drift: f64,
     /// Seed of the world.

@@ -21,23 +21,23 @@ const TIMED_DECISIONS: usize = 200;
 /// Judge stored policies on the outcomes of a log, beside the five baselines.
 #[derive(Debug, Args)]
 pub(crate) struct EvaluateCommand {
-    /// Directories of the policies.
+    /// Folders of the policies.
     #[arg(long = "policy", value_name = "DIR", num_args = 1.., required = true)]
     policies: Vec<PathBuf>,
-    /// Outcome log: a Parquet file or a directory of them.
-    #[arg(long, value_name = "LOG")]
+    /// Outcome log: a Parquet file or a folder of them.
+    #[arg(long, value_name = "PATH")]
     log: PathBuf,
     /// Split to judge on.
-    #[arg(long, default_value = "test")]
+    #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
     /// Split the baselines are chosen on.
-    #[arg(long, default_value = "train")]
+    #[arg(long, value_name = "NAME", default_value = "train")]
     train_split: String,
     /// How queries are averaged: micro (over queries) or macro (over sources).
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "NAME", default_value_t)]
     average: Average,
     /// Seed of the bootstrap.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Folder to write report.html, report.md, report.json and the pictures into.
     #[arg(long, value_name = "DIR")]

@@ -1,6 +1,6 @@
 //! `routewright fuse`: one answer by several models.
 
-use super::{date, expert_rows, output, token_labels};
+use super::{date, expert_rows, methods, output, token_labels};
 use anyhow::Context as _;
 use clap::Args;
 use rand::Rng as _;
@@ -26,7 +26,7 @@ pub(crate) struct FuseCommand {
     /// The prompt; may be empty.
     #[arg(long, value_name = "TEXT", conflicts_with = "tasks", required_unless_present = "tasks")]
     prompt: Option<String>,
-    /// Answer every task of this list instead, and say how many are right.
+    /// Answer every task of this list instead, and report how many answers are right.
     #[arg(long, value_name = "PARQUET")]
     tasks: Option<PathBuf>,
     /// Only the tasks of this split.
@@ -41,13 +41,13 @@ pub(crate) struct FuseCommand {
     /// Parameter of the system instead of the file's, as JSON: `--set weights=[0.3,0.7]`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     params: Vec<String>,
-    /// Units committed at most.
+    /// Most units to commit.
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// End before this text; may be given several times.
+    /// Stop before this text; may be repeated.
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
-    /// 0 takes the most probable unit.
+    /// Sampling temperature; 0 takes the most probable unit.
     #[arg(long, value_name = "T")]
     temperature: Option<f32>,
     /// Sample from the smallest set of units of this probability.
@@ -56,20 +56,20 @@ pub(crate) struct FuseCommand {
     /// Seed of every random choice.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Write how every unit came about to this Parquet file.
+    /// Write the trace of every unit (weights, proposals, calls) to this Parquet file.
     #[arg(long, value_name = "PARQUET")]
     trace: Option<PathBuf>,
-    /// Do not answer, but write a token log of the tasks' references to this Parquet file: which member is right at
-    /// every token. Routers of `citer` are trained on it.
+    /// Do not answer, but write a token log of the tasks' references to this Parquet file: which members predict
+    /// each token. Routers of `citer` are trained on it.
     #[arg(long, value_name = "PARQUET", requires = "tasks", conflicts_with_all = ["trace", "prompt"])]
     labels: Option<PathBuf>,
-    /// Where no member is right, finish the answer up to so many tokens and see; 0 for never.
+    /// Where no member is right, continue the answer by up to this many tokens to find out; 0 for never.
     #[arg(long, value_name = "N", default_value_t = 300, requires = "labels")]
     look_ahead: usize,
-    /// The states of the token log carry the hidden state of the first member.
+    /// Write the hidden state of the first member into the token log.
     #[arg(long, requires = "labels")]
     hidden: bool,
-    /// Do not answer, but learn of the tasks when the first member hands over to which other, and write the rows for
+    /// Do not answer, but learn from the tasks when the first member hands over to which other, and write the rows for
     /// `expert-token` to this safetensors file.
     #[arg(long, value_name = "FILE", requires = "tasks", conflicts_with_all = ["trace", "labels", "prompt"])]
     expert_rows: Option<PathBuf>,
@@ -126,6 +126,7 @@ impl FuseCommand {
     fn load(&self) -> anyhow::Result<Ensemble> {
         let mut file = EnsembleFile::read(&self.ensemble)?;
         if let Some(system) = &self.system {
+            methods::check_system(system)?;
             if *system != file.system {
                 file.params.clear();
             }
@@ -176,6 +177,7 @@ impl FuseCommand {
                 _ => anyhow::bail!("`--draw {}`: expected a name ending in .html or .svg", path.display()),
             };
             files::write_file(path, page.as_bytes())?;
+            output::tell(&format!("wrote {}", path.display()));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,16 +1,18 @@
 //! The command line: one file a subcommand, each a thin caller of the crates.
 //!
-//! `--json` prints one JSON document on stdout; everything else goes to stderr. Exit codes: 0 ok, 1 a
-//! negative result (a log with complaints, a policy that does not verify, a benchmark that misses a target),
-//! 2 an error.
+//! `--json` prints one JSON document on stdout, on failure as well (`failure.rs`); everything else goes to stderr. Exit
+//! codes: 0 ok, 1 a negative result (a log with complaints, a policy that does not verify, a benchmark that misses a
+//! target), 2 an error.
 
 mod bench;
 mod compare;
+mod completions;
 mod data;
 mod date;
 mod evaluate;
 mod expert_rows;
 mod export;
+pub(crate) mod failure;
 mod fitting;
 mod from_store;
 mod fuse;
@@ -32,47 +34,92 @@ mod train_weights;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
+const TRAIN: &str = "\
+Examples:
+  routewright train knn --log split.parquet --out policy
+  routewright train ridge --log split.parquet --out policy --set alpha=[10,100] --selector 'utility:{\"lambda\":10}'
+  routewright train knn --decisions decisions.parquet --feedback feedback.parquet --out policy
+Methods and their parameters: `routewright methods`, docs/methods";
+
+const COMPARE: &str = "\
+Examples:
+  routewright compare --log split.parquet --report report
+  routewright compare --log split.parquet --methods knn,ridge --set knn.k=[20] --average macro --seeds 5
+Reading the table: docs/compare.md";
+
+const OPE: &str = "\
+Example:
+  routewright ope --log decisions.parquet --feedback feedback.parquet --policy policy
+`--log` is a decision log here; `compare` and `evaluate` read outcome logs (docs/formats.md). Estimators: docs/ope.md";
+
+const FUSE: &str = "\
+Examples:
+  routewright fuse --ensemble ensemble.toml --prompt 'Once upon a time'
+  routewright fuse --ensemble ensemble.toml --system unite --tasks tasks.parquet --trace fusion.parquet
+Systems: `routewright methods`, docs/fusion; members: docs/backends.md";
+
+const SERVE: &str = "\
+Examples:
+  routewright serve --policy policy
+  routewright serve --config server.toml --validate-and-exit
+Requests, replies and the configuration file: docs/http.md";
+
+const ROUTE: &str = "\
+Examples:
+  routewright route --policy policy 'What is 2+2?' --explain
+  routewright route --policy policy --lambda 10 - < prompt.txt
+  routewright route --policy policy --request body.json";
+
 /// Decide which language model answers: train routers on your own logs, prove them, serve them.
 #[derive(Debug, Parser)]
-#[command(name = "routewright", version, about, propagate_version = true)]
+#[command(name = "routewright", version = env!("ROUTEWRIGHT_VERSION"), about, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print one JSON document on stdout instead of text.
-    #[arg(long, global = true)]
-    json: bool,
+    /// Print one JSON document on stdout instead of text; on failure it is `{"error": {"code", "message"}}`.
+    // Last but for the help.
+    #[arg(long, global = true, display_order = 998)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// From a self-made log to a served decision, with a table and a report.
+    /// Run everything once on a simulated log: train, judge, report, serve, learn from feedback.
     Quickstart(quickstart::QuickstartCommand),
-    /// Import, validate, split, sum up or simulate logs.
+    /// Import, validate, split, summarize or simulate logs.
     Data(data::DataCommand),
-    /// List every method: name, title, paper, family, needs.
+    /// List every method by family: name, paper, title, needs.
     Methods(methods::MethodsCommand),
     /// Train one method on a log and export the policy.
+    #[command(after_help = TRAIN)]
     Train(train::TrainCommand),
     /// Train several methods on a log and judge them side by side.
+    #[command(after_help = COMPARE)]
     Compare(compare::CompareCommand),
-    /// Play bandits on a replayed log or a simulated world, undisturbed or under what production does.
+    /// Run bandits on a replayed log or a simulated world, in the scenarios of production.
     Simulate(simulate::SimulateCommand),
     /// Judge exported policies on a log, beside the five baselines.
     Evaluate(evaluate::EvaluateCommand),
     /// Estimate a policy's value from logged decisions and feedback.
+    #[command(after_help = OPE)]
     Ope(ope::OpeCommand),
     /// Write one answer with several models.
+    #[command(after_help = FUSE)]
     Fuse(fuse::FuseCommand),
     /// Serve decisions over HTTP.
+    #[command(after_help = SERVE)]
     Serve(serve::ServeCommand),
     /// Check the log of a server for records that cannot be read, and set them aside.
     Store(store::StoreCommand),
     /// Ask a policy which arm should answer a prompt.
+    #[command(after_help = ROUTE)]
     Route(route::RouteCommand),
     /// Show, verify, promote or roll back an exported policy.
     Policy(policy::PolicyCommand),
     /// Measure our processor time beside a named peer's, in one run.
     Bench(bench::BenchCommand),
+    /// Print a script that completes commands and options in a shell.
+    Completions(completions::CompletionsCommand),
 }
 
 impl Cli {
@@ -93,6 +140,7 @@ impl Cli {
             Command::Route(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
             Command::Bench(command) => command.run(self.json),
+            Command::Completions(command) => Ok(command.run()),
         }
     }
 }

@@ -9,7 +9,7 @@ use routewright_trainer::report::{self, ReportNote};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Estimate a policy's value from logged decisions and feedback; exits 1 where the log says too little of it.
+/// Estimate a policy's value from logged decisions and feedback; exits 1 where the log has too little evidence.
 #[derive(Debug, Args)]
 pub(crate) struct OpeCommand {
     /// Decision log: a Parquet file or a directory of them.

@@ -5,6 +5,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use routewright_trainer::progress::Progress;
 use serde::Serialize;
+use serde_json::{Number, Value};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::{Mutex, OnceLock};
 
@@ -38,15 +39,37 @@ pub(crate) fn say_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Prints numbers that were stored in 32 bits with the digits they have: `0.1`, not `0.10000000149011612`.
+pub(crate) fn short_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::Number(short_float(number)),
+        Value::Array(values) => values.into_iter().map(short_floats).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, value)| (key, short_floats(value))).collect(),
+        other => other,
+    }
+}
+
+fn short_float(number: Number) -> Number {
+    let wide = number.as_f64().filter(|_| number.is_f64());
+    let narrow = wide.map(|wide| wide as f32).filter(|narrow| Some(f64::from(*narrow)) == wide);
+    let short = narrow.and_then(|narrow| Number::from_f64(narrow.to_string().parse().ok()?));
+    short.unwrap_or(number)
+}
+
 /// Tells the user what happens, on stderr.
 pub(crate) fn tell(text: &str) {
     eprintln!("{text}");
 }
 
+/// An error and its causes.
+pub(crate) fn one_line(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    causes.join(": ")
+}
+
 /// Prints an error and its causes on one line.
 pub(crate) fn complain(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", causes.join(": "));
+    eprintln!("error: {}", one_line(error));
 }
 
 /// Draws the progress of a fit as a bar on a terminal; silent elsewhere.
@@ -101,5 +124,20 @@ impl Progress for Bars {
         } else if self.lines {
             tell(&format!("{}: {note}", self.title));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn numbers_of_32_bits_are_short_and_others_are_as_they_were() {
+        let wide =
+            json!({"a": 0.1_f32, "b": [5e-5_f32, 0.1, 1, -2], "c": "0.1", "d": null, "e": 1e300, "f": 0.0});
+        assert!(wide.to_string().contains("0.10000000149011612"), "{wide}");
+        let short = json!({"a": 0.1, "b": [5e-5, 0.1, 1, -2], "c": "0.1", "d": null, "e": 1e300, "f": 0.0});
+        assert_eq!(short_floats(wide), short);
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct PolicyCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print what the policy says about itself.
+    /// Print the manifest: method, features, selector, parameters, data, arms.
     Show {
         /// Folder of the policy.
         dir: PathBuf,
@@ -26,13 +26,13 @@ enum Action {
         /// Folder of the policy.
         dir: PathBuf,
     },
-    /// Give a version another state in a registry; exit 1 if the evidence is not enough.
+    /// Change the state of a version in a registry; exit 1 if the evidence is not sufficient.
     Promote(PromoteCommand),
-    /// Retire the canary, or bring the former active version back.
+    /// Retire the canary, or restore the previous active version.
     Rollback(RollbackCommand),
     /// Retire a version that is not active.
     Retire(RetireCommand),
-    /// What stands in a registry, and every change and refusal there was.
+    /// Show the versions in a registry, with every change and refusal so far.
     History(HistoryCommand),
 }
 
@@ -46,9 +46,9 @@ impl PolicyCommand {
             Action::Show { dir } => {
                 let policy = artifact::load(&dir)?;
                 if json {
-                    output::say_json(
-                        &serde_json::json!({"digest": policy.digest, "manifest": policy.manifest}),
-                    )?;
+                    output::say_json(&output::short_floats(
+                        serde_json::json!({"digest": policy.digest, "manifest": policy.manifest}),
+                    ))?;
                 } else {
                     output::say(&describe(&policy));
                 }
@@ -65,7 +65,7 @@ impl PolicyCommand {
                         &serde_json::json!({"policy": dir, "ok": reason.is_none(), "reason": reason}),
                     )?;
                 } else {
-                    output::say(&reason.clone().unwrap_or_else(|| format!("{} is whole", dir.display())));
+                    output::say(&reason.clone().unwrap_or_else(|| format!("verified {}", dir.display())));
                 }
                 Ok(if reason.is_none() { ExitCode::SUCCESS } else { ExitCode::from(1) })
             }
@@ -85,8 +85,12 @@ fn describe(policy: &Policy) -> String {
         format!("form        {} version {}", manifest.form.name, manifest.form.version),
         format!("featurizer  {} of width {}", manifest.featurizer.spec.name, manifest.featurizer.spec.dim),
         format!("query text  {rule}: {}{named}", rule.title()),
-        format!("selector    {} {}", manifest.selector.name, manifest.selector.settings),
-        format!("params      {}", manifest.params),
+        format!(
+            "selector    {} {}",
+            manifest.selector.name,
+            output::short_floats(manifest.selector.settings.clone())
+        ),
+        format!("params      {}", output::short_floats(manifest.params.clone())),
         format!(
             "data        {} queries, {} cells of split `{}`, digest {}",
             manifest.data.n_queries,

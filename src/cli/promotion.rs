@@ -25,7 +25,7 @@ const ROWS_PER_FILE: u64 = 1_000_000;
 /// Arguments of `policy promote`.
 #[derive(Debug, Args)]
 pub(crate) struct PromoteCommand {
-    /// Folder of the registry, made where it is missing.
+    /// Folder of the registry; created if missing.
     #[arg(long, value_name = "DIR")]
     registry: PathBuf,
     /// Folder of the artifact, or the version of one in the registry.
@@ -40,12 +40,12 @@ pub(crate) struct PromoteCommand {
     /// Feedback log.
     #[arg(long, value_name = "FEEDBACK", requires = "log")]
     feedback: Option<PathBuf>,
-    /// Store of a server, instead of logs; the server may run meanwhile.
+    /// Store of a server, instead of logs; the server may be running.
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     #[command(flatten)]
     evidence: EvidenceArguments,
-    /// Promote whatever the evidence says; needs a reason.
+    /// Promote regardless of the evidence; requires `--reason`.
     #[arg(long, requires = "reason")]
     force: bool,
     /// Why, for the audit.
@@ -56,13 +56,13 @@ pub(crate) struct PromoteCommand {
 /// How the evidence is weighed, as in `ope`.
 #[derive(Debug, Args)]
 struct EvidenceArguments {
-    /// Kind of feedback that is the reward; more must be better.
+    /// Kind of feedback that is the reward; higher must be better.
     #[arg(long, value_name = "KIND", default_value = "score")]
     metric: String,
     /// Score given up to save one US dollar.
     #[arg(long, value_name = "LAMBDA", default_value_t = 0.0)]
     cost_weight: f64,
-    /// Value of decisions without feedback; they are left out otherwise.
+    /// Value of decisions without feedback, which are skipped otherwise.
     #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
     default_reward: Option<f64>,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Arguments of `route`.
 #[derive(Debug, Args)]
 pub(crate) struct RouteCommand {
-    /// The text of the query.
+    /// The text of the query, `-` for stdin.
     #[arg(required_unless_present = "request")]
     prompt: Option<String>,
     /// File with the body of an OpenAI chat, responses or Anthropic messages request, `-` for stdin: what of it is
@@ -69,9 +69,25 @@ impl RouteCommand {
 }
 
 impl RouteCommand {
+    /// The prompt as it is; a last line break of stdin is not part of it.
+    fn plain(&self) -> anyhow::Result<String> {
+        match self.prompt.as_deref() {
+            Some("-") => {
+                let text =
+                    std::io::read_to_string(std::io::stdin()).context("cannot read the prompt from stdin")?;
+                Ok(text
+                    .strip_suffix('\n')
+                    .map(|line| line.strip_suffix('\r').unwrap_or(line))
+                    .unwrap_or(&text)
+                    .to_owned())
+            }
+            prompt => Ok(prompt.unwrap_or_default().to_owned()),
+        }
+    }
+
     /// The text to route on: the prompt as it is, of a request what the policy reads.
     fn text(&self, policy: &Policy) -> anyhow::Result<String> {
-        let Some(path) = &self.request else { return Ok(self.prompt.clone().unwrap_or_default()) };
+        let Some(path) = &self.request else { return self.plain() };
         let body = if path.as_os_str() == "-" {
             std::io::read_to_string(std::io::stdin()).context("cannot read the request from stdin")?
         } else {
@@ -139,7 +155,10 @@ pub(crate) fn explain(policy: &Policy, decision: &Decision) -> String {
     }
     if let Some(flip) = decision.flip {
         let model = &policy.arms[flip.arm].model;
-        lines.push(format!("flips to {model} once a dollar is worth {:.3} points of score", flip.lambda));
+        lines.push(format!(
+            "flips to {model} at lambda {:.3} (score given up to save one US dollar)",
+            flip.lambda
+        ));
     }
     if let Some(near) = decision.neighborhood.as_ref().filter(|n| !n.query_ids.is_empty()) {
         let ids = near.query_ids.iter().zip(&near.similarities).take(5);

@@ -30,8 +30,8 @@ pub(crate) struct SimulateCommand {
     /// Split of the log; `all` takes every row.
     #[arg(long, value_name = "NAME", default_value = "train")]
     split: String,
-    /// Methods, comma-separated, or `all` that learn from rewards; one that does not is fitted on the labelled
-    /// queries and stays as it is.
+    /// Methods, comma-separated, or `all` bandits; other methods are fitted on the labelled queries and do not learn
+    /// afterwards.
     #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
     methods: Vec<String>,
     /// Scenarios, comma-separated, or `all`.
@@ -63,13 +63,13 @@ pub(crate) struct SimulateCommand {
     /// that have a `cost` parameter are rewarded alike.
     #[arg(long, value_name = "W", default_value_t = 0.0)]
     cost_weight: f64,
-    /// Mean price of a call to keep to, US dollars.
+    /// Target for the mean price of a call, US dollars.
     #[arg(long, value_name = "USD")]
     target_usd: Option<f64>,
     /// Weight of rewards from sources that are not trusted, from 0 to 1.
     #[arg(long, value_name = "W", default_value_t = 1.0)]
     trust: f64,
-    /// Learns how far each source is to be trusted, from how far it agrees with what is expected.
+    /// Learn the trust in each source from its agreement with the predictions.
     #[arg(long)]
     learn_trust: bool,
     /// One parameter of one method, e.g. `--set linucb.precision=10`; may be repeated.
@@ -131,7 +131,7 @@ impl SimulateCommand {
             trust: self.trust,
             learn_trust: self.learn_trust,
         };
-        let bars = output::Bars::new("simulate");
+        let bars = output::Bars::with_lines("simulate");
         let mut out: Vec<Simulation> = Vec::new();
         bars.start("scenarios", scenarios.len() as u64);
         for scenario in scenarios {
@@ -188,7 +188,7 @@ impl SimulateCommand {
         let online = || methods::ALL.iter().filter(|row| row.start.is_some());
         let rows: Vec<&MethodRow> = match self.methods.as_slice() {
             [all] if all == "all" => online().collect(),
-            names => names.iter().map(|name| methods::find(name)).collect::<Result<_, _>>()?,
+            names => names.iter().map(|name| super::methods::find(name)).collect::<Result<_, _>>()?,
         };
         fitting::check_settings(&self.settings)?;
         let with_params = |row: &'static MethodRow| {

@@ -2,17 +2,17 @@
 //! `--feedback` in place of `--log`, from what other policies decided; weights of an ensemble with `--tasks`.
 
 use super::train_weights::{self, WeightsArgs};
-use super::{fitting, output, query_text};
+use super::{fitting, methods, output, query_text};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use routewright_data::QueryText;
 use routewright_data::decisions::{Combine, Outcomes};
+use routewright_data::suggest::near_names;
 use routewright_policy::artifact::DecisionsRecord;
-use routewright_policy::{SelectorSpec, artifact};
+use routewright_policy::{SelectorSpec, artifact, selectors};
 use routewright_trainer::evaluate::Average;
-use routewright_trainer::methods;
 use routewright_trainer::ope::{LoggedTable, TargetKind};
-use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions};
+use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions, arms};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -20,18 +20,14 @@ use std::time::Instant;
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainCommand {
-    /// Method, as `routewright methods` lists it.
+    /// Method: one that `routewright methods` lists under `train`, or `rlae`.
     method: String,
     #[command(flatten)]
-    fitting: fitting::FittingArgs,
-    #[command(flatten)]
     rows: Rows,
-    #[command(flatten)]
-    weights: WeightsArgs,
     /// Folder the policy is written to; an older policy there is replaced.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Name the policy is served under; the method's by default.
+    /// Name the policy is served under. [default: that of the method]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// TOML file with parameters of the method.
@@ -47,9 +43,13 @@ pub(crate) struct TrainCommand {
     /// `with-system` or `full`. [default: as the log says, else `users`]
     #[arg(long, value_name = "RULE")]
     query_text: Option<QueryText>,
-    /// Folder for checkpoints: a fit that is killed goes on from there.
+    /// Folder for checkpoints: an interrupted fit resumes from there.
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
+    #[command(flatten)]
+    fitting: fitting::FittingArgs,
+    #[command(flatten)]
+    weights: WeightsArgs,
 }
 
 /// Where the rows come from.
@@ -69,7 +69,7 @@ struct Rows {
     /// Feedback to those decisions.
     #[arg(long, value_name = "PATH", requires = "decisions")]
     feedback: Option<PathBuf>,
-    /// What stands in for the outcomes of arms not chosen: `dr`, `ips`, or `observed` for nothing.
+    /// How outcomes of arms not chosen are estimated: `dr`, `ips`, or `observed` for not at all.
     #[arg(long, value_name = "KIND", default_value_t, requires = "decisions")]
     targets: TargetKind,
     /// Kind of feedback that is the score.
@@ -78,7 +78,7 @@ struct Rows {
     /// How several outcomes of one decision make one value: earliest, latest, mean, sum, min or max.
     #[arg(long, value_name = "RULE", default_value_t, requires = "decisions")]
     combine: Combine,
-    /// Score of decisions without feedback; they are left out otherwise.
+    /// Score of decisions without feedback, which are skipped otherwise.
     #[arg(long, value_name = "VALUE", requires = "decisions")]
     default_reward: Option<f64>,
 }
@@ -147,13 +147,21 @@ impl Rows {
 
 /// Reads `NAME` or `NAME:{json settings}`.
 pub(crate) fn selector(text: &str) -> Result<SelectorSpec, String> {
-    match text.split_once(':') {
-        None => Ok(SelectorSpec::named(text)),
+    let spec = match text.split_once(':') {
+        None => SelectorSpec::named(text),
         Some((name, settings)) => {
             let settings =
                 serde_json::from_str(settings).map_err(|e| format!("settings `{settings}`: {e}"))?;
-            Ok(SelectorSpec { name: name.to_owned(), settings })
+            SelectorSpec { name: name.to_owned(), settings }
         }
+    };
+    // Its settings may name arms, which only the log knows.
+    match selectors::ALL.iter().any(|row| row.name == spec.name) {
+        true => Ok(spec),
+        false => Err(format!(
+            "unknown selector; {}",
+            near_names(&spec.name, selectors::ALL.iter().map(|row| row.name))
+        )),
     }
 }
 
@@ -173,9 +181,13 @@ impl TrainCommand {
             return self.weights.run(&options, json);
         }
         let method = methods::find(&self.method)?;
+        methods::check_device(method, self.fitting.device)?;
         let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
         let (mut prepared, logged) = self.rows.prepare(&self.fitting)?;
         prepared.query_text = rule;
+        if let Some(selector) = &self.selector {
+            selectors::build(selector, &arms(&prepared.train)).context("cannot use `--selector`")?;
+        }
         let bars = output::Bars::new(method.name);
         let run = RunOptions {
             average: self.fitting.average,
@@ -205,7 +217,11 @@ impl TrainCommand {
             output::say_json(&summary)?;
         } else {
             let (n, arms) = (manifest.data.n_queries, manifest.arms.len());
-            output::say(&format!("trained `{name}` on {n} queries x {arms} arms in {seconds:.1} s"));
+            let named = if name == method.name { String::new() } else { format!(" as `{name}`") };
+            output::say(&format!(
+                "trained `{}`{named} on {n} queries x {arms} arms in {seconds:.1} s",
+                method.name
+            ));
             let why =
                 if is_named { "" } else { " (the log does not name its rule; another by --query-text)" };
             output::say(&format!("  reads of a request {}: `{rule}`{why}", rule.title()));

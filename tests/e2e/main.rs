@@ -8,6 +8,7 @@ mod artifacts;
 mod bad_feedback;
 mod bad_input;
 mod bench;
+mod command_line;
 #[cfg(unix)]
 mod crash;
 mod evidence;

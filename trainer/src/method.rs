@@ -206,6 +206,8 @@ pub struct MethodRow {
     pub fit: fn(&serde_json::Value, &FitContext<'_>) -> Result<Fitted, FitError>,
     /// Starts the bandit with the given parameters, where the method learns from rewards.
     pub start: Option<Start>,
+    /// Whether it computes on [`FitContext::device`]; the others run on the processor whatever it is.
+    pub uses_device: bool,
 }
 
 /// Makes a bandit of parameters (an object; missing keys take their defaults).
@@ -220,7 +222,7 @@ impl MethodRow {
         needs: &'static [Need],
     ) -> Self {
         let (defaults, fit) = (defaults::<M>, fit::<M>);
-        Self { name: M::NAME, title, paper, family, needs, defaults, fit, start: None }
+        Self { name: M::NAME, title, paper, family, needs, defaults, fit, start: None, uses_device: false }
     }
 
     /// The row of a typed method that learns from rewards.
@@ -228,17 +230,32 @@ impl MethodRow {
     pub const fn online<M: OnlineMethod>(self) -> Self {
         Self { start: Some(start::<M>), ..self }
     }
+
+    /// The row of a method that computes on the device of the context.
+    #[must_use]
+    pub const fn on_device(self) -> Self {
+        Self { uses_device: true, ..self }
+    }
 }
 
 fn defaults<M: Method>() -> serde_json::Value {
     serde_json::to_value(M::Params::default()).unwrap_or_default()
 }
 
+/// A grid of one value may be written without brackets.
+fn listed(default: &serde_json::Value, given: &serde_json::Value) -> serde_json::Value {
+    match given {
+        serde_json::Value::Array(_) => given.clone(),
+        _ if default.is_array() => serde_json::json!([given]),
+        _ => given.clone(),
+    }
+}
+
 /// Which of the given parameters is at fault: the first that is refused among defaults only.
 fn blame<M: Method>(given: &serde_json::Map<String, serde_json::Value>, whole: &str) -> String {
     for (key, value) in given {
         let mut alone = defaults::<M>();
-        alone[key] = value.clone();
+        alone[key] = listed(&alone[key], value);
         if let Err(reason) = serde_json::from_value::<M::Params>(alone) {
             return format!("`{key}` is `{value}`: {reason}");
         }
@@ -262,7 +279,8 @@ fn params<M: Method>(given: &serde_json::Value) -> Result<M::Params, FitError> {
                 let hint = near_names(key, known.keys().map(String::as_str));
                 return Err(error(format!("unknown parameter `{key}`; {hint}")));
             }
-            known.insert(key.clone(), value.clone());
+            let value = listed(&known[key], value);
+            known.insert(key.clone(), value);
         }
     }
     serde_json::from_value(merged).map_err(|e| error(blame::<M>(given, &e.to_string())))

@@ -23,6 +23,8 @@ use std::process::ExitCode;
 
 /// Queries of the self-made log: enough to learn from, few enough for a minute.
 const QUERIES: usize = 2000;
+/// With fewer, folds and splits are too small to fit every method.
+const QUERIES_MIN: usize = 200;
 const SEED: u64 = 1;
 /// The method that learns from feedback at the end.
 const BANDIT: &str = "linucb";
@@ -41,8 +43,13 @@ pub(crate) struct QuickstartCommand {
     )]
     prompt: String,
     /// Queries of the self-made log.
-    #[arg(long, value_name = "N", default_value_t = QUERIES)]
+    #[arg(long, value_name = "N", default_value_t = QUERIES, value_parser = queries)]
     queries: usize,
+}
+
+fn queries(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| *n >= QUERIES_MIN);
+    number.ok_or_else(|| format!("`{text}` is too few or no number, expected at least {QUERIES_MIN}"))
 }
 
 impl QuickstartCommand {

@@ -29,7 +29,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<NeuralLinear>(
     Family::Before,
     &[Need::Features],
 )
-.online::<NeuralLinear>();
+.online::<NeuralLinear>()
+.on_device();
 
 /// The form whose last layer this reads.
 const NEURAL: &str = "neural";

@@ -48,7 +48,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouterDc>(
     Some("2409.19886"),
     Family::Before,
     &[Need::Features],
-);
+)
+.on_device();
 
 /// The method of this file.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Mlp>(
     Some("2403.12031"),
     Family::Before,
     &[Need::Features],
-);
+)
+.on_device();
 
 /// The method of this file.
 #[derive(Debug)]

@@ -25,7 +25,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouteLlmMf>(
     Some("2406.18665"),
     Family::Before,
     &[Need::Features, Need::Preferences],
-);
+)
+.on_device();
 
 /// The method of this file.
 #[derive(Debug)]
