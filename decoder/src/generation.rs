@@ -183,6 +183,8 @@ pub struct Generation<'a> {
     meter: Meter,
     /// Calls of members that were dropped.
     spent: u64,
+    /// Members that have no weight in any step of this answer.
+    idle: Vec<bool>,
     /// Why a member could not read the prompt or the answer so far.
     full: Option<BackendError>,
     since: Instant,
@@ -228,6 +230,7 @@ impl<'a> Generation<'a> {
         let names: Vec<String> = backends.iter().map(|backend| backend.name().to_owned()).collect();
         let mut generation = Self {
             members: (0..names.len()).map(|_| None).collect(),
+            idle: vec![false; names.len()],
             rng: rng::stream(ask.seed, "fuse"),
             emitter: Emitter::new(&ask.limits.stop, ask.prompt.is_empty(), listener),
             trace: Trace::new(&names, &ask.prompt),
@@ -463,6 +466,13 @@ impl<'a> Generation<'a> {
         &mut self.trace
     }
 
+    /// Notes the weights of an answer that keeps them: a member of weight 0 does not end it where its context does.
+    pub fn keeps_weights(&mut self, weights: &[f32]) {
+        for (idle, weight) in self.idle.iter_mut().zip(weights) {
+            *idle = *weight <= 0.0;
+        }
+    }
+
     /// Calls of all models so far.
     pub fn calls(&self) -> u64 {
         self.spent + self.members.iter().flatten().map(|member| member.usage().calls).sum::<u64>()
@@ -476,7 +486,7 @@ impl<'a> Generation<'a> {
         let begun = !self.text.is_empty();
         match error {
             BackendError::Cancelled => return Err(FuseError::Cancelled),
-            error if error.is_full() && begun && self.ask.on_context == OnContext::End => {
+            error if error.is_full() && begun && self.ends_full(at) => {
                 return Err(self.end_full(error));
             }
             error if self.ask.on_failure == OnFailure::Fail && !(error.is_full() && begun) => {
@@ -501,6 +511,13 @@ impl<'a> Generation<'a> {
         }
         let step = self.trace.steps().len();
         self.trace.dropped(Dropped { member: at, step, reason: error.to_string() });
+    }
+
+    /// Whether the answer ends where the context of this member does: not where it has no weight, unless no member that
+    /// has any is left.
+    fn ends_full(&self, at: usize) -> bool {
+        let counts = |at: usize| self.members[at].is_some() && !self.idle[at];
+        self.ask.on_context == OnContext::End && (counts(at) || !(0..self.members.len()).any(counts))
     }
 
     /// Ends the answer where a member has read all it can.

@@ -1,8 +1,8 @@
 //! The loop of byte-level fusion: every member tells its next-byte probabilities, one byte is chosen for all.
 
 use super::looping::choose;
-use crate::align::Aligned;
 use crate::align::bytes::{Beam, Cover, Trie, UNITS};
+use crate::align::{Aligned, Unlisted};
 use crate::backend::{Backend, BackendError, Usage};
 use crate::generation::{FuseError, Generation};
 use crate::member::Member;
@@ -81,7 +81,13 @@ impl ByteLoop {
                 member.spent_beside(cover.usage() + lost);
                 Ok(slot.insert(cover).tell())
             })?;
-            let aligned = Aligned::listed(Cow::Borrowed(&UNITS[..]), told);
+            let unlisted = |told: &Option<(Vec<f32>, f32)>| {
+                let mass = told.as_ref().map_or(0.0, |(_, unlisted)| *unlisted);
+                Unlisted { mass, has: None }
+            };
+            let unlisted = told.iter().map(unlisted).collect();
+            let mass: Vec<_> = told.into_iter().map(|told| told.map(|(mass, _)| mass)).collect();
+            let aligned = Aligned { units: Cow::Borrowed(&UNITS[..]), mass, unlisted };
             let told = vec![None; aligned.mass.len()];
             let (step, prompt, text) = (generation.steps(), generation.prompt(), generation.text());
             let weights = weigher.weigh(&View { step, prompt, text, told: &told, aligned: &aligned })?;

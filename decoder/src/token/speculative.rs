@@ -97,6 +97,7 @@ impl System for Speculative {
 
 impl Fuser for Speculative {
     fn fuse(&self, generation: &mut Generation<'_>) -> Result<(), FuseError> {
+        generation.keeps_weights(&self.weights);
         let n = generation.members().len();
         let (draft, told) = (VecDeque::new(), vec![VecDeque::new(); n]);
         let mut ahead = Ahead { draft, told, behind: vec![None; n] };

@@ -16,7 +16,8 @@ pub struct Agreement {
 }
 
 impl Weigh for Agreement {
-    fn start(&self, _generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
+    fn start(&self, generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
+        generation.keeps_weights(&self.weights);
         Ok(Box::new(self.clone()))
     }
 }

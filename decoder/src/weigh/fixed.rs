@@ -8,7 +8,8 @@ use crate::generation::{FuseError, Generation};
 pub struct Fixed(pub Vec<f32>);
 
 impl Weigh for Fixed {
-    fn start(&self, _generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
+    fn start(&self, generation: &mut Generation<'_>) -> Result<Box<dyn Weigher>, FuseError> {
+        generation.keeps_weights(&self.0);
         Ok(Box::new(self.clone()))
     }
 }

@@ -122,6 +122,11 @@ fn a_real_server_of_a_model_without_a_beginning_is_not_believed_where_it_scores(
     assert!(error.contains("without a beginning-of-text token"), "{error}");
 }
 
+/// Nats that a log-probability may differ by. Of stories260K with keys and values in float32 it is 4e-6 between llama.cpp
+/// (llama-cpp-python 0.3.36) and a float64 computation in NumPy, 8e-6 between float32 and float64 in NumPy, and 0.015 with
+/// the server's default of float16, which is why [`start`] sets float32.
+const NEAR: f32 = 1e-4;
+
 /// What both say of the same text, token by token.
 fn same_distributions(far: &Arc<dyn Backend>, near: &Arc<dyn Backend>) {
     let mut compared = 0;
@@ -129,18 +134,26 @@ fn same_distributions(far: &Arc<dyn Backend>, near: &Arc<dyn Backend>) {
         let open = |backend: &Arc<dyn Backend>| backend.open(prompt.as_bytes(), &Stop::default()).unwrap();
         let (mut far, mut near) = (open(far), open(near));
         let (told, all) = (far.next().unwrap(), near.next().unwrap());
+        let bytes = |id: u32| near.tokenizer().vocabulary().bytes(id);
+        let best = all.best().0;
         for (id, p) in told.top(usize::MAX) {
-            let expected = all.log_prob(id).unwrap();
-            // Its products round otherwise: what hardly ever comes may differ by a third of itself.
-            let alike = (p - expected).abs() < if expected > -6.0 { 5e-2 } else { 1.0 };
-            assert!(alike, "`{prompt}` token {id}: {p} over HTTP, {expected} here");
+            // It lists in a dictionary by text, where the least probable of the tokens of one text (`a` and `<0x61>`) is
+            // put last, and then the one it writes.
+            let alike =
+                (0..near.tokenizer().vocabulary().len() as u32).filter(|other| bytes(*other) == bytes(id));
+            let expected = match bytes(id) == bytes(best) {
+                true => all.log_prob(best).unwrap(),
+                false => alike.filter_map(|other| all.log_prob(other)).fold(0.0, f32::min),
+            };
+            assert!((p - expected).abs() < NEAR, "`{prompt}` token {id}: {p} over HTTP, {expected} here");
             compared += 1;
         }
+        assert_eq!(bytes(told.best().0), bytes(best), "`{prompt}`");
         let text = " there was";
         let ids = near.tokenizer().extend(near.ids(), text.as_bytes()).push;
         let sum = |scores: Vec<f32>| scores.iter().sum::<f32>();
         let (over, here) = (sum(far.score(&ids).unwrap()), sum(near.score(&ids).unwrap()));
-        assert!((over - here).abs() < 5e-2, "`{prompt}` scores {over} over HTTP, {here} here");
+        assert!((over - here).abs() < 4.0 * NEAR, "`{prompt}` scores {over} over HTTP, {here} here");
     }
     assert!(compared > 300, "{compared} candidates");
 }

@@ -1,6 +1,13 @@
-//! Replies in the shapes that servers publish for themselves: vLLM's, SGLang's and TGI's protocol classes, Ollama's
-//! `api/types.go`, llama.cpp's and llama-cpp-python's servers, each as of November 2026. What is null, left out or
-//! clamped there is so here.
+//! Replies written by hand in the shapes of the servers' source, read in November 2026; the servers were not run, but for
+//! llama-cpp-python's. Numbers and texts are made up; fields that no dialect reads may be missing.
+//!
+//! - vLLM: `vllm/entrypoints/openai/{chat_completion,completion}/{protocol,serving}.py` (commit 002032e): nulls, tool
+//!   calls left out where there are none, -9999 for what is impossible, the bytes of the text shown.
+//! - SGLang: `managers/tokenizer_manager.py`: arrays of log-probability, id and text, null for the first of a prompt.
+//! - TGI: `router/src/lib.rs`; `do_sample` and `--enable-prefill-logprobs` are from its server's `tokens.py` and its launcher.
+//! - Ollama: `api/types.go` and the test of `server/logprob.go`: bytes are those of the text, also where that is U+FFFD.
+//! - llama.cpp: `tools/server/server-task.cpp`. Its shape before b4300 was not read; it is written from memory.
+//! - llama-cpp-python 0.3.36: `llama_cpp/llama.py`, and what its server replied (`llama_server.rs`).
 
 use crate::server::{Reply, Request, serve};
 use crate::{member, tokenizer_file};
@@ -53,9 +60,11 @@ fn vllm_chat(marked: bool) -> Value {
     let first = json!({"token": shown(A, "a"), "logprob": -0.25, "bytes": [97], "top_logprobs": top});
     json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m", "service_tier": null,
            "choices": [{"index": 0,
-               "message": {"role": "assistant", "content": "a", "refusal": null, "tool_calls": [], "reasoning": null},
+               "message": {"role": "assistant", "content": "a", "refusal": null, "annotations": null, "audio": null,
+                   "function_call": null, "reasoning": null},
                "logprobs": {"content": [first]}, "finish_reason": "length", "stop_reason": null, "token_ids": null}],
-           "usage": {"prompt_tokens": 3, "total_tokens": 4, "completion_tokens": 1}, "prompt_logprobs": null})
+           "system_fingerprint": null, "usage": {"prompt_tokens": 3, "total_tokens": 4, "completion_tokens": 1},
+           "prompt_logprobs": null, "prompt_token_ids": null, "kv_transfer_params": null})
 }
 
 #[test]
@@ -137,13 +146,15 @@ fn tgi_needs_a_flag_to_score_and_one_to_sample() {
 }
 
 #[test]
-fn ollama_tells_text_and_leaves_bytes_out() {
+fn ollama_tells_text_and_the_bytes_of_that_text() {
     let (far, seen, _dir) = served("ollama", true, |_| {
-        let lost = json!({"token": "\u{fffd}", "logprob": -1.0, "bytes": [239, 191, 189]});
-        let top = json!([{"token": "a", "logprob": -0.25}, lost, {"token": "b", "logprob": -1.75}]);
+        let row = |text: &str, p: f64| json!({"token": text, "logprob": p, "bytes": text.as_bytes()});
+        // A part of a character, and an end: its text is empty, so that its bytes are left out.
+        let end = json!({"token": "", "logprob": -4.0});
+        let top = json!([row("a", -0.25), row("\u{fffd}", -1.0), row("b", -1.75), end]);
         json!({"model": "m", "created_at": "2026-11-30T00:00:00Z", "response": "a", "done": true,
             "done_reason": "length", "total_duration": 1, "prompt_eval_count": 3, "eval_count": 1,
-            "logprobs": [{"token": "a", "logprob": -0.25, "top_logprobs": top}]})
+            "logprobs": [{"token": "a", "logprob": -0.25, "bytes": [97], "top_logprobs": top}]})
     });
     near(&best(&far).unwrap(), &TWO);
     let body = seen.requests.lock().unwrap()[0].body.clone();

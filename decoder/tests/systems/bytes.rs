@@ -1,9 +1,11 @@
 //! Next-byte probabilities after a prompt that ends inside a word, against a sum over all covers.
 
+use crate::fused;
 use crate::model::{Model, tokenizer};
 use routewright_decoder::align::bytes::{Beam, Cover, Trie};
 use routewright_decoder::backend::{Backend, Session, Stop};
 use routewright_decoder::backends::writing::said;
+use serde_json::json;
 use std::sync::Arc;
 
 /// Pieces of which a word can be made in many ways.
@@ -52,7 +54,9 @@ fn probability(session: &mut dyn Session, rest: &[u8]) -> f64 {
 fn told(backend: &Arc<dyn Backend>, prompt: &str, beam: Beam) -> Vec<f32> {
     let trie = Arc::new(Trie::new(backend.tokenizer().unwrap().vocabulary()));
     let session = backend.open(prompt.as_bytes(), &Stop::default()).unwrap();
-    Cover::start("m", session, trie, beam, b"").unwrap().tell()
+    let (told, unlisted) = Cover::start("m", session, trie, beam, b"").unwrap().tell();
+    assert!(unlisted < 1e-12, "everything is listed");
+    told
 }
 
 #[test]
@@ -107,4 +111,29 @@ fn what_stays_whatever_follows_is_not_covered_anew() {
     // No cut is known within 2 bytes, so the last token alone is.
     assert_eq!(shown("upon tim", 2), " tim");
     assert_eq!(tokenizer.settled(&[], 64), 0);
+}
+
+#[test]
+fn in_a_log_linear_pool_a_byte_that_a_list_lacks_has_what_one_token_has_that_it_lacks() {
+    let member = |name: &'static str, says: [(&'static str, f32); 2]| {
+        Model::new(name, move |_| says.map(|(text, p)| (text.to_owned(), p)).to_vec()).with_top(2).arc()
+    };
+    let members = [member("one", [("a", 0.5), ("b", 0.3)]), member("other", [("b", 0.55), ("c", 0.4)])];
+    // What a member gives a byte, of what it lists.
+    let given = |member: &Arc<dyn Backend>, byte: &str| {
+        let mut session = member.open(b"once", &Stop::default()).unwrap();
+        let told = session.next().unwrap();
+        let vocabulary = session.tokenizer().vocabulary();
+        let id = vocabulary.ids(byte.as_bytes())[0];
+        let p = told.log_prob(id).map_or(told.unlisted(vocabulary.len()), f32::exp);
+        p / told.top(2).iter().map(|(_, p)| p.exp()).sum::<f32>()
+    };
+    let pooled = ["a", "b", "c"].map(|byte| members.iter().map(|m| given(m, byte)).product::<f32>().sqrt());
+    assert!(pooled[0] > 0.01 && pooled[2] > 0.01, "{pooled:?}");
+    let params = json!({"pool": "log-linear"});
+    let answer = fused("agreement", &params, &members, "once", 3).unwrap();
+    assert_eq!(answer.text, "bbb");
+    let fused = answer.trace.steps()[0].fused.unwrap();
+    let expected = pooled[1] / pooled.iter().sum::<f32>();
+    assert!((fused - expected).abs() < 1e-4 && fused < 0.95, "{fused} {expected}");
 }

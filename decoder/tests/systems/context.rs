@@ -46,6 +46,21 @@ fn with_several_members_the_answer_ends_or_goes_on_as_the_file_says() {
 }
 
 #[test]
+fn a_member_of_no_weight_is_left_out_where_its_context_ends() {
+    let members = [member("short", 20), member("long", 200)];
+    for system in ["gac", "unite", "byte-mixture", "agreement", "speculative-ensemble"] {
+        let answer =
+            |weights: [f32; 2]| fused(system, &json!({ "weights": weights }), &members, "once", 100).unwrap();
+        let whole = answer([0.0, 1.0]);
+        assert_eq!((whole.finish, whole.text.as_str()), (Finish::Stop, &TEXT["once".len()..]), "{system}");
+        let drops: Vec<usize> = whole.trace.drops().iter().map(|drop| drop.member).collect();
+        assert_eq!(drops, [0], "{system}");
+        let ended = answer([1.0, 0.0]);
+        assert_eq!((ended.finish, ended.trace.drops().len()), (Finish::Length, 0), "{system}");
+    }
+}
+
+#[test]
 fn a_prompt_that_no_member_reads_is_an_error_of_whoever_sent_it() {
     let error = fused("gac", &json!({}), &[member("a", 5), member("b", 8)], TEXT, 9).unwrap_err();
     let FuseError::Backend(BackendError::Context { model, context, .. }) = error else { panic!("{error}") };

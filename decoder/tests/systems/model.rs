@@ -1,6 +1,6 @@
 //! Models made of a function of the text read so far, over characters or pieces of a list.
 
-use routewright_decoder::backend::Backend;
+use routewright_decoder::backend::{Backend, NextTokens};
 use routewright_decoder::backends::scripted::Scripted;
 use routewright_decoder::vocabulary::Tokenizer;
 use std::sync::Arc;
@@ -63,6 +63,12 @@ impl Model {
     /// It fails once it has read so many tokens.
     pub(crate) fn dying_after(mut self, dies_after: usize) -> Self {
         self.0.dies_after = dies_after;
+        self
+    }
+
+    /// It lists so many candidates.
+    pub(crate) fn with_top(mut self, top: u32) -> Self {
+        self.0.next = NextTokens::Top(top);
         self
     }
 

@@ -121,11 +121,14 @@ impl Cover {
         Ok(true)
     }
 
-    /// Probabilities of what comes next: the end, then the 256 bytes; they sum to 1.
-    pub fn tell(&self) -> Vec<f32> {
+    /// Probabilities of what comes next: the end, then the 256 bytes; they sum to 1. With them what a byte has that no
+    /// listed token goes on with: as much as one token that the list lacks, in the same scale.
+    pub fn tell(&self) -> (Vec<f32>, f32) {
         let mut sums = vec![0.0_f64; 257];
+        let mut unlisted = 0.0;
         for state in &self.states {
             let weight = state.log_weight.exp();
+            unlisted += weight * f64::from(state.masses.unlisted());
             if state.node == 0 {
                 sums[0] += weight * f64::from(state.masses.end());
             }
@@ -135,7 +138,8 @@ impl Cover {
             }
         }
         let all: f64 = sums.iter().sum();
-        sums.iter().map(|sum| if all > 0.0 { (sum / all) as f32 } else { 0.0 }).collect()
+        let scaled = |sum: f64| if all > 0.0 { (sum / all) as f32 } else { 0.0 };
+        (sums.into_iter().map(scaled).collect(), scaled(unlisted))
     }
 
     /// Takes `byte` as what came next; `false` where no token that was told of and kept can go on so. The cover is

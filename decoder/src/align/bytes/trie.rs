@@ -26,6 +26,7 @@ pub struct Masses {
     told: Distribution,
     below: Vec<f32>,
     end: f32,
+    unlisted: f32,
 }
 
 impl Trie {
@@ -150,7 +151,8 @@ impl Trie {
             below[self.parent[node] as usize] += below[node];
         }
         let end = self.ends.iter().map(|id| p(*id)).sum();
-        Masses { told, below, end }
+        let unlisted = told.unlisted(self.node.len());
+        Masses { told, below, end, unlisted }
     }
 }
 
@@ -168,6 +170,11 @@ impl Masses {
     /// Probability of the end of the answer.
     pub fn end(&self) -> f32 {
         self.end
+    }
+
+    /// Probability of one token that the list lacks; 0 where it lacks none.
+    pub fn unlisted(&self) -> f32 {
+        self.unlisted
     }
 }
 
