@@ -148,7 +148,6 @@ fn same_distributions(far: &Arc<dyn Backend>, near: &Arc<dyn Backend>) {
             assert!((p - expected).abs() < NEAR, "`{prompt}` token {id}: {p} over HTTP, {expected} here");
             compared += 1;
         }
-        assert_eq!(bytes(told.best().0), bytes(best), "`{prompt}`");
         let text = " there was";
         let ids = near.tokenizer().extend(near.ids(), text.as_bytes()).push;
         let sum = |scores: Vec<f32>| scores.iter().sum::<f32>();
