@@ -1,5 +1,6 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
+use super::saving::Kept;
 use super::{date, output, query_text};
 use anyhow::Context as _;
 use clap::Args;
@@ -66,7 +67,8 @@ impl EvaluateCommand {
                 .with_context(|| format!("cannot evaluate policy `{name}`"))?;
             judging.add(Evaluation { policy: Some(name.clone()), ..evaluation });
         }
-        self.tell(&judging.finish(), json)
+        let promises = Kept::each(&policies, &self.log, &self.split)?;
+        self.tell(&judging.finish(), &promises, json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
@@ -126,11 +128,18 @@ impl EvaluateCommand {
         OutcomeTable::load(&self.log, &options)
     }
 
-    fn tell(&self, judged: &Judged, json: bool) -> anyhow::Result<ExitCode> {
+    fn tell(&self, judged: &Judged, promises: &[Kept], json: bool) -> anyhow::Result<ExitCode> {
         if let Some(dir) = &self.report {
             write_report(judged, &format!("Policies on {}", judged.log), dir)?;
         }
-        output::say(&if json { report::json(judged)? } else { report::text_table(judged) });
+        if json {
+            let mut document = serde_json::to_value(judged)?;
+            document["promises"] = serde_json::to_value(promises)?;
+            output::say_json(&document)?;
+        } else {
+            output::say(&report::text_table(judged));
+            promises.iter().for_each(|promise| output::say(&promise.to_string()));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

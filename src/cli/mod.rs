@@ -5,6 +5,7 @@
 //! target), 2 an error.
 
 mod bench;
+mod calibrate;
 mod compare;
 mod completions;
 mod data;
@@ -24,6 +25,7 @@ mod promotion;
 mod query_text;
 mod quickstart;
 mod route;
+mod saving;
 mod serve;
 mod simulate;
 mod store;

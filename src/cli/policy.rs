@@ -1,7 +1,9 @@
-//! `routewright policy show|verify DIR`: what an artifact is, and whether it is whole; `promotion` has the others.
+//! `routewright policy show|verify DIR`: what an artifact is, and whether it is whole; `calibrate` and `promotion` have
+//! the others.
 
-use super::output;
+use super::calibrate::CalibrateCommand;
 use super::promotion::{HistoryCommand, PromoteCommand, RetireCommand, RollbackCommand};
+use super::{output, saving};
 use clap::{Args, Subcommand};
 use routewright_policy::{Policy, artifact};
 use std::path::PathBuf;
@@ -26,6 +28,9 @@ enum Action {
         /// Folder of the policy.
         dir: PathBuf,
     },
+    /// Choose the trade-off of score and cost on queries the policy was not trained on; exit 1 where the goal cannot
+    /// be met.
+    Calibrate(CalibrateCommand),
     /// Change the state of a version in a registry; exit 1 if the evidence is not sufficient.
     Promote(PromoteCommand),
     /// Retire the canary, or restore the previous active version.
@@ -39,6 +44,7 @@ enum Action {
 impl PolicyCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         match self.action {
+            Action::Calibrate(command) => command.run(json),
             Action::Promote(command) => command.run(json),
             Action::Rollback(command) => command.run(json),
             Action::Retire(command) => command.run(json),
@@ -89,6 +95,10 @@ fn describe(policy: &Policy) -> String {
             "selector    {} {}",
             manifest.selector.name,
             output::short_floats(manifest.selector.settings.clone())
+        ),
+        manifest.promise.as_ref().map_or_else(
+            || "promise     none; `policy calibrate` makes one".to_owned(),
+            |promise| format!("promise     {}", saving::lines(promise).replace("\n  ", "\n            ")),
         ),
         format!("params      {}", output::short_floats(manifest.params.clone())),
         format!(

@@ -2,14 +2,15 @@
 //! `--feedback` in place of `--log`, from what other policies decided; weights of an ensemble with `--tasks`.
 
 use super::train_weights::{self, WeightsArgs};
-use super::{fitting, methods, output, query_text};
+use super::{fitting, methods, output, query_text, saving};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use routewright_data::QueryText;
 use routewright_data::decisions::{Combine, Outcomes};
 use routewright_data::suggest::near_names;
-use routewright_policy::artifact::DecisionsRecord;
+use routewright_policy::artifact::{DecisionsRecord, Goal, Manifest};
 use routewright_policy::{SelectorSpec, artifact, selectors};
+use routewright_trainer::calibrate::Priced;
 use routewright_trainer::evaluate::Average;
 use routewright_trainer::ope::{LoggedTable, TargetKind};
 use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions, arms};
@@ -37,8 +38,10 @@ pub(crate) struct TrainCommand {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Selector as `NAME` or `NAME:{json settings}`, e.g. `utility:{"lambda":10}`.
-    #[arg(long, value_name = "SPEC", value_parser = selector)]
+    #[arg(long, value_name = "SPEC", value_parser = selector, conflicts_with_all = ["save", "max_loss", "budget"])]
     selector: Option<SelectorSpec>,
+    #[command(flatten)]
+    saving: saving::SavingArgs,
     /// What of a request the served policy reads, for a log that does not name it: `users`, `last-user`,
     /// `with-system` or `full`. [default: as the log says, else `users`]
     #[arg(long, value_name = "RULE")]
@@ -178,8 +181,29 @@ impl TrainCommand {
                 out: &self.out,
                 checkpoint: self.checkpoint.as_deref(),
             };
+            ensure!(
+                self.saving.goal()?.is_none(),
+                "`--save`, `--max-loss` and `--budget` are for routers; `{}` learns the weights of an ensemble",
+                self.method
+            );
             return self.weights.run(&options, json);
         }
+        self.train(&params, json)
+    }
+
+    /// What the policy is calibrated to, which takes the outcomes of several models a query.
+    fn goal(&self) -> anyhow::Result<Option<Goal>> {
+        let goal = self.saving.goal()?;
+        ensure!(
+            goal.is_none() || self.rows.decisions.is_none(),
+            "`--save`, `--max-loss` and `--budget` need an outcome log, in which several models answered the same \
+             prompts: a log of decisions does not tell what another model would have cost and scored"
+        );
+        Ok(goal)
+    }
+
+    fn train(self, params: &serde_json::Value, json: bool) -> anyhow::Result<ExitCode> {
+        let goal = self.goal()?;
         let method = methods::find(&self.method)?;
         methods::check_device(method, self.fitting.device)?;
         let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
@@ -196,40 +220,59 @@ impl TrainCommand {
             progress: &bars,
             checkpoint: self.checkpoint.as_deref(),
         };
+        let mut priced = None;
+        if let Some(goal) = &goal {
+            let choice = self.fitting.feature_choice()?;
+            match saving::on_folds(&prepared, method, params, &choice, &run, goal)? {
+                saving::Calibrated::Met(found) => priced = Some(found),
+                saving::Calibrated::OutOfReach(reason) => return saving::refuse(&reason, json),
+            }
+        }
         let started = Instant::now();
-        let mut fitted = prepared.fit(method, &params, &run)?;
+        let mut fitted = prepared.fit(method, params, &run)?;
         let seconds = started.elapsed().as_secs_f64();
         drop(bars);
-        if let Some(selector) = self.selector {
+        if let Some(selector) = self.selector.or_else(|| priced.as_ref().map(Priced::selector)) {
             fitted.selector = selector;
         }
         let name = self.name.as_deref().unwrap_or(method.name);
         let split = if self.rows.decisions.is_some() { "decisions" } else { &self.fitting.split };
         let mut draft = prepared.draft(name, method, fitted, split, self.fitting.seed);
         if let Some(logged) = &logged {
-            draft.data = logged.record(&prepared.train, self.rows.record(params, self.fitting.average));
+            draft.data =
+                logged.record(&prepared.train, self.rows.record(params.clone(), self.fitting.average));
         }
-        let manifest = artifact::save(&draft, &self.out)?;
+        let promise = priced.as_ref().zip(goal).map(|(priced, goal)| {
+            saving::promise(priced, goal, self.fitting.average, &self.fitting.split, true)
+        });
+        let manifest = artifact::save_promised(&draft, promise, &self.out)?;
         if json {
             let summary = serde_json::json!({
                 "policy": self.out, "manifest": manifest, "fit_seconds": seconds,
             });
             output::say_json(&summary)?;
         } else {
-            let (n, arms) = (manifest.data.n_queries, manifest.arms.len());
-            let named = if name == method.name { String::new() } else { format!(" as `{name}`") };
-            output::say(&format!(
-                "trained `{}`{named} on {n} queries x {arms} arms in {seconds:.1} s",
-                method.name
-            ));
-            let why =
-                if is_named { "" } else { " (the log does not name its rule; another by --query-text)" };
-            output::say(&format!("  reads of a request {}: `{rule}`{why}", rule.title()));
-            for (metric, value) in &manifest.metrics {
-                output::say(&format!("  {metric} {value:.4}"));
-            }
+            say(&manifest, is_named, seconds);
             output::say(&format!("written to {}", self.out.display()));
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Prints what was trained.
+fn say(manifest: &Manifest, is_named: bool, seconds: f64) {
+    let Manifest { name, method, .. } = manifest;
+    let (n, arms) = (manifest.data.n_queries, manifest.arms.len());
+    let named = if name == method { String::new() } else { format!(" as `{name}`") };
+    output::say(&format!("trained `{method}`{named} on {n} queries x {arms} arms in {seconds:.1} s"));
+    if let Some(promise) = &manifest.promise {
+        output::say(&saving::lines(promise));
+    }
+    if let Some(rule) = manifest.query_text {
+        let why = if is_named { "" } else { " (the log does not name its rule; another by --query-text)" };
+        output::say(&format!("  reads of a request {}: `{rule}`{why}", rule.title()));
+    }
+    for (metric, value) in &manifest.metrics {
+        output::say(&format!("  {metric} {value:.4}"));
     }
 }

@@ -30,6 +30,7 @@ mod real_logs;
 #[cfg(unix)]
 mod rlae;
 mod run;
+mod saving;
 #[cfg(unix)]
 mod serve_command;
 #[cfg(unix)]

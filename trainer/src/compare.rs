@@ -21,7 +21,7 @@ use std::time::Instant;
 
 mod out_of_fold;
 mod pick;
-mod sides;
+pub(crate) mod sides;
 
 use out_of_fold::{LeftOut, OutOfFold};
 use sides::Sides;

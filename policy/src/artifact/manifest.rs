@@ -1,6 +1,6 @@
 //! `manifest.json`: everything about a policy that is not a weight.
 
-use super::TrainingRows;
+use super::{Promise, TrainingRows};
 use crate::{Arm, SelectorSpec};
 use routewright_data::QueryText;
 use routewright_data::features::FeaturizerSpec;
@@ -34,6 +34,9 @@ pub struct Manifest {
     /// What of a request is its text; absent in older artifacts, see [`Policy::query_text`](crate::Policy::query_text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_text: Option<QueryText>,
+    /// What the selector was calibrated to save; absent where it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promise: Option<Promise>,
     /// Parameters of the method, as resolved.
     pub params: serde_json::Value,
     /// What it was trained on.

@@ -14,13 +14,15 @@ pub mod arms;
 #[cfg(test)]
 mod damage_tests;
 mod manifest;
+mod promise;
 mod safetensors_codec;
 mod store;
 mod training_rows;
 mod version;
 
 pub use manifest::{DataRecord, DecisionsRecord, FeaturizerRecord, FileRecord, FormRecord, Manifest};
+pub use promise::{Goal, Promise, Saving, Verdict};
 pub use safetensors_codec::{decode as decode_tensors, encode as encode_tensors};
-pub use store::{ArtifactError, Draft, load, save, verify};
+pub use store::{ArtifactError, Draft, load, recalibrate, save, save_promised, verify};
 pub use training_rows::TrainingRows;
 pub use version::{FORMAT, KIND};

@@ -1,8 +1,8 @@
 //! Writing, reading and verifying the directory of an artifact.
 
 use super::{
-    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, TrainingRows, arms,
-    safetensors_codec,
+    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, Promise, TrainingRows,
+    arms, safetensors_codec,
 };
 use crate::selectors::{self, SelectorError};
 use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
@@ -165,6 +165,7 @@ impl Draft {
             featurizer: FeaturizerRecord { spec, digest },
             selector: self.selector.clone(),
             query_text: Some(self.query_text),
+            promise: None,
             params: self.params.clone(),
             data: self.data.clone(),
             metrics: self.metrics.clone(),
@@ -180,15 +181,71 @@ impl Draft {
 /// # Errors
 /// If the directory exists and is something else, or a file cannot be written; nothing is left behind.
 pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
+    save_promised(draft, None, path)
+}
+
+/// [`save`] with what the selector of the draft was calibrated to.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_promised(
+    draft: &Draft,
+    promise: Option<Promise>,
+    path: &Path,
+) -> Result<Manifest, ArtifactError> {
     check_arms(&draft.arms, &path.display().to_string())?;
     build_selector(&draft.selector, &draft.arms, &path.display().to_string())?;
+    check_target(path)?;
+    let (mut manifest, encoded) = draft.encode()?;
+    manifest.promise = promise;
+    write(path, manifest, &encoded)
+}
+
+/// Stores the policy of directory `from` as directory `to` with another selector and what that promises; every other
+/// byte is the same.
+///
+/// # Errors
+/// As [`load`] and [`save`]; nothing is left behind.
+pub fn recalibrate(
+    from: &Path,
+    to: &Path,
+    selector: SelectorSpec,
+    promise: Promise,
+) -> Result<Manifest, ArtifactError> {
+    let (mut manifest, _) = read_manifest(from)?;
+    build_selector(&selector, &manifest.arms, &to.display().to_string())?;
+    check_target(to)?;
+    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
+    for name in manifest.files.keys() {
+        // A name such as `../key` would copy a file from elsewhere.
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            let reason = format!("manifest.json lists a file `{name}`, expected a plain name");
+            return Err(not_an_artifact(&from.display().to_string(), reason));
+        }
+        contents.push((name.clone(), read_checked(from, &manifest, name)?));
+    }
+    (manifest.selector, manifest.promise) = (selector, Some(promise));
+    write(to, manifest, &contents)
+}
+
+fn check_target(path: &Path) -> Result<(), ArtifactError> {
     if path.exists() && !path.join(MANIFEST).is_file() && !files::is_empty_dir(path) {
         let reason = "it exists and holds no manifest.json; choose another directory".to_owned();
         return Err(not_an_artifact(&path.display().to_string(), reason));
     }
-    let (manifest, mut encoded) = draft.encode()?;
-    encoded.push((MANIFEST, manifest_bytes(&manifest)?));
-    let entries: Vec<(&str, &[u8])> = encoded.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    Ok(())
+}
+
+/// Writes the files and, last, the manifest.
+fn write<N: AsRef<str>>(
+    path: &Path,
+    manifest: Manifest,
+    contents: &[(N, Vec<u8>)],
+) -> Result<Manifest, ArtifactError> {
+    let text = manifest_bytes(&manifest)?;
+    let mut entries: Vec<(&str, &[u8])> =
+        contents.iter().map(|(name, bytes)| (name.as_ref(), bytes.as_slice())).collect();
+    entries.push((MANIFEST, &text));
     files::write_dir(path, &entries)?;
     Ok(manifest)
 }

@@ -4,13 +4,13 @@
 mod serving;
 
 use super::evaluate::write_report;
-use super::output;
+use super::{output, saving};
 use anyhow::Context;
 use clap::Args;
 use routewright_data::OutcomeTable;
 use routewright_data::log::LoadOptions;
 use routewright_data::synthetic::{Settings, World};
-use routewright_policy::artifact;
+use routewright_policy::artifact::{self, Goal};
 use routewright_policy_server::store::StoreConfig;
 use routewright_policy_server::{LearningConfig, PolicyEntry, ServerConfig};
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
@@ -26,6 +26,8 @@ const QUERIES: usize = 2000;
 /// With fewer, folds and splits are too small to fit every method.
 const QUERIES_MIN: usize = 200;
 const SEED: u64 = 1;
+/// Share of the cost of the best single model that the served policy is to save.
+const SAVE: f64 = 0.4;
 /// The method that learns from feedback at the end.
 const BANDIT: &str = "linucb";
 
@@ -64,11 +66,13 @@ impl QuickstartCommand {
         let method = methods::find(picked.context("no method was picked")?)?;
         let dir = self.dir.join("policy");
         output::tell(&format!(
-            "3. exporting `{}`, the best by cross-validation on train, to {}",
+            "3. training `{}`, the best by cross-validation on train, to save {:.0} %: train {} --save {:.0}%",
             method.name,
-            dir.display()
+            100.0 * SAVE,
+            method.name,
+            100.0 * SAVE
         ));
-        export(method, train, &dir)?;
+        let promise = export(method, train, Some(SAVE), &dir)?;
         output::tell("4. serving it on a free local port and asking one decision over HTTP");
         let body = serde_json::json!({"input": self.prompt, "explain": "full"});
         let config = ServerConfig::for_policies([dir.clone()]);
@@ -78,11 +82,13 @@ impl QuickstartCommand {
         if json {
             output::say_json(&serde_json::json!({
                 "judged": compared.judged,
+                "promise": promise,
                 "decision": reply,
                 "feedback": {"before": moved.before, "reports": moved.reports, "after": moved.after},
             }))?;
         } else {
             output::say(&report::text_table(&compared.judged));
+            output::say(&format!("\n`{}`, trained to save {:.0} %: {promise}", method.name, 100.0 * SAVE));
             output::say(&format!("\n{:?}\n  -> {}", self.prompt, describe(&reply)));
             output::say(&format!(
                 "a bandit said {}; after {} reports that this was bad it says {}",
@@ -98,7 +104,7 @@ impl QuickstartCommand {
     fn learn(&self) -> anyhow::Result<serving::Moved> {
         let train = OutcomeTable::load(&self.dir.join("log.parquet"), &LoadOptions::split("train"))?;
         let dir = self.dir.join("bandit");
-        export(methods::find(BANDIT)?, train, &dir)?;
+        export(methods::find(BANDIT)?, train, None, &dir)?;
         // A log of an earlier quickstart would go on where that ended.
         let log = tempfile::tempdir().context("cannot make a temporary folder for the decision log")?;
         let entry = PolicyEntry { learning: Some(LearningConfig::default()), ..PolicyEntry::at(dir) };
@@ -134,7 +140,8 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
     Ok((compare(&train, &test, &entries, &options, &bars)?, train))
 }
 
-fn export(method: &MethodRow, train: OutcomeTable, dir: &Path) -> anyhow::Result<()> {
+/// Trains and stores a policy; returns what it promises to save, or why it cannot.
+fn export(method: &MethodRow, train: OutcomeTable, save: Option<f64>, dir: &Path) -> anyhow::Result<String> {
     let bars = output::Bars::new(method.name);
     let run = RunOptions {
         average: Average::Micro,
@@ -143,10 +150,25 @@ fn export(method: &MethodRow, train: OutcomeTable, dir: &Path) -> anyhow::Result
         progress: &bars,
         checkpoint: None,
     };
-    let prepared = Prepared::new(train, &FeatureChoice::default(), SEED)?;
-    let fitted = prepared.fit(method, &serde_json::Value::Null, &run)?;
-    artifact::save(&prepared.draft("quickstart", method, fitted, "train", SEED), dir)?;
-    Ok(())
+    let (params, choice) = (serde_json::Value::Null, FeatureChoice::default());
+    let prepared = Prepared::new(train, &choice, SEED)?;
+    let mut fitted = prepared.fit(method, &params, &run)?;
+    let (mut promise, mut said) = (None, String::new());
+    if save.is_some() {
+        let goal = Goal { save, ..Goal::default() };
+        match saving::on_folds(&prepared, method, &params, &choice, &run, &goal)? {
+            saving::Calibrated::Met(priced) => {
+                fitted.selector = priced.selector();
+                let found = saving::promise(&priced, goal, run.average, "train", true);
+                said = found.to_string();
+                promise = Some(found);
+            }
+            saving::Calibrated::OutOfReach(reason) => said = reason.to_string(),
+        }
+    }
+    let draft = prepared.draft("quickstart", method, fitted, "train", SEED);
+    artifact::save_promised(&draft, promise, dir)?;
+    Ok(said)
 }
 
 fn describe(reply: &serde_json::Value) -> String {

@@ -12,7 +12,7 @@ use routewright_data::{FeatureMatrix, OutcomeTable};
 use std::sync::Arc;
 
 /// The train and the test rows.
-pub(super) struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     train: &'a OutcomeTable,
     test: &'a OutcomeTable,
     choice: &'a FeatureChoice,
@@ -27,10 +27,10 @@ struct Shared {
 }
 
 /// A fold left out: the others with a featurizer that has not seen it, and its own rows.
-pub(super) struct Held {
-    pub(super) kept: Prepared,
-    pub(super) rest: OutcomeTable,
-    pub(super) features: FeatureMatrix,
+pub(crate) struct Held {
+    pub(crate) kept: Prepared,
+    pub(crate) rest: OutcomeTable,
+    pub(crate) features: FeatureMatrix,
 }
 
 impl<'a> Sides<'a> {
@@ -38,7 +38,7 @@ impl<'a> Sides<'a> {
     ///
     /// # Errors
     /// If it cannot be opened or a query lacks what it reads.
-    pub(super) fn open(
+    pub(crate) fn open(
         train: &'a OutcomeTable,
         test: &'a OutcomeTable,
         choice: &'a FeatureChoice,
@@ -55,12 +55,12 @@ impl<'a> Sides<'a> {
     }
 
     /// The rows learned from.
-    pub(super) fn train(&self) -> &OutcomeTable {
+    pub(crate) fn train(&self) -> &OutcomeTable {
         self.train
     }
 
     /// All train rows, and the features of the test rows.
-    pub(super) fn whole(&self, seed: u64) -> Result<(Prepared, FeatureMatrix), TrainError> {
+    pub(crate) fn whole(&self, seed: u64) -> Result<(Prepared, FeatureMatrix), TrainError> {
         let Some(shared) = &self.shared else {
             let prepared = Prepared::new(self.train.clone(), self.choice, seed)?;
             let features = prepared.featurizer.featurize(&feature_inputs(self.test))?;
@@ -72,7 +72,7 @@ impl<'a> Sides<'a> {
     }
 
     /// One fold of the train rows left out.
-    pub(super) fn fold(&self, slice: &Slice, seed: u64) -> Result<Held, CompareError> {
+    pub(crate) fn fold(&self, slice: &Slice, seed: u64) -> Result<Held, CompareError> {
         let fit = self.train.select_rows(&slice.fit);
         let valid = self.train.select_rows(&slice.valid);
         let Some(shared) = &self.shared else {
