@@ -154,7 +154,7 @@ fn out_of_reach(goal: &Goal, points: &[Priced], best: &Always) -> OutOfReach {
             (whole > 0.0).then_some(whole)
         }),
         max_loss: goal.max_loss.map(|loss| loss.max((-1e4 * lower_bound(nearest)).ceil() / 1e4)),
-        budget_usd: goal.budget_usd.map(|usd| usd.max(1.0005 * nearest.cost_usd / (1.0 - RESERVE))),
+        budget_usd: goal.budget_usd.map(|usd| usd.max(1.001 * nearest.cost_usd / (1.0 - RESERVE))),
     });
     let cheapest = best.is_cheapest.then(|| best.model.clone());
     OutOfReach { goal: *goal, nearest, reachable, cheapest }
