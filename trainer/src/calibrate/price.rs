@@ -6,9 +6,8 @@
 //! * `save`, `budget_usd`: 3 % of the money allowed is kept in reserve;
 //! * `max_loss`: the difference minus 1.645 standard errors (a one-sided 95 % bound) must not be below the loss allowed.
 //!
-//! Money alone is met at the least lambda; a loss alone at the point that saves most. Chosen so on cross-validated
-//! folds of two real logs, `save` was met by the mean of the held-out folds and `max_loss` kept with half a point in
-//! hand (experiments/record/2026-11-30-saving.md).
+//! Money alone is met at the least lambda; a loss alone at the point that saves most. Figures of two real logs are in
+//! experiments/record/2026-11-30-saving.md.
 
 use super::{Always, CalibrateError, OutOfReach};
 use crate::evaluate::{Average, COMMON_SHARE_MIN, Decisions, sweep, thin};
