@@ -4,7 +4,7 @@
 //! best single model on the same queries. Margins, since a point is chosen by the figures it is reported with:
 //!
 //! * `save`, `budget_usd`: 3 % of the money allowed is kept in reserve;
-//! * `max_loss`: the difference minus 1.645 standard errors (a one-sided 95 % bound) must not be below the loss allowed.
+//! * `max_loss`: the difference minus 1.645 standard errors (a one-sided 95 % bound) is within the loss allowed.
 //!
 //! Money alone is met at the least lambda; a loss alone at the point that saves most. Figures of two real logs are in
 //! experiments/record/2026-11-30-saving.md.
