@@ -22,7 +22,8 @@ pub fn verdict(judged: &Judged) -> String {
     }];
     sentences.extend(worth(picked, &judged.split, &always));
     if judged.oracle_aiq.is_some() {
-        sentences.push("To spend less at a stated loss, train with --save 40% or --max-loss 0.01.".to_owned());
+        sentences
+            .push("To spend less at a stated loss, train with --save 40% or --max-loss 0.01.".to_owned());
     }
     if picked.reads_source {
         sentences.push("It reads the source of a query, which each request must name.".to_owned());
