@@ -38,6 +38,6 @@ mod tensor;
 pub use log::{LoadOptions, LogError};
 pub use matrix::{Cells, FeatureMatrix};
 pub use outcomes::{OutcomeTable, Query};
-pub use pairs::{Pair, PairTable, Winner};
+pub use pairs::{Judge, Judges, JudgesError, Pair, PairTable, Winner};
 pub use query_text::QueryText;
 pub use tensor::{Tensor, TensorData, TensorError, Tensors};

@@ -1,12 +1,15 @@
 //! The pair log in memory: which of two answers to a query was preferred.
 
 use crate::Query;
-use crate::log::{LoadOptions, LogBatch, LogError, LogReader, QueryRows};
+use crate::log::{LoadOptions, LogBatch, LogError, LogReader, QueryRows, RowKeys};
 use crate::log::{QUERY_COLUMNS, QueryColumns, required};
 use crate::schema;
 use crate::suggest::near_names;
+pub use judges::{Judge, Judges, JudgesError};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+
+mod judges;
 
 /// The side a judge preferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +48,7 @@ impl Winner {
 }
 
 /// One judgement.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
     /// Row of [`PairTable::queries`].
     pub query: usize,
@@ -57,6 +60,10 @@ pub struct Pair {
     pub winner: Winner,
     /// Who judged, where the log says so.
     pub judge: Option<String>,
+    /// How much the judgement counts; 1 unless [`PairTable::judged_by`] says otherwise.
+    pub weight: f32,
+    /// Characters of the two answers, where asked for and logged.
+    pub lengths: Option<[u32; 2]>,
 }
 
 /// Queries, models and judgements between them.
@@ -77,8 +84,9 @@ struct Loading {
     queries: QueryRows,
     wanted_models: Option<HashSet<String>>,
     models_seen: HashSet<String>,
-    keys: HashSet<Key>,
-    pairs: Vec<(Key, Winner)>,
+    /// Keys of all rows, of the split asked for or not: a log that repeats one is not learned from.
+    keys: RowKeys,
+    pairs: Vec<(Key, Winner, Option<[u32; 2]>)>,
 }
 
 impl PairTable {
@@ -90,14 +98,27 @@ impl PairTable {
     /// If the log cannot be read, lacks a column, or holds a row that is not valid (the row is named); if the
     /// split or a model asked for does not exist.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LogError> {
+        Self::read(path, options, &[])
+    }
+
+    /// The same with the lengths of the answers, where the log has their texts.
+    ///
+    /// # Errors
+    /// Those of [`PairTable::load`].
+    pub fn load_with_lengths(path: &Path, options: &LoadOptions) -> Result<Self, LogError> {
+        Self::read(path, options, &["response_a", "response_b"])
+    }
+
+    fn read(path: &Path, options: &LoadOptions, texts: &[&str]) -> Result<Self, LogError> {
         let mut columns = QUERY_COLUMNS.to_vec();
         columns.extend(["model_a", "model_b", "winner", "judge"]);
+        columns.extend(texts);
         let reader = LogReader::open(path, &schema::PAIR, &columns)?;
         let mut loading = Loading {
             queries: QueryRows::new(path, &reader, options.split.as_deref())?,
             wanted_models: options.models.as_ref().map(|models| models.iter().cloned().collect()),
             models_seen: HashSet::new(),
-            keys: HashSet::new(),
+            keys: RowKeys::default(),
             pairs: Vec::new(),
         };
         for batch in reader {
@@ -111,6 +132,7 @@ impl Loading {
     fn add(&mut self, batch: &LogBatch) -> Result<(), LogError> {
         let query = QueryColumns::new(batch);
         let [a, b, winner, judge] = ["model_a", "model_b", "winner", "judge"].map(|name| batch.text(name));
+        let texts = ["response_a", "response_b"].map(|name| batch.text(name));
         for row in 0..batch.n_rows() {
             let a = required(batch, a, "model_a", row)?;
             let b = required(batch, b, "model_b", row)?;
@@ -129,16 +151,20 @@ impl Loading {
                     self.models_seen.insert(model.to_owned());
                 }
             }
-            let keep = self.wanted_models.as_ref().is_none_or(|m| m.contains(a) && m.contains(b));
-            let Some(number) = self.queries.add(batch, &query, row, keep)? else { continue };
             let judge = judge.and_then(|c| c.get(row)).map(str::to_owned);
-            let key = (number, a.to_owned(), b.to_owned(), judge);
-            if !self.keys.insert(key.clone()) {
-                let id = &self.queries.queries[number].id;
+            let id = required(batch, query.id, "query_id", row)?;
+            let who = judge.as_ref().map_or_else(String::new, |judge| format!("\0{judge}"));
+            if !self.keys.insert(id, &format!("{a}\0{b}{who}")) {
                 let reason = format!("query `{id}`, `{a}`, `{b}` and this judge have a row already");
                 return Err(batch.error(row, format!("{reason}; expected one row each")));
             }
-            self.pairs.push((key, winner));
+            let keep = self.wanted_models.as_ref().is_none_or(|m| m.contains(a) && m.contains(b));
+            let Some(number) = self.queries.add(batch, &query, row, keep)? else { continue };
+            let length = |text: Option<crate::log::TextColumn<'_>>| {
+                text.and_then(|c| c.get(row)).map(|text| text.chars().count() as u32)
+            };
+            let lengths = length(texts[0]).zip(length(texts[1])).map(|(a, b)| [a, b]);
+            self.pairs.push(((number, a.to_owned(), b.to_owned(), judge), winner, lengths));
         }
         Ok(())
     }
@@ -154,15 +180,17 @@ impl Loading {
             return Err(LogError::UnknownModel { path, model: (*model).clone(), hint });
         }
         let queries = self.queries.finish(path)?;
-        let named = self.pairs.iter().flat_map(|((_, a, b, _), _)| [a.clone(), b.clone()]);
+        let named = self.pairs.iter().flat_map(|((_, a, b, _), ..)| [a.clone(), b.clone()]);
         let mut numbers: BTreeMap<String, usize> = named.chain(wanted).map(|model| (model, 0)).collect();
         numbers.values_mut().enumerate().for_each(|(number, value)| *value = number);
-        let pair = |((query, a, b, judge), winner): (Key, Winner)| Pair {
+        let pair = |((query, a, b, judge), winner, lengths): (Key, Winner, Option<[u32; 2]>)| Pair {
             query,
             model_a: numbers[&a],
             model_b: numbers[&b],
             winner,
             judge,
+            weight: 1.0,
+            lengths,
         };
         let pairs = self.pairs.into_iter().map(pair).collect();
         Ok(PairTable { queries, models: numbers.into_keys().collect(), pairs })

@@ -1,8 +1,9 @@
 //! `routewright compare --log LOG --methods a,b,c`: several methods, one table, one report.
 
 use super::evaluate::write_report;
-use super::{fitting, output};
-use anyhow::bail;
+use super::pair_log::PairArgs;
+use super::{compare_pairs, fitting, output};
+use anyhow::{Context as _, bail};
 use clap::Args;
 use routewright_trainer::compare::{CompareOptions, compare};
 use routewright_trainer::evaluate::YARDSTICKS;
@@ -18,9 +19,11 @@ const PARTIAL: u8 = 3;
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
 pub(crate) struct CompareCommand {
-    /// Outcome log: a Parquet file or a folder of them.
-    #[arg(long, value_name = "PATH")]
-    log: PathBuf,
+    /// Outcome log: a Parquet file or a folder of them. Beside `--pairs` it is only judged on.
+    #[arg(long, value_name = "PATH", required_unless_present = "pairs")]
+    log: Option<PathBuf>,
+    #[command(flatten)]
+    pairs: PairArgs,
     /// Methods, comma-separated, or `all` but the yardsticks that every table has. One that cannot carry the log is
     /// a row that says why; the exit code is 3 then.
     #[arg(long, value_name = "NAMES", default_value = "all", value_delimiter = ',')]
@@ -29,7 +32,7 @@ pub(crate) struct CompareCommand {
     #[arg(long, value_name = "NAME", default_value = "test")]
     test_split: String,
     /// Number of seeds, counted up from `--seed`; figures are means over them.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "pairs")]
     seeds: u64,
     /// Folds of the cross-validation on which the best method is picked; 0 picks none.
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -38,7 +41,7 @@ pub(crate) struct CompareCommand {
     #[arg(long = "set", value_name = "METHOD.KEY=VALUE")]
     settings: Vec<String>,
     /// Folder for the report: HTML, Markdown, JSON, pictures.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "pairs")]
     report: Option<PathBuf>,
     #[command(flatten)]
     fitting: fitting::FittingArgs,
@@ -46,6 +49,10 @@ pub(crate) struct CompareCommand {
 
 impl CompareCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        if let Some(path) = &self.pairs.pairs {
+            return self.on_pairs().run(path, json);
+        }
+        let log = self.log.clone().context("`--log` is missing, expected an outcome log")?;
         let rows = rows(&self.methods)?;
         self.check_device(&rows)?;
         let mut entries = Vec::new();
@@ -56,8 +63,8 @@ impl CompareCommand {
         if self.seeds == 0 {
             bail!("`--seeds` is `0`, expected at least 1");
         }
-        let train = self.fitting.read(&self.log, &self.fitting.split)?;
-        let test = self.fitting.read(&self.log, &self.test_split)?;
+        let train = self.fitting.read(&log, &self.fitting.split)?;
+        let test = self.fitting.read(&log, &self.test_split)?;
         let bars = output::Bars::with_lines("compare");
         let options = CompareOptions {
             features: self.fitting.feature_choice()?,
@@ -65,7 +72,7 @@ impl CompareCommand {
             seeds: (0..self.seeds).map(|i| self.fitting.seed + i).collect(),
             folds: self.folds,
             device: self.fitting.device,
-            log: self.log.display().to_string(),
+            log: log.display().to_string(),
             split: self.test_split.clone(),
         };
         let compared = compare(&train, &test, &entries, &options, &bars)?;
@@ -93,6 +100,18 @@ impl CompareCommand {
             return Ok(());
         }
         rows.iter().try_for_each(|row| super::methods::check_device(row, self.fitting.device))
+    }
+
+    fn on_pairs(&self) -> compare_pairs::Request<'_> {
+        compare_pairs::Request {
+            pairs: &self.pairs,
+            fitting: &self.fitting,
+            log: self.log.as_deref(),
+            methods: &self.methods,
+            settings: &self.settings,
+            test_split: &self.test_split,
+            folds: self.folds,
+        }
     }
 }
 

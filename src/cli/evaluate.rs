@@ -1,7 +1,8 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
+use super::pair_log::PairArgs;
 use super::saving::Kept;
-use super::{date, output, query_text};
+use super::{compare_pairs, date, output, query_text};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
@@ -26,8 +27,10 @@ pub(crate) struct EvaluateCommand {
     #[arg(long = "policy", value_name = "DIR", num_args = 1.., required = true)]
     policies: Vec<PathBuf>,
     /// Outcome log: a Parquet file or a folder of them.
-    #[arg(long, value_name = "PATH")]
-    log: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "pairs", conflicts_with = "pairs")]
+    log: Option<PathBuf>,
+    #[command(flatten)]
+    pairs: PairArgs,
     /// Split to judge on.
     #[arg(long, value_name = "NAME", default_value = "test")]
     split: String,
@@ -41,7 +44,7 @@ pub(crate) struct EvaluateCommand {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Folder to write report.html, report.md, report.json and the pictures into.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "pairs")]
     report: Option<PathBuf>,
 }
 
@@ -53,29 +56,35 @@ impl EvaluateCommand {
             .iter()
             .map(|dir| Ok((dir.display().to_string(), artifact::load(dir)?)))
             .collect::<anyhow::Result<Vec<(String, Policy)>>>()?;
+        let log = self.pairs.pairs.as_ref().or(self.log.as_ref());
+        let log = log.context("`--log` is missing, expected an outcome log, or a pair log as `--pairs`")?;
         for (_, policy) in &policies {
-            query_text::check(policy, &self.log)?;
+            query_text::check(policy, log)?;
         }
-        let test = OutcomeTable::load(&self.log, &LoadOptions::split(&self.split))?;
-        let train = self.train_rows(&test)?;
+        if let Some(pairs) = &self.pairs.pairs {
+            let splits = (self.train_split.as_str(), self.split.as_str());
+            return compare_pairs::evaluate(&policies, &self.pairs, pairs, splits, json);
+        }
+        let test = OutcomeTable::load(log, &LoadOptions::split(&self.split))?;
+        let train = self.train_rows(log, &test)?;
         let options = JudgeOptions { average: self.average, seed: self.seed, ..JudgeOptions::default() };
-        let log = self.log.display().to_string();
-        let mut judging = Judging::new(&log, &self.split, train.as_ref(), &test, &options)?;
+        let name = log.display().to_string();
+        let mut judging = Judging::new(&name, &self.split, train.as_ref(), &test, &options)?;
         for (name, policy) in &policies {
             let evaluation = self
-                .judge(policy, &test, train.as_ref(), &options)
+                .judge(policy, log, &test, train.as_ref(), &options)
                 .with_context(|| format!("cannot evaluate policy `{name}`"))?;
             judging.add(Evaluation { policy: Some(name.clone()), ..evaluation });
         }
-        let promises = Kept::each(&policies, &self.log, &self.split)?;
+        let promises = Kept::each(&policies, log, &self.split)?;
         self.tell(&judging.finish(), &promises, json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
-    fn train_rows(&self, test: &OutcomeTable) -> anyhow::Result<Option<OutcomeTable>> {
+    fn train_rows(&self, log: &Path, test: &OutcomeTable) -> anyhow::Result<Option<OutcomeTable>> {
         let options =
             LoadOptions { models: Some(test.models.clone()), ..LoadOptions::split(&self.train_split) };
-        match OutcomeTable::load(&self.log, &options) {
+        match OutcomeTable::load(log, &options) {
             Ok(train) => Ok(Some(train)),
             Err(error @ LogError::UnknownSplit { .. }) => {
                 output::tell(&format!("note: {error}; baselines chosen on train are left out"));
@@ -88,13 +97,14 @@ impl EvaluateCommand {
     fn judge(
         &self,
         policy: &Policy,
+        log: &Path,
         test: &OutcomeTable,
         train: Option<&OutcomeTable>,
         options: &JudgeOptions,
     ) -> anyhow::Result<Evaluation> {
         let column = policy.manifest.featurizer.spec.settings.get("column").and_then(|name| name.as_str());
         let with_vectors = match column {
-            Some(column) => Some(self.load_vectors(column, test)?),
+            Some(column) => Some(self.load_vectors(log, column, test)?),
             None => None,
         };
         let test = with_vectors.as_ref().unwrap_or(test);
@@ -119,13 +129,13 @@ impl EvaluateCommand {
     }
 
     /// The rows of `test` with the vectors of a column.
-    fn load_vectors(&self, column: &str, test: &OutcomeTable) -> Result<OutcomeTable, LogError> {
+    fn load_vectors(&self, log: &Path, column: &str, test: &OutcomeTable) -> Result<OutcomeTable, LogError> {
         let options = LoadOptions {
             models: Some(test.models.clone()),
             vector_column: Some(column.to_owned()),
             ..LoadOptions::split(&self.split)
         };
-        OutcomeTable::load(&self.log, &options)
+        OutcomeTable::load(log, &options)
     }
 
     fn tell(&self, judged: &Judged, promises: &[Kept], json: bool) -> anyhow::Result<ExitCode> {

@@ -57,7 +57,7 @@ fn kind(cause: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
         return Some(match error {
             FitError::UnknownMethod { .. } | FitError::UnknownScenario { .. } => "unknown_name",
             FitError::Params { .. } => "invalid_parameter",
-            FitError::Log { .. } => "unsuitable_log",
+            FitError::Log { .. } | FitError::Pairs { .. } => "unsuitable_log",
             FitError::Device { .. } => "device_unavailable",
             _ => "fit_failed",
         });

@@ -7,6 +7,7 @@
 mod bench;
 mod calibrate;
 mod compare;
+mod compare_pairs;
 mod completions;
 mod data;
 mod date;
@@ -20,6 +21,7 @@ mod fuse;
 mod methods;
 mod ope;
 pub(crate) mod output;
+mod pair_log;
 mod policy;
 mod promotion;
 mod query_text;

@@ -32,6 +32,18 @@ pub(crate) fn named_by(log: &Path) -> Result<Option<QueryText>, LogError> {
     }
 }
 
+/// Refuses two logs whose prompts were made by two rules; a log that names none is taken as it is.
+pub(crate) fn check_same(log: &Path, pairs: &Path) -> anyhow::Result<()> {
+    if let (Some(first), Some(second)) = (named_by(log)?, named_by(pairs)?) {
+        let (log, pairs) = (log.display(), pairs.display());
+        ensure!(
+            first == second,
+            "the prompts of `{log}` were made by `{first}`, those of `{pairs}` by `{second}`; import one of them again"
+        );
+    }
+    Ok(())
+}
+
 /// Refuses to judge a policy on texts that it would not be served.
 ///
 /// A log or an artifact that names no rule is taken as it is.

@@ -114,6 +114,7 @@ impl SimulateCommand {
         let expected = expected.map(|cells| cells.select_rows(&slice.fit));
         let warm = FitContext {
             train: &prepared.train,
+            pairs: None,
             features: &prepared.features,
             featurizer: &prepared.featurizer,
             average: Average::Micro,

@@ -1,6 +1,8 @@
 //! `routewright train METHOD --log LOG --out DIR`: one method, one artifact. With `--decisions` and
-//! `--feedback` in place of `--log`, from what other policies decided; weights of an ensemble with `--tasks`.
+//! `--feedback` in place of `--log`, from what other policies decided; with `--pairs`, alone or beside it, from
+//! preferences; weights of an ensemble with `--tasks`.
 
+use super::pair_log::PairArgs;
 use super::train_weights::{self, WeightsArgs};
 use super::{fitting, methods, output, query_text, saving};
 use anyhow::{Context as _, bail, ensure};
@@ -13,6 +15,7 @@ use routewright_policy::{SelectorSpec, artifact, selectors};
 use routewright_trainer::calibrate::Priced;
 use routewright_trainer::evaluate::Average;
 use routewright_trainer::ope::{LoggedTable, TargetKind};
+use routewright_trainer::preferences;
 use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions, arms};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,12 +65,14 @@ struct Rows {
     #[arg(
         long,
         value_name = "PATH",
-        required_unless_present_any = ["decisions", "tasks"],
+        required_unless_present_any = ["decisions", "tasks", "pairs"],
         conflicts_with = "decisions"
     )]
     log: Option<PathBuf>,
+    #[command(flatten)]
+    pairs: PairArgs,
     /// Decision log to learn from in place of an outcome log; all of it, whatever the split.
-    #[arg(long, value_name = "PATH", requires = "feedback")]
+    #[arg(long, value_name = "PATH", requires = "feedback", conflicts_with = "pairs")]
     decisions: Option<PathBuf>,
     /// Feedback to those decisions.
     #[arg(long, value_name = "PATH", requires = "decisions")]
@@ -89,7 +94,7 @@ struct Rows {
 impl Rows {
     /// The log with the prompts.
     fn path(&self) -> anyhow::Result<&Path> {
-        let path = self.decisions.as_deref().or(self.log.as_deref());
+        let path = self.decisions.as_deref().or(self.log.as_deref()).or(self.pairs.pairs.as_deref());
         path.context("`--log` is missing, expected an outcome log")
     }
 
@@ -99,7 +104,11 @@ impl Rows {
             let (prepared, logged) = self.logged(decisions, feedback, fitting)?;
             return Ok((prepared, Some(logged)));
         }
-        Ok((fitting.prepare(self.path()?)?, None))
+        let prepared = match &self.pairs.pairs {
+            Some(pairs) => self.judged(pairs, fitting)?,
+            None => fitting.prepare(self.path()?)?,
+        };
+        Ok((prepared, None))
     }
 
     /// How a policy was learned from decisions, for its manifest.
@@ -112,6 +121,22 @@ impl Rows {
             params,
             average: average.to_string(),
         }
+    }
+
+    /// The judgements of a pair log, behind the rows of `--log` where it is given.
+    fn judged(&self, pairs: &Path, fitting: &fitting::FittingArgs) -> anyhow::Result<Prepared> {
+        let choice = fitting.feature_choice()?;
+        let is_column = matches!(choice.base, BaseFeatures::Column(_));
+        ensure!(!is_column, "`--features {}` reads a column that a pair log does not have", fitting.features);
+        let judged = self.pairs.read(pairs, &fitting.split)?;
+        let joined = match &self.log {
+            None => preferences::of_pairs(judged),
+            Some(log) => {
+                query_text::check_same(log, pairs)?;
+                preferences::with_log(fitting.read(log, &fitting.split)?, &judged)
+            }
+        };
+        Ok(Prepared::with_pairs(joined, &choice, fitting.seed)?)
     }
 
     fn logged(
@@ -198,6 +223,11 @@ impl TrainCommand {
             goal.is_none() || self.rows.decisions.is_none(),
             "`--save`, `--max-loss` and `--budget` need an outcome log, in which several models answered the same \
              prompts: a log of decisions does not tell what another model would have cost and scored"
+        );
+        ensure!(
+            goal.is_none() || self.rows.pairs.pairs.is_none(),
+            "`--save`, `--max-loss` and `--budget` are not read beside `--pairs`: they hold on outcomes, and the \
+             folds they are measured on have no judgements; train on `--log` alone"
         );
         Ok(goal)
     }

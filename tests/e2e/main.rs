@@ -20,6 +20,7 @@ mod gateway_log;
 mod learning;
 mod logs;
 mod ope;
+mod pair_logs;
 #[cfg(unix)]
 #[path = "../../policy-server/src/store/postgres/database.rs"]
 mod postgres;

@@ -13,6 +13,7 @@ pub mod method;
 pub mod methods;
 pub mod neural;
 pub mod ope;
+pub mod preferences;
 pub mod progress;
 pub mod report;
 pub mod rlae;

@@ -1,6 +1,7 @@
 //! What a method is, and the row it is registered by.
 
 use crate::evaluate::{Average, Tuning};
+use crate::preferences::Comparisons;
 use crate::progress::Progress;
 use crate::simulate::Bandit;
 use routewright_data::features::Featurizer;
@@ -28,6 +29,9 @@ pub enum Device {
 pub struct FitContext<'a> {
     /// Rows to learn from. Validation slices are cut from it by the method, see [`crate::validation`].
     pub train: &'a OutcomeTable,
+    /// Judgements between the arms of `train`, where a pair log was given. Without an outcome log beside it the
+    /// scores of `train` are the shares of comparisons won, see [`crate::preferences`].
+    pub pairs: Option<&'a Comparisons>,
     /// Features of `train`, shape `(n_queries, dim)`.
     pub features: &'a FeatureMatrix,
     /// The featurizer that made them.
@@ -102,6 +106,14 @@ pub enum FitError {
         method: &'static str,
         /// What is wrong and what would be accepted.
         reason: String,
+    },
+    /// The method does not learn from preferences.
+    #[error("method `{method}` does not learn from a pair log; these do: {known}")]
+    Pairs {
+        /// Name of the method.
+        method: &'static str,
+        /// Names of the methods that do.
+        known: String,
     },
     /// The log cannot carry this method.
     #[error("cannot fit method `{method}` on this log: {reason}")]
@@ -208,6 +220,8 @@ pub struct MethodRow {
     pub start: Option<Start>,
     /// Whether it computes on [`FitContext::device`]; the others run on the processor whatever it is.
     pub uses_device: bool,
+    /// Whether it learns from the judgements of a pair log, see [`FitContext::pairs`].
+    pub reads_pairs: bool,
 }
 
 /// Makes a bandit of parameters (an object; missing keys take their defaults).
@@ -222,7 +236,18 @@ impl MethodRow {
         needs: &'static [Need],
     ) -> Self {
         let (defaults, fit) = (defaults::<M>, fit::<M>);
-        Self { name: M::NAME, title, paper, family, needs, defaults, fit, start: None, uses_device: false }
+        Self {
+            name: M::NAME,
+            title,
+            paper,
+            family,
+            needs,
+            defaults,
+            fit,
+            start: None,
+            uses_device: false,
+            reads_pairs: false,
+        }
     }
 
     /// The row of a typed method that learns from rewards.
@@ -235,6 +260,12 @@ impl MethodRow {
     #[must_use]
     pub const fn on_device(self) -> Self {
         Self { uses_device: true, ..self }
+    }
+
+    /// The row of a method that learns from a pair log too.
+    #[must_use]
+    pub const fn reading_pairs(self) -> Self {
+        Self { reads_pairs: true, ..self }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::evaluate::Average;
 use crate::method::{Device, FitContext, FitError, Fitted, MethodRow};
+use crate::methods;
+use crate::preferences::{Comparisons, Joined};
 use crate::progress::Progress;
 use routewright_data::features::{
     self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
@@ -98,6 +100,8 @@ pub enum TrainError {
 pub struct Prepared {
     /// Rows to learn from.
     pub train: OutcomeTable,
+    /// Judgements between its arms, where a pair log was given.
+    pub pairs: Option<Comparisons>,
     /// Their features, shape `(n_queries, dim)`.
     pub features: FeatureMatrix,
     /// What made them.
@@ -168,16 +172,38 @@ impl Prepared {
         source_weight: f32,
         seed: u64,
     ) -> Result<Self, TrainError> {
-        let (train, query_text) = (observed_arms(train), QueryText::default());
+        Self::build(observed_arms(train), None, base, vectors, source_weight, seed)
+    }
+
+    /// On a pair log, alone or behind an outcome log.
+    ///
+    /// # Errors
+    /// If the featurizer cannot be fitted or a query lacks what it reads.
+    pub fn with_pairs(joined: Joined, choice: &FeatureChoice, seed: u64) -> Result<Self, TrainError> {
+        let Joined { table, comparisons } = joined;
+        let base = choice.base.featurizer(&table, seed)?;
+        let vectors = base.featurize(&feature_inputs(&table))?;
+        Self::build(table, Some(comparisons), base, vectors, choice.source_weight, seed)
+    }
+
+    fn build(
+        train: OutcomeTable,
+        pairs: Option<Comparisons>,
+        base: Arc<dyn Featurizer>,
+        vectors: FeatureMatrix,
+        source_weight: f32,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let query_text = QueryText::default();
         let sources = match source_weight {
             0.0 => None,
             weight => WithSources::fit(Arc::clone(&base), &vectors, &train.sources(), weight, seed)?,
         };
         let Some(sources) = sources.map(Arc::new) else {
-            return Ok(Self { train, features: vectors, featurizer: base, query_text, sources: None });
+            return Ok(Self { train, pairs, features: vectors, featurizer: base, query_text, sources: None });
         };
         let (features, featurizer) = (sources.append(&vectors), Arc::clone(&sources) as _);
-        Ok(Self { train, features, featurizer, query_text, sources: Some(sources) })
+        Ok(Self { train, pairs, features, featurizer, query_text, sources: Some(sources) })
     }
 
     /// The features of rows whose vectors were already made by the featurizer beneath the predicted source.
@@ -190,6 +216,7 @@ impl Prepared {
     pub fn select_rows(&self, rows: &[usize]) -> Self {
         Self {
             train: self.train.select_rows(rows),
+            pairs: self.pairs.as_ref().map(|pairs| pairs.select_rows(rows)),
             features: self.features.select_rows(rows),
             featurizer: Arc::clone(&self.featurizer),
             query_text: self.query_text,
@@ -207,8 +234,13 @@ impl Prepared {
         params: &serde_json::Value,
         run: &RunOptions<'_>,
     ) -> Result<Fitted, FitError> {
+        if self.pairs.is_some() && !method.reads_pairs {
+            let names: Vec<String> = methods::reading_pairs().map(|row| format!("`{}`", row.name)).collect();
+            return Err(FitError::Pairs { method: method.name, known: names.join(", ") });
+        }
         let context = FitContext {
             train: &self.train,
+            pairs: self.pairs.as_ref(),
             features: &self.features,
             featurizer: &self.featurizer,
             average: run.average,
@@ -240,6 +272,12 @@ impl Prepared {
         Ok(fitted.predictor.predict(&Batch { sources: &sources, ..Batch::of(features) })?)
     }
 
+    /// Digest of everything a method can learn from, judgements included.
+    fn digest(&self) -> String {
+        let table = self.train.digest();
+        self.pairs.as_ref().map_or(table.clone(), |pairs| pairs.digest(&table))
+    }
+
     /// The draft of an artifact from what was fitted.
     pub fn draft(&self, name: &str, method: &MethodRow, fitted: Fitted, split: &str, seed: u64) -> Draft {
         Draft {
@@ -252,7 +290,10 @@ impl Prepared {
             selector: fitted.selector,
             query_text: self.query_text,
             params: fitted.params,
-            data: data_record(&self.train, split, |query| row_keys::of_outcome(&query.id, &query.prompt)),
+            data: DataRecord {
+                digest: self.digest(),
+                ..data_record(&self.train, split, |query| row_keys::of_outcome(&query.id, &query.prompt))
+            },
             metrics: fitted.metrics,
         }
     }

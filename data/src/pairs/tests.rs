@@ -47,5 +47,63 @@ fn bad_pairs_are_refused() {
     let error = load(&twice, &LoadOptions::default()).unwrap_err().to_string();
     assert!(error.contains("row 2"), "{error}");
     let options = LoadOptions { models: Some(vec!["mm".into()]), ..LoadOptions::default() };
-    assert!(matches!(load(&twice, &options), Err(LogError::UnknownModel { .. })));
+    assert!(matches!(load(&twice[..1], &options), Err(LogError::UnknownModel { .. })));
+}
+
+#[test]
+fn a_key_repeated_in_a_split_not_asked_for_is_refused() {
+    let in_split = |query: &str, split: &str| PairRow {
+        split: Some(split.to_owned()),
+        ..row(query, "m", "n", Winner::A)
+    };
+    let rows = [in_split("q", "train"), in_split("r", "test"), in_split("r", "test")];
+    let error = load(&rows, &LoadOptions::split("train")).unwrap_err().to_string();
+    assert!(error.contains("row 3") && error.contains("`r`"), "{error}");
+    // A judgement without a judge and one of a named judge are two.
+    let by =
+        |judge: Option<&str>| PairRow { judge: judge.map(str::to_owned), ..row("q", "m", "n", Winner::A) };
+    assert_eq!(load(&[by(None), by(Some("j"))], &LoadOptions::default()).unwrap().pairs.len(), 2);
+}
+
+#[test]
+fn judges_are_chosen_and_weighted() {
+    let by = |query: &str, rival: &str, judge: &str| PairRow {
+        judge: Some(judge.to_owned()),
+        ..row(query, "m", rival, Winner::A)
+    };
+    let rows =
+        [by("q", "a", "kept"), by("q", "n", "left=out"), by("r", "n", "kept"), by("s", "z", "left=out")];
+    let judges = |texts: &[&str]| -> Result<Judges, JudgesError> {
+        let parsed: Result<Vec<Judge>, _> = texts.iter().map(|text| text.parse()).collect();
+        Judges::only(&parsed?)
+    };
+    let table = || load(&rows, &LoadOptions::default()).unwrap();
+    let kept = table().judged_by(&judges(&["kept=0.5"]).unwrap()).unwrap();
+    assert_eq!(kept.models, ["a", "m", "n"]);
+    assert_eq!(kept.queries.iter().map(|q| q.id.as_str()).collect::<Vec<_>>(), ["q", "r"]);
+    let read: Vec<_> = kept.pairs.iter().map(|p| (p.query, p.model_a, p.model_b, p.weight)).collect();
+    assert_eq!(read, [(0, 1, 0, 0.5), (1, 1, 2, 0.5)]);
+    assert_eq!(table().judged_by(&Judges::default()).unwrap(), table());
+    // A name may hold the sign of a weight.
+    assert_eq!(table().judged_by(&judges(&["left=out"]).unwrap()).unwrap().pairs.len(), 2);
+    let error = table().judged_by(&judges(&["kep"]).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("`kep`") && error.contains("`kept`"), "{error}");
+    assert!(judges(&["kept=-1"]).unwrap_err().to_string().contains("`-1`"));
+    assert_eq!(judges(&["kept", "kept=2"]), Err(JudgesError::Twice("kept".to_owned())));
+}
+
+#[test]
+fn lengths_are_characters_of_both_answers() {
+    let mut answered = row("q", "m", "n", Winner::A);
+    (answered.response_a, answered.response_b) = (Some("h\u{e9}".to_owned()), Some(String::new()));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("pairs.parquet");
+    let mut writer = RowWriter::create(&path, WriteOptions::default()).unwrap();
+    writer.push(answered).unwrap();
+    writer.push(row("r", "m", "n", Winner::A)).unwrap();
+    writer.finish().unwrap();
+    let lengths = |table: PairTable| table.pairs.iter().map(|pair| pair.lengths).collect::<Vec<_>>();
+    let table = PairTable::load_with_lengths(&path, &LoadOptions::default()).unwrap();
+    assert_eq!(lengths(table), [Some([2, 0]), None]);
+    assert_eq!(lengths(PairTable::load(&path, &LoadOptions::default()).unwrap()), [None, None]);
 }

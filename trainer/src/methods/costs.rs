@@ -169,6 +169,7 @@ mod tests {
         let featurizer: Arc<dyn Featurizer> = Arc::new(Column::new("vector", 1));
         let context = FitContext {
             train: &table,
+            pairs: None,
             features: &features,
             featurizer: &featurizer,
             average: Average::Micro,

@@ -46,6 +46,11 @@ pub static ALL: &[MethodRow] = &[
     bandits::pickllm_automaton::ROW,
 ];
 
+/// The methods that learn from a pair log.
+pub fn reading_pairs() -> impl Iterator<Item = &'static MethodRow> {
+    ALL.iter().filter(|row| row.reads_pairs)
+}
+
 /// Finds a method by name.
 ///
 /// # Errors

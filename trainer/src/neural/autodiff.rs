@@ -5,7 +5,7 @@
 use super::engine::{Engine, store_step, take_step};
 use super::network::{self, HeadShape, Network, Parameter};
 use super::optim::AdamW;
-use super::targets::{ClusterTargets, ContrastTargets, ScoreLoss, Targets};
+use super::targets::{ClusterTargets, ContrastTargets, Duel, ScoreLoss, Targets};
 use burn::tensor::activation;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData};
@@ -188,6 +188,7 @@ fn loss<B: Backend>(
         }
         Targets::Scores(labels, kind) => scores(z, labels, *kind),
         Targets::Preferences(labels) => preferences(z, labels),
+        Targets::Duels(judged) => duels(z, judged),
         Targets::Gradient(gradient) => {
             let (device, shape) = (z.device(), z.dims());
             // Its gradient is the one given.
@@ -266,6 +267,25 @@ pub(super) fn preferences<B: Backend>(z: Tensor<B, 2>, labels: &[f32]) -> Tensor
     let mask = Tensor::<B, 3>::from_data(TensorData::new(beats, [n, m, m]), &device);
     let margins = z.clone().unsqueeze_dim::<3>(1) - z.unsqueeze_dim::<3>(2);
     (softplus(margins) * mask).sum() / n_pairs
+}
+
+/// The loss of judged duels on strengths `(n, m)`; formula in [`super::losses::duels`].
+pub(super) fn duels<B: Backend>(z: Tensor<B, 2>, judged: &[Duel]) -> Tensor<B, 1> {
+    let (device, [n, m], k) = (z.device(), z.dims(), judged.len());
+    let total: f32 = judged.iter().map(|duel| duel.weight).sum();
+    if total <= 0.0 {
+        return z.sum() * 0.0;
+    }
+    let flat = z.reshape([n * m]);
+    let arms = |arm: fn(&Duel) -> u32| judged.iter().map(arm).collect::<Vec<u32>>();
+    let column = |value: fn(&Duel) -> f32| {
+        let values: Vec<f32> = judged.iter().map(value).collect();
+        Tensor::<B, 1>::from_data(TensorData::new(values, [k]), &device)
+    };
+    let a = flat.clone().select(0, indices(&arms(|duel| duel.a), [k], &device));
+    let margin = flat.select(0, indices(&arms(|duel| duel.b), [k], &device)) - a;
+    let loss = softplus(margin.clone()) - margin * column(|duel| 1.0 - duel.share);
+    (loss * column(|duel| duel.weight)).sum() / total
 }
 
 /// `ln(1 + exp(x))`, stable.

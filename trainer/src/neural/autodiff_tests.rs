@@ -89,6 +89,9 @@ fn score_and_preference_steps_agree() {
         both_engines_agree(linear, &Targets::Scores(labels.clone(), kind));
     }
     both_engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Preferences(labels));
+    let duel = |(a, b, share, weight)| Duel { a, b, share, weight };
+    let judged = [(0, 1, 1.0, 1.0), (3, 4, 0.5, 2.0), (6, 5, 0.0, 0.3), (59, 56, 1.0, 1.0)].map(duel);
+    both_engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Duels(judged.to_vec()));
 }
 
 #[test]

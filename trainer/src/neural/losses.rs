@@ -3,7 +3,7 @@
 //! Each adds its gradient to a buffer and returns its value. The burn versions, from which gradients
 //! follow by themselves, stand in `autodiff.rs`; the tests there hold one against the other.
 
-use super::targets::{ClusterTargets, ContrastTargets, ScoreLoss};
+use super::targets::{ClusterTargets, ContrastTargets, Duel, ScoreLoss};
 use routewright_data::dense::{exp, sigmoid};
 
 /// The sample-LLM loss of RouterDC (arXiv 2409.19886, section 3) on cosines `(n, m)`:
@@ -124,6 +124,25 @@ pub(super) fn preferences(z: &[f32], labels: &[f32], m: usize, grad: &mut [f32])
     loss
 }
 
+/// The pairwise logistic loss of judged duels on strengths `z`: the mean by weight of
+/// `share ln(1 + exp(z_b - z_a)) + (1 - share) ln(1 + exp(z_a - z_b))`.
+pub(super) fn duels(z: &[f32], duels: &[Duel], grad: &mut [f32]) -> f32 {
+    let total: f32 = duels.iter().map(|duel| duel.weight).sum();
+    if total <= 0.0 {
+        return 0.0;
+    }
+    let mut loss = 0.0;
+    for duel in duels {
+        let (a, b) = (duel.a as usize, duel.b as usize);
+        let (margin, scale) = (z[b] - z[a], duel.weight / total);
+        loss += scale * (softplus(margin) - (1.0 - duel.share) * margin);
+        let pull = scale * (sigmoid(margin) - (1.0 - duel.share));
+        grad[b] += pull;
+        grad[a] -= pull;
+    }
+    loss
+}
+
 /// `ln(1 + exp(x))`, stable.
 fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
@@ -208,6 +227,22 @@ mod tests {
         let mut grad = vec![0.0; 6];
         assert_near(&[preferences(&z, &y, 3, &mut grad)], &PREFERENCE_LOSS);
         assert_near(&grad, &PREFERENCE_GRAD);
+    }
+
+    #[test]
+    fn duels_of_weight_one_are_preferences_and_a_tie_is_half_a_win_of_either() {
+        let (z, y) = ([0.2, -0.1, 0.4], [1.0, 0.0, 0.5]);
+        let duel = |a, b, share, weight| Duel { a, b, share, weight };
+        let (mut grad, mut want) = (vec![0.0; 3], vec![0.0; 3]);
+        let loss = duels(&z, &[duel(0, 1, 1.0, 1.0), duel(1, 2, 0.0, 1.0), duel(0, 2, 1.0, 1.0)], &mut grad);
+        assert_near(&[loss], &[preferences(&z, &y, 3, &mut want)]);
+        assert_near(&grad, &want);
+        let (mut tie, mut both) = (vec![0.0; 3], vec![0.0; 3]);
+        let halves = [duel(0, 1, 1.0, 0.5), duel(1, 0, 1.0, 0.5), duel(1, 2, 1.0, 3.0)];
+        let loss = duels(&z, &[duel(0, 1, 0.5, 1.0), duel(2, 1, 0.0, 3.0)], &mut tie);
+        assert_near(&[loss], &[duels(&z, &halves, &mut both)]);
+        assert_near(&tie, &both);
+        assert_near(&[duels(&z, &[], &mut tie)], &[0.0]);
     }
 
     fn assert_near(found: &[f32], want: &[f32]) {

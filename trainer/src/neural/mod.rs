@@ -49,7 +49,7 @@ pub use learner::{Criterion, Encoder, MakeTargets, NetworkLearner, unpack};
 pub use network::{HeadShape, LayerShape, Network, Parameter};
 pub use optim::AdamW;
 pub use stack::Stack;
-pub use targets::{ClusterTargets, Contrast, ContrastTargets, ScoreLoss, Targets, Variant};
+pub use targets::{ClusterTargets, Contrast, ContrastTargets, Duel, ScoreLoss, Targets, Variant};
 pub use training::Training;
 pub use two_phase::{BagRecipe, Front, Recipe, Trained, fit};
 

@@ -87,6 +87,19 @@ pub struct ClusterTargets {
     pub scale: f32,
 }
 
+/// A judgement between two outputs of a batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Duel {
+    /// Position of the first arm among the outputs `(n, n_arms)`.
+    pub a: u32,
+    /// Position of the second.
+    pub b: u32,
+    /// What the first earned, in `[0, 1]`.
+    pub share: f32,
+    /// How much it counts, at least 0.
+    pub weight: f32,
+}
+
 /// What a batch is judged by.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
@@ -96,6 +109,8 @@ pub enum Targets {
     Scores(Vec<f32>, ScoreLoss),
     /// Scores `(n, n_arms)`, `NaN` where missing; every two arms of different score are a preference.
     Preferences(Vec<f32>),
+    /// Judged duels between two arms of a query, weighted, ties between.
+    Duels(Vec<Duel>),
     /// The gradient of the loss with respect to the outputs `(n, n_arms)`, worked out by the caller: what
     /// policy gradients need, whose loss the network does not know. The loss returned is 0.
     Gradient(Vec<f32>),

@@ -59,6 +59,7 @@ fn fit_with(
     let featurizer: Arc<dyn Featurizer> = Arc::new(Column::new("vector", world.1.dim()));
     let context = FitContext {
         train: &world.0,
+        pairs: None,
         features: &world.1,
         featurizer: &featurizer,
         average: Average::Macro,

@@ -42,6 +42,7 @@ impl Stage {
     ) -> Result<Simulation, FitError> {
         let warm = FitContext {
             train: &self.prepared.train,
+            pairs: None,
             features: &self.prepared.features,
             featurizer: &self.prepared.featurizer,
             average: Average::Micro,

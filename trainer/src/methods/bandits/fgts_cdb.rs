@@ -1,6 +1,9 @@
 //! Feel-good Thompson sampling for contextual duels (FGTS.CDB, Li et al., arXiv 2404.06013): learns from which of two
 //! answers was preferred.
 //!
+//! What runs is the duelling model of that paper with one Gaussian belief, without its feel-good term by default:
+//! see the deviations. With a pair log the judgements are learned in a random order.
+//!
 //! `P(a beats b | x) = sigmoid((theta_a - theta_b) . x)`; two arms are drawn from the belief for every query, and the
 //! preference between them is learned. Deviations:
 //! 1. the posterior is that of the quadratic bound of the logistic loss around a tie: one normal distribution whose
@@ -27,7 +30,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<FgtsCdb>(
     Family::Before,
     &[Need::Features, Need::Preferences],
 )
-.online::<FgtsCdb>();
+.online::<FgtsCdb>()
+.reading_pairs();
 
 /// The method of this file.
 #[derive(Debug)]
@@ -88,9 +92,13 @@ impl Method for FgtsCdb {
             let reason = "`epochs` is `0`, expected at least 1".to_owned();
             return Err(FitError::Params { method: Self::NAME, reason });
         }
-        let bandit = Self::start(params, context)?;
+        let mut bandit = Self::start(params, context)?;
         let argmax = || SelectorSpec::named("argmax");
         let deployed = if params.explores { params.explorer.clone() } else { argmax() };
+        if let Some(pairs) = context.pairs {
+            replay::judged(&mut bandit, pairs, params.epochs, context)?;
+            return replay::rest(bandit, params.feedback, params.epochs, deployed, params, context);
+        }
         replay::fit(bandit, params.feedback, params.epochs, deployed, params, context)
     }
 }

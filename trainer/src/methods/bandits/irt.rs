@@ -2,9 +2,11 @@
 //!
 //! `P(arm k answers query x rightly) = sigmoid(f(x, I_k))` with `I_k ~ N(mu_k, sigma_k^2)` and prior `N(0, 1)`.
 //! The loss is the cross-entropy of successes, plus that of `sigmoid(f_a - f_b)` against "a did better than b" on the
-//! same query, plus `kl_weight` times the divergence from the prior; `I` is drawn anew in every step.
+//! same query (or a judgement of a pair log, a tie half of each), plus `kl_weight` times the divergence from the
+//! prior; `I` is drawn anew in every step.
 
 use crate::neural::{AdamW, FreeParameters, Stack};
+use crate::preferences::{Comparison, Comparisons};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use routewright_data::dense::sigmoid;
@@ -71,13 +73,44 @@ fn inputs(features: &FeatureMatrix, rows: &[usize], identities: &[f32], width: u
     rows.iter().flat_map(with).collect()
 }
 
-/// Gradient of both losses with respect to `f`, `(rows, m)`.
-fn gradient(f: &[f32], labels: &Cells, scores: &Cells, rows: &[usize], pair_weight: f32) -> Vec<f32> {
-    let m = labels.n_cols();
+/// What the identities are learned from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Evidence<'a> {
+    /// Scores `(rows, n_arms)`.
+    pub(super) score: &'a Cells,
+    /// Judgements of the rows; a row with one is learned from by the pairwise loss alone.
+    pub(super) pairs: Option<&'a Comparisons>,
+}
+
+impl Evidence<'_> {
+    fn judged(&self, row: usize) -> &[Comparison] {
+        self.pairs.map_or(&[], |pairs| pairs.of(row))
+    }
+
+    /// Successes of the rows without a judgement.
+    fn successes(&self) -> Cells {
+        let mut scores = self.score.clone();
+        for row in (0..scores.n_rows()).filter(|row| !self.judged(*row).is_empty()) {
+            (0..scores.n_cols()).for_each(|arm| scores.set(row, arm, f32::NAN));
+        }
+        successes(&scores)
+    }
+}
+
+/// Gradient of both losses with respect to `f`, `(rows, m)`. A judgement counts as a pair of a query of two cells,
+/// times its weight.
+fn gradient(f: &[f32], labels: &Cells, from: Evidence<'_>, rows: &[usize], pair_weight: f32) -> Vec<f32> {
+    let (m, scores) = (labels.n_cols(), from.score);
     let mut out = vec![0.0; f.len()];
     let known = |row: usize| (0..m).filter(move |k| labels.get(row, *k).is_some());
-    let n_cells = rows.iter().map(|row| known(*row).count()).sum::<usize>().max(1) as f32;
+    let n_of = |row: &usize| known(*row).count() + 2 * from.judged(*row).len();
+    let n_cells = rows.iter().map(n_of).sum::<usize>().max(1) as f32;
     for ((row, f), g) in rows.iter().zip(f.chunks_exact(m)).zip(out.chunks_exact_mut(m)) {
+        for c in from.judged(*row) {
+            let pull = pair_weight * c.weight * (sigmoid(f[c.a] - f[c.b]) - c.share) / n_cells;
+            g[c.a] += pull;
+            g[c.b] -= pull;
+        }
         let n_pairs = known(*row).count().saturating_sub(1).max(1) as f32;
         for a in known(*row) {
             g[a] += (sigmoid(f[a]) - labels.get(*row, a).unwrap_or(0.0)) / n_cells;
@@ -92,10 +125,15 @@ fn gradient(f: &[f32], labels: &Cells, scores: &Cells, rows: &[usize], pair_weig
 }
 
 impl Irt {
-    /// Learns the identities of all arms of `score`.
-    pub(super) fn fit(settings: IrtSettings, score: &Cells, features: &FeatureMatrix, seed: u64) -> Self {
-        let (m, width, dim) = (score.n_cols(), settings.width, features.dim());
-        let labels = successes(score);
+    /// Learns the identities of all arms.
+    pub(super) fn fit(
+        settings: IrtSettings,
+        from: Evidence<'_>,
+        features: &FeatureMatrix,
+        seed: u64,
+    ) -> Self {
+        let (m, width, dim) = (from.score.n_cols(), settings.width, features.dim());
+        let (n, labels) = (from.score.n_rows(), from.successes());
         let optimizer = AdamW { rate: settings.rate, weight_decay: 0.0, ..AdamW::default() };
         let mut rng = rng::stream(seed, "irt");
         let mut ability = Stack::new(dim + width, &[settings.hidden], 1, optimizer, seed);
@@ -103,7 +141,7 @@ impl Irt {
         let mut mean = FreeParameters::new(start, optimizer);
         let mut rho = FreeParameters::new(vec![RHO_START; m * width], optimizer);
         for _ in 0..settings.steps {
-            let rows: Vec<usize> = (0..settings.batch).map(|_| rng.random_range(0..score.n_rows())).collect();
+            let rows: Vec<usize> = (0..settings.batch).map(|_| rng.random_range(0..n)).collect();
             let noise: Vec<f32> = (0..m * width).map(|_| rng.sample(StandardNormal)).collect();
             let sigma: Vec<f32> = rho.values().iter().map(|rho| rho.exp().ln_1p()).collect();
             let drawn = mean.values().iter().zip(sigma.iter().zip(&noise)).map(|(m, (s, e))| m + s * e);
@@ -111,7 +149,7 @@ impl Irt {
             let input = inputs(features, &rows, &drawn, width);
             let f = ability.outputs(&input);
             let below =
-                ability.learn_through(&input, gradient(&f, &labels, score, &rows, settings.pair_weight));
+                ability.learn_through(&input, gradient(&f, &labels, from, &rows, settings.pair_weight));
             let mut pull = vec![0.0; m * width];
             for (at, row) in below.chunks_exact(dim + width).enumerate() {
                 let own = &mut pull[at % m * width..(at % m + 1) * width];
@@ -221,7 +259,9 @@ mod tests {
             pair_weight: 1.0,
             kl_weight: 1e-3,
         };
-        let mut irt = Irt::fit(settings, &Cells::from_vec(n, 3, scores), &features, 1);
+        let score = Cells::from_vec(n, 3, scores);
+        let from = Evidence { score: &score, pairs: None };
+        let mut irt = Irt::fit(settings, from, &features, 1);
         let f = irt.strengths(&features, &[0, 1]);
         assert!(f[0] > 1.0 && f[1] < -1.0 && f[2] > 1.0, "{f:?}");
         assert!(f[3] < -1.0 && f[4] > 1.0 && f[5] > 1.0, "{f:?}");

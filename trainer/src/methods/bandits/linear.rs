@@ -65,7 +65,7 @@ impl Params {
     }
 
     /// The selector of the trained policy.
-    fn deployed(&self) -> SelectorSpec {
+    pub(super) fn deployed(&self) -> SelectorSpec {
         if self.explores { self.explorer.clone() } else { SelectorSpec::named("argmax") }
     }
 }

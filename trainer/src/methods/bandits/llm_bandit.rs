@@ -5,7 +5,8 @@
 //!    `w ~ U(0, 2)`, on random subsets of the arms.
 //! 3. PPO on replayed outcomes, one step an episode: reward `(score, -relative cost)`, a value network `V(x)` of
 //!    two outputs, advantage `(1, w) . (r - V)`, standardised, clipped surrogate, entropy, and mixup of a query with
-//!    its nearest neighbour. The checkpoint that is worth most on a validation slice is kept.
+//!    its nearest neighbour. The number of batches is the one worth most on a slice of train on which neither
+//!    identities, calibration nor neighbours were made; then everything is fitted on all of train for that many.
 //! 4. Cold start: an arm named in `cold_arms` is left out of all of this and placed afterwards by its outcomes on
 //!    `quiz` queries that tell arms apart.
 //!
@@ -18,16 +19,23 @@
 //!    runs on the processor;
 //! 5. mixup blends the policy's inputs, advantage and old probability; predicted successes are blended, not
 //!    predicted anew;
-//! 6. `w` is drawn as twice the square of a uniform number, so that preferences near pure quality are practised.
+//! 6. `w` is drawn as twice the square of a uniform number, so that preferences near pure quality are practised;
+//! 7. a cold arm is placed with the prior of weight 1 beside the *sum* over its quiz, the known arms with
+//!    `kl_weight` beside a *mean*: a short quiz moves a cold arm less than training would.
+//!
+//! It can learn identities from the judgements of a pair log, but is not among the methods that read one: alone on
+//! a pair log its policy stays behind the strengths of the models.
 
 use super::gradient::{Actions, sample, softmax, standardize, surrogate};
-use super::irt::{Irt, IrtSettings, discriminative};
+use super::irt::{Evidence, Irt, IrtSettings, discriminative};
 use super::paid;
 use super::set_policy::{Decisions, SetPolicy, SetSizes, decisions};
 use crate::evaluate::Tuning;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::methods::baselines::means;
 use crate::methods::costs;
 use crate::neural::{AdamW, Stack};
+use crate::preferences::Comparisons;
 use crate::validation;
 use rand::RngExt as _;
 use rand_distr::{Beta, Distribution as _};
@@ -121,20 +129,33 @@ impl Default for Params {
     }
 }
 
-/// The log as the policy sees it: the arms that are not cold.
-struct World<'a> {
+/// Some rows of the log as the policy sees them: the arms that are not cold.
+struct World {
     table: OutcomeTable,
-    features: &'a FeatureMatrix,
+    /// Whether a row has judgements of a pair log.
+    judged: Vec<bool>,
+    features: FeatureMatrix,
     relative: Vec<f32>,
     unit_usd: f64,
     /// Predicted successes `(n, m)`, and the same calibrated.
     ability: Vec<f32>,
     calibrated: Vec<f32>,
-    /// Nearest other query of each.
+    /// Nearest other query of each among these rows; empty where the policy is only judged on them.
     neighbors: Vec<usize>,
 }
 
-impl World<'_> {
+impl World {
+    /// Rows that have a score.
+    fn scored(&self) -> Vec<usize> {
+        (0..self.table.n_queries()).filter(|row| self.table.score.row_mean(*row).is_some()).collect()
+    }
+
+    /// Rows that are imitated: those with a score or a judgement.
+    fn imitated(&self) -> Vec<usize> {
+        let is_known = |row: &usize| self.judged[*row] || self.table.score.row_mean(*row).is_some();
+        (0..self.table.n_queries()).filter(is_known).collect()
+    }
+
     fn m(&self) -> usize {
         self.table.n_arms()
     }
@@ -144,10 +165,14 @@ impl World<'_> {
         logged.unwrap_or(self.relative[arm])
     }
 
-    /// Each arm that has an outcome, kept with probability one half, but at least two where there are.
+    /// Each arm that has an outcome (each arm, where none has), kept with probability one half, but at least two
+    /// where there are.
     fn subset(&self, row: usize, rng: &mut Rng) -> Vec<bool> {
-        let observed: Vec<usize> =
+        let mut observed: Vec<usize> =
             (0..self.m()).filter(|k| self.table.score.get(row, *k).is_some()).collect();
+        if observed.is_empty() {
+            observed = (0..self.m()).collect();
+        }
         let whole = rng.random_bool(0.5);
         let mut out = vec![false; self.m()];
         observed.iter().for_each(|k| out[*k] = whole || rng.random_bool(0.5));
@@ -168,23 +193,21 @@ impl Method for LlmBandit {
         let (cold, known): (Vec<usize>, Vec<usize>) =
             (0..models.len()).partition(|arm| params.cold_arms.contains(&models[*arm]));
         let table = context.train.select_arms(&known);
-        let cost = costs::fit(Self::NAME, context)?;
-        context.progress.start("identities", 1);
-        let settings = IrtSettings {
-            width: params.identity,
-            hidden: params.hidden,
-            steps: params.irt_steps,
-            batch: (params.batch / 4).max(1),
-            rate: params.rate,
-            pair_weight: params.pair_weight,
-            kl_weight: params.kl_weight,
-        };
-        let mut irt = Irt::fit(settings, &table.score, context.features, context.seed);
-        let all: Vec<usize> = (0..table.n_queries()).collect();
+        let pairs = context.pairs.map(|pairs| pairs.select_arms(&known));
+        if table.score.n_present() == 0 {
+            let reason =
+                "only arms of `cold_arms` have scores, expected some of an arm to learn from".to_owned();
+            return Err(FitError::Log { method: Self::NAME, reason });
+        }
+        let log = Log { table, pairs, params, context };
+        let (steps, worth, imitation) = log.choose_steps()?;
+        let all: Vec<usize> = (0..log.table.n_queries()).collect();
+        let mut irt = log.identities(&all);
         let strengths = irt.strengths(context.features, &all);
+        let cost = costs::fit(Self::NAME, context)?;
         let mean_usd: Vec<f32> = known.iter().map(|arm| cost.mean_usd()[*arm]).collect();
-        let world = world(table, &strengths, &mean_usd, context)?;
-        let (policy, worth) = train(params, &world, &irt.identities, context);
+        let world = log.world(&all, &strengths, &mean_usd)?;
+        let (policy, _) = train(params, &world, None, &irt.identities, steps, context);
         let width = params.identity;
         let mut identities = vec![0.0; models.len() * width];
         for (at, arm) in known.iter().enumerate() {
@@ -204,10 +227,94 @@ impl Method for LlmBandit {
         };
         let form = IdentitySet::new(context.features.dim(), width, parts, params.cost, cost);
         let mut fitted = Fitted::new(Box::new(form), params);
-        fitted.metrics.insert("validation_utility".to_owned(), worth);
+        for (name, value) in [("validation_utility", worth), ("validation_utility_imitation", imitation)] {
+            if value.is_finite() {
+                fitted.metrics.insert(name.to_owned(), value);
+            }
+        }
+        fitted.metrics.insert("ppo_steps".to_owned(), steps as f64);
         // The checkpoint before PPO and one every 20 batches.
         fitted.tuning = Some(Tuning { candidates: 1 + (params.ppo_steps / 20) as usize, slices: 1 });
         Ok(fitted)
+    }
+}
+
+/// What is learned from, the arms that are not cold.
+struct Log<'a> {
+    table: OutcomeTable,
+    pairs: Option<Comparisons>,
+    params: &'a Params,
+    context: &'a FitContext<'a>,
+}
+
+impl Log<'_> {
+    /// Item response theory on some rows and no others.
+    fn identities(&self, rows: &[usize]) -> Irt {
+        let params = self.params;
+        self.context.progress.start("identities", 1);
+        let settings = IrtSettings {
+            width: params.identity,
+            hidden: params.hidden,
+            steps: params.irt_steps,
+            batch: (params.batch / 4).max(1),
+            rate: params.rate,
+            pair_weight: params.pair_weight,
+            kl_weight: params.kl_weight,
+        };
+        let score = self.table.score.select_rows(rows);
+        let pairs = self.pairs.as_ref().map(|pairs| pairs.select_rows(rows));
+        let from = Evidence { score: &score, pairs: pairs.as_ref() };
+        Irt::fit(settings, from, &self.context.features.select_rows(rows), self.context.seed)
+    }
+
+    /// Some rows with what is derived of them, from these rows alone but for `strengths` and `mean_usd`.
+    fn world(&self, rows: &[usize], strengths: &[f32], mean_usd: &[f32]) -> Result<World, FitError> {
+        let (table, features) = (self.table.select_rows(rows), self.context.features.select_rows(rows));
+        let is_judged = |row: &usize| self.pairs.as_ref().is_some_and(|pairs| !pairs.of(*row).is_empty());
+        let judged = rows.iter().map(is_judged).collect();
+        let (relative, unit_usd) = relative_costs(mean_usd);
+        let points = strengths.iter().zip(table.score.values()).filter(|(_, s)| !s.is_nan());
+        let (slope, level) = logistic_line(points.map(|(f, s)| (f64::from(*f), f64::from(*s))));
+        let calibrate = |f: &f32| sigmoid((slope * f64::from(*f) + level) as f32);
+        let failed = |reason: String| FitError::Numeric { method: LlmBandit::NAME, reason };
+        let index = ExactIndex::new(features.values().to_vec(), features.dim());
+        let index = index.map_err(|error| failed(error.to_string()))?;
+        let own: Vec<u32> = (0..features.n_rows() as u32).collect();
+        let found = index.search_excluding(features.values(), 1, &own);
+        let found = found.map_err(|error| failed(error.to_string()))?;
+        let neighbor = |(row, near): (usize, &Vec<_>)| {
+            near.first().map_or(row, |n: &routewright_policy::search::Neighbor| n.row as usize)
+        };
+        Ok(World {
+            judged,
+            features,
+            relative,
+            unit_usd,
+            ability: strengths.iter().map(|f| sigmoid(*f)).collect(),
+            calibrated: strengths.iter().map(calibrate).collect(),
+            neighbors: found.iter().enumerate().map(neighbor).collect(),
+            table,
+        })
+    }
+
+    /// The number of PPO batches that is worth most on a slice of train that nothing was fitted on, what it is worth
+    /// there, and what imitation alone is worth.
+    fn choose_steps(&self) -> Result<(u64, f64, f64), FitError> {
+        let (params, context) = (self.params, self.context);
+        let slice = validation::slice(&self.table, context.seed, params.valid_share);
+        let mut irt = self.identities(&slice.fit);
+        let mean_usd = means::mean_costs(&self.table.select_rows(&slice.fit));
+        let mut part = |rows: &[usize]| {
+            let strengths = irt.strengths(context.features, rows);
+            self.world(rows, &strengths, &mean_usd)
+        };
+        let (seen, held_out) = (part(&slice.fit)?, part(&slice.valid)?);
+        if seen.scored().is_empty() || held_out.scored().is_empty() {
+            // Scores stand on one side only: nothing can be judged, and imitation is the plainer policy.
+            return Ok((0, f64::NAN, f64::NAN));
+        }
+        let (_, watched) = train(params, &seen, Some(&held_out), &irt.identities, params.ppo_steps, context);
+        Ok(watched)
     }
 }
 
@@ -225,37 +332,6 @@ fn place(
     let rows = discriminative(strengths, m, context.features, &among, params.quiz, context.seed);
     let quiz: Vec<(usize, f32)> = rows.into_iter().filter_map(|row| Some((row, score(row)?))).collect();
     irt.place(context.features, &quiz, PLACE_STEPS)
-}
-
-fn world<'a>(
-    table: OutcomeTable,
-    strengths: &[f32],
-    mean_usd: &[f32],
-    context: &FitContext<'a>,
-) -> Result<World<'a>, FitError> {
-    let (relative, unit_usd) = relative_costs(mean_usd);
-    let points = strengths.iter().zip(table.score.values()).filter(|(_, s)| !s.is_nan());
-    let (slope, level) = logistic_line(points.map(|(f, s)| (f64::from(*f), f64::from(*s))));
-    let calibrate = |f: &f32| sigmoid((slope * f64::from(*f) + level) as f32);
-    let features = context.features;
-    let failed = |reason: String| FitError::Numeric { method: LlmBandit::NAME, reason };
-    let index = ExactIndex::new(features.values().to_vec(), features.dim());
-    let index = index.map_err(|error| failed(error.to_string()))?;
-    let own: Vec<u32> = (0..features.n_rows() as u32).collect();
-    let found = index.search_excluding(features.values(), 1, &own);
-    let found = found.map_err(|error| failed(error.to_string()))?;
-    let neighbor = |(row, near): (usize, &Vec<_>)| {
-        near.first().map_or(row, |n: &routewright_policy::search::Neighbor| n.row as usize)
-    };
-    Ok(World {
-        features,
-        relative,
-        unit_usd,
-        ability: strengths.iter().map(|f| sigmoid(*f)).collect(),
-        calibrated: strengths.iter().map(calibrate).collect(),
-        neighbors: found.iter().enumerate().map(neighbor).collect(),
-        table,
-    })
 }
 
 /// Slope and level of `P = sigmoid(slope f + level)`, by Newton steps on the cross-entropy.
@@ -280,58 +356,53 @@ fn logistic_line(points: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
     if slope.is_finite() && level.is_finite() { (slope, level) } else { (1.0, 0.0) }
 }
 
-/// Warm start and PPO; the policy that is worth most on the validation slice, and what it is worth.
+/// Warm start and `n_ppo` batches of PPO on `world`. Where `held_out` is given: the number of batches after which
+/// the policy is worth most there, what it is worth, and what it is worth after none.
 fn train(
     params: &Params,
-    world: &World<'_>,
+    world: &World,
+    held_out: Option<&World>,
     identities: &[f32],
+    n_ppo: u64,
     context: &FitContext<'_>,
-) -> (SetPolicy, f64) {
-    let slice = validation::slice(&world.table, context.seed, params.valid_share);
-    let scored = |row: &usize| world.table.score.row_mean(*row).is_some();
-    let fit: Vec<usize> = slice.fit.into_iter().filter(scored).collect();
-    let all: Vec<usize> = (0..world.table.n_queries()).filter(scored).collect();
-    let rows = if fit.is_empty() { &all } else { &fit };
-    let judged = if slice.valid.is_empty() { rows } else { &slice.valid };
+) -> (SetPolicy, (u64, f64, f64)) {
+    let (rows, imitated) = (&world.scored(), &world.imitated());
     let sizes = SetSizes {
         dim: world.features.dim(),
         width: params.identity,
         pool: params.pool,
         hidden: params.hidden,
     };
-    let start = |rate| SetPolicy::new(sizes, identities.to_vec(), world.relative.clone(), rate, context.seed);
-    // The number of PPO batches is chosen on the slice; training is cheap enough to be repeated to that point.
-    let run = |n_ppo: u64, watch: bool| {
-        let mut policy = start(params.rate);
-        let mut rng = rng::stream(context.seed, "llm-bandit");
-        for step in 0..params.warm_steps {
-            imitate(&mut policy, world, rows, params, &mut rng);
-            if step % 50 == 0 {
-                context.progress.step(step, "warm start");
+    let (identities, relative) = (identities.to_vec(), world.relative.clone());
+    let mut policy = SetPolicy::new(sizes, identities, relative, params.rate, context.seed);
+    let mut rng = rng::stream(context.seed, "llm-bandit");
+    context.progress.start("policy", params.warm_steps + n_ppo);
+    for step in 0..params.warm_steps {
+        imitate(&mut policy, world, imitated, params, &mut rng);
+        if step % 50 == 0 {
+            context.progress.step(step, "warm start");
+        }
+    }
+    let judge = |policy: &mut SetPolicy| held_out.map_or(0.0, |held_out| worth(policy, held_out));
+    let imitation = judge(&mut policy);
+    let mut best = (0, imitation);
+    policy.set_rate(params.rate / 3.0);
+    let mut ppo = Ppo::new(params, world, context.seed);
+    for step in 1..=n_ppo {
+        ppo.step(&mut policy, rows, &mut rng);
+        if held_out.is_some() && step % 20 == 0 {
+            let now = judge(&mut policy);
+            context.progress.step(params.warm_steps + step, &format!("PPO: {now:.4}"));
+            if now > best.1 {
+                best = (step, now);
             }
         }
-        let mut best = (0, if watch { worth(&mut policy, world, judged) } else { 0.0 });
-        policy.set_rate(params.rate / 3.0);
-        let mut ppo = Ppo::new(params, world, context.seed);
-        for step in 1..=n_ppo {
-            ppo.step(&mut policy, rows, &mut rng);
-            if watch && step % 20 == 0 {
-                let now = worth(&mut policy, world, judged);
-                context.progress.step(step, &format!("PPO: {now:.4}"));
-                if now > best.1 {
-                    best = (step, now);
-                }
-            }
-        }
-        (policy, best)
-    };
-    context.progress.start("policy", params.warm_steps + params.ppo_steps);
-    let (policy, (step, worth)) = run(params.ppo_steps, true);
-    if step == params.ppo_steps { (policy, worth) } else { (run(step, false).0, worth) }
+    }
+    (policy, (best.0, best.1, imitation))
 }
 
 /// A step of the warm start: cross-entropy against the arm of the greatest `p - w cost`.
-fn imitate(policy: &mut SetPolicy, world: &World<'_>, rows: &[usize], params: &Params, rng: &mut Rng) {
+fn imitate(policy: &mut SetPolicy, world: &World, rows: &[usize], params: &Params, rng: &mut Rng) {
     let m = world.m();
     let (chosen, batch) = draw(world, rows, params.batch, rng);
     let passed = policy.forward(&batch);
@@ -348,23 +419,23 @@ fn imitate(policy: &mut SetPolicy, world: &World<'_>, rows: &[usize], params: &P
 }
 
 /// Random rows, each with a random set of arms and a random preference.
-fn draw(world: &World<'_>, rows: &[usize], n: usize, rng: &mut Rng) -> (Vec<usize>, Decisions) {
+fn draw(world: &World, rows: &[usize], n: usize, rng: &mut Rng) -> (Vec<usize>, Decisions) {
     let chosen: Vec<usize> = (0..n).map(|_| rows[rng.random_range(0..rows.len())]).collect();
     let allowed = chosen.iter().flat_map(|row| world.subset(*row, rng)).collect();
     let preference = chosen.iter().map(|_| PREFERENCE_MAX * rng.random::<f32>().powi(2)).collect();
-    let batch = decisions(world.features, &world.ability, world.m(), &chosen, allowed, preference);
+    let batch = decisions(&world.features, &world.ability, world.m(), &chosen, allowed, preference);
     (chosen, batch)
 }
 
-/// Mean utility of the likeliest arms of `rows`, over a few preferences.
-fn worth(policy: &mut SetPolicy, world: &World<'_>, rows: &[usize]) -> f64 {
-    let m = world.m();
+/// Mean utility of the likeliest arms of the scored rows, over a few preferences.
+fn worth(policy: &mut SetPolicy, world: &World) -> f64 {
+    let (m, rows) = (world.m(), &world.scored());
     let mut total = 0.0;
     for preference in JUDGED {
         let allowed: Vec<bool> =
             rows.iter().flat_map(|row| world.table.score.row(*row).iter().map(|s| !s.is_nan())).collect();
         let preferences = vec![preference; rows.len()];
-        let batch = decisions(world.features, &world.ability, m, rows, allowed, preferences);
+        let batch = decisions(&world.features, &world.ability, m, rows, allowed, preferences);
         let outputs = policy.forward(&batch).outputs;
         for (i, row) in rows.iter().enumerate() {
             let z = &outputs[i * m..(i + 1) * m];
@@ -380,12 +451,12 @@ fn worth(policy: &mut SetPolicy, world: &World<'_>, rows: &[usize]) -> f64 {
 /// Stage 3.
 struct Ppo<'a> {
     params: &'a Params,
-    world: &'a World<'a>,
+    world: &'a World,
     value: Stack,
 }
 
 impl<'a> Ppo<'a> {
-    fn new(params: &'a Params, world: &'a World<'a>, seed: u64) -> Self {
+    fn new(params: &'a Params, world: &'a World, seed: u64) -> Self {
         let optimizer = AdamW { rate: params.rate, weight_decay: 0.0, ..AdamW::default() };
         let value = Stack::new(world.features.dim(), &[params.hidden], 2, optimizer, seed ^ 0x72);
         Self { params, world, value }
@@ -447,7 +518,7 @@ impl<'a> Ppo<'a> {
         let Ok(beta) = Beta::new(self.params.mixup, self.params.mixup) else { return };
         let near: Vec<usize> = chosen.iter().map(|row| world.neighbors[*row]).collect();
         let (allowed, preference) = (batch.allowed.clone(), batch.preference.clone());
-        let other = decisions(world.features, &world.ability, m, &near, allowed, preference);
+        let other = decisions(&world.features, &world.ability, m, &near, allowed, preference);
         let probabilities = softmax(&policy.forward(&other).outputs, &other.allowed, m);
         let values = self.value.outputs(&other.features);
         let dim = world.features.dim();
@@ -498,3 +569,7 @@ fn check(params: &Params, context: &FitContext<'_>) -> Result<(), FitError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "llm_bandit_tests.rs"]
+mod tests;

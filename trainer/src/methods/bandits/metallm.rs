@@ -7,7 +7,8 @@
 //! 3. forgetting keeps the ridge (the script lets `A` decay to singular);
 //! 4. the released defaults `alpha = 0`, `lambda = 12.94`, frozen after the warm start, are ridge regression:
 //!    that is what `train` makes. In `simulate` the queries held out before the stream are the warm start, and
-//!    learning goes on with `alpha = 0.5`. `p` is `cost`.
+//!    learning goes on with `alpha = 0.5`. `p` is `cost`;
+//! 5. a constant feature and an expected reward of 0.5 before any, neither of which the script has.
 
 use super::linear::{self, Params};
 use super::replay::{self, Told};

@@ -168,6 +168,7 @@ mod tests {
             Prepared::new(World::new(settings, 3).table(300).0, &FeatureChoice::default(), 1).unwrap();
         let context = FitContext {
             train: &prepared.train,
+            pairs: None,
             features: &prepared.features,
             featurizer: &prepared.featurizer,
             average: Average::Micro,

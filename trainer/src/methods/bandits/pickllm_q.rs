@@ -1,7 +1,7 @@
 //! PickLLM by stateless Q-learning (Sikeridis et al., arXiv 2412.12170, variant B).
 //!
 //! `Q_m += alpha (R - Q_m)`, epsilon-greedy. Written from digests of the paper; the exact settings are not
-//! known. Ours, therefore: `alpha = 0.1`, `epsilon = 0.1` halving every 500 rewards, `Q` starts at 0.5.
+//! known. Ours, therefore: `alpha = 0.1`, `epsilon = 0.1 / (1 + n / 500)` after n rewards, `Q` starts at 0.5.
 //! Deviations:
 //! 1. the reward is the sum of its terms unless `form = "product"`, see `policy::online::Reward`;
 //! 2. the price is relative to the dearest arm's mean, the latency in milliseconds, not below one;

@@ -6,16 +6,19 @@
 //!    `theta_0m = s v_m` with the rest in the intercept is the prior mean of arm `m`.
 //! 3. Online. LinUCB with that prior: `A theta = precision theta_0 + sum r x`.
 //!
-//! Written from digests of the paper. Deviations:
+//! Of the paper it keeps the order (preferences, then rewards) and the preference-informed prior, not the
+//! projection, the cosine reward or the knapsack. Written from digests of the paper. Deviations:
 //! 1. there is no learned projection of the query: the features are the featurizer's (or those of an
 //!    encoder trained by another method);
 //! 2. the reward is that of the other bandits, not a cosine;
 //! 3. the knapsack policy for a budget is the pacer of `policy::pacing`, which wraps any selector;
 //! 4. preferences are made from the scores of the labelled queries: in `train` a share of them, in `simulate`
-//!    the queries held out before the stream starts.
+//!    the queries held out before the stream starts. Judgements of a pair log take their place where one is given:
+//!    alone, the line is fitted to the shares of comparisons won and nothing is played.
 
 use super::linear::{self, Params as LinearParams};
 use super::paid;
+use super::replay;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod};
 use crate::neural::{AdamW, CpuEngine, Engine as _, HeadShape, Network, Targets};
 use crate::simulate::Bandit;
@@ -32,7 +35,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Pilot>(
     Family::Before,
     &[Need::Features],
 )
-.online::<Pilot>();
+.online::<Pilot>()
+.reading_pairs();
 
 /// Queries a step of the preference loss.
 const BATCH: usize = 64;
@@ -69,6 +73,12 @@ impl Method for Pilot {
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
         paid::within(Self::NAME, "warm_share", params.warm_share, 0.01..=1.0)?;
+        if context.pairs.is_some() {
+            let linear = &params.linear;
+            paid::within(Self::NAME, "epochs", linear.epochs as f64, 1.0..=1e6)?;
+            let bandit = Self::start(params, context)?;
+            return replay::rest(bandit, linear.feedback, linear.epochs, linear.deployed(), params, context);
+        }
         let slice = validation::slice(context.train, context.seed, params.warm_share);
         let rows = if slice.valid.is_empty() { &slice.fit } else { &slice.valid };
         let (train, features) = (context.train.select_rows(rows), context.features.select_rows(rows));
@@ -103,9 +113,15 @@ fn prior_mean(params: &Params, context: &FitContext<'_>) -> Vec<f32> {
     parameters.iter_mut().for_each(|p| p.values.fill(0.0));
     let mut engine = CpuEngine::new(network, parameters, optimizer);
     let mut rng = rng::stream(context.seed, "pilot batches");
+    // Beside an outcome log the prior is that of the judgements: the outcomes are what it then learns from.
+    let is_told = |row: &usize| context.pairs.is_none_or(|pairs| !pairs.of(*row).is_empty());
+    let told: Vec<usize> = (0..n).filter(is_told).collect();
     for _ in 0..params.steps {
-        let rows: Vec<usize> = (0..BATCH).map(|_| rng.random_range(0..n)).collect();
-        let targets = Targets::Preferences(table.score.select_rows(&rows).values().to_vec());
+        let rows: Vec<usize> = (0..BATCH).map(|_| told[rng.random_range(0..told.len())]).collect();
+        let targets = match context.pairs {
+            Some(pairs) => pairs.targets(&table.score, &rows),
+            None => Targets::Preferences(table.score.select_rows(&rows).values().to_vec()),
+        };
         engine.step(features.select_rows(&rows).values(), &targets, None);
     }
     let parameters = engine.parameters();

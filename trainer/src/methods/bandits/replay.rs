@@ -1,6 +1,7 @@
 //! Fitting a bandit: one pass, or several, over the train rows.
 
 use crate::method::{FitContext, FitError, Fitted};
+use crate::preferences::Comparisons;
 use crate::simulate::{Bandit, Ground, RunSettings, Stream, preferred, run, shuffled};
 use routewright_data::OutcomeTable;
 use routewright_policy::online::Experience;
@@ -50,11 +51,61 @@ pub(super) fn fit(
             metrics = vec![("replay_regret", trace.regret), ("replay_score", trace.score)];
         }
     }
+    let mut fitted = exported(&bandit, deployed, params)?;
+    fitted.metrics.extend(metrics.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Ok(fitted)
+}
+
+/// The policy of what a bandit has learned.
+fn exported(bandit: &Bandit, deployed: SelectorSpec, params: &impl Serialize) -> Result<Fitted, FitError> {
     let failed = |error: LoadError| FitError::Numeric { method: "replay", reason: error.to_string() };
     let mut fitted = Fitted::new(forms::restored(bandit.learner.as_ref()).map_err(failed)?, params);
     fitted.selector = deployed;
-    fitted.metrics.extend(metrics.into_iter().map(|(name, value)| (name.to_owned(), value)));
     Ok(fitted)
+}
+
+/// [`fit`] on the train rows without a judgement, or a policy of what `bandit` knows where a pair log stands alone.
+pub(super) fn rest(
+    bandit: Bandit,
+    told: Told,
+    epochs: usize,
+    deployed: SelectorSpec,
+    params: &impl Serialize,
+    context: &FitContext<'_>,
+) -> Result<Fitted, FitError> {
+    let is_judged = |row: usize| context.pairs.is_some_and(|pairs| !pairs.of(row).is_empty());
+    let rows: Vec<usize> = (0..context.train.n_queries()).filter(|row| !is_judged(*row)).collect();
+    if rows.is_empty() {
+        return exported(&bandit, deployed, params);
+    }
+    let (train, features) = (context.train.select_rows(&rows), context.features.select_rows(&rows));
+    let rest = FitContext { train: &train, features: &features, pairs: None, ..*context };
+    fit(bandit, told, epochs, deployed, params, &rest)
+}
+
+/// Tells a bandit that learns from comparisons every judgement of a pair log, in a random order of the seed.
+pub(super) fn judged(
+    bandit: &mut Bandit,
+    pairs: &Comparisons,
+    epochs: usize,
+    context: &FitContext<'_>,
+) -> Result<(), FitError> {
+    let (all, sources) = (pairs.all(), context.train.sources());
+    for (time, at) in shuffled(all.len(), all.len() * epochs, context.seed).into_iter().enumerate() {
+        let comparison = all[at];
+        let experience = Experience {
+            features: context.features.row(comparison.row),
+            source: sources[comparison.row],
+            arm: comparison.a,
+            rival: Some(comparison.b),
+            reward: f64::from(comparison.share),
+            weight: f64::from(comparison.weight),
+            time: time as u64,
+        };
+        let failed = |reason: String| FitError::Numeric { method: "replay", reason };
+        bandit.learner.learn(&experience).map_err(|error| failed(error.to_string()))?;
+    }
+    Ok(())
 }
 
 /// Tells the bandit the reward of every arm on the rows given, or how every arm that has one does against the next

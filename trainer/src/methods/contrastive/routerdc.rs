@@ -26,6 +26,8 @@
 //!    by cross-validation on RouterDC's own train split for the frozen lexical features; the paper has 3, 3, 1, 1
 //!    and 1000.
 //!
+//! 9. With a pair log the arms that won are positives and those that lost negatives; the paper has full outcomes.
+//!
 //! Where paper and released code differ, `variant` decides: see [`Variant`].
 
 use crate::clustering::kmeans;
@@ -33,11 +35,13 @@ use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Nee
 use crate::methods::baselines::means;
 use crate::methods::costs;
 use crate::neural::{
-    BagRecipe, BagRows, Checkpoint, Contrast, Criterion, Front, HeadShape, LayerShape, Network, Recipe,
-    Targets, Training, Variant, fit,
+    BagRecipe, BagRows, Checkpoint, Contrast, ContrastTargets, Criterion, Front, HeadShape, LayerShape,
+    Network, Recipe, Targets, Training, Variant, fit,
 };
+use crate::preferences::Comparisons;
 use routewright_data::dense::Activation;
 use routewright_data::features::{BITS_MAX, BagVocabulary, HashedBag};
+use routewright_data::rng::Rng;
 use routewright_data::{Cells, FeatureMatrix};
 use routewright_policy::forms::CostModel;
 use serde::{Deserialize, Serialize};
@@ -49,7 +53,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouterDc>(
     Family::Before,
     &[Need::Features],
 )
-.on_device();
+.on_device()
+.reading_pairs();
 
 /// The method of this file.
 #[derive(Debug)]
@@ -198,7 +203,12 @@ impl Method for RouterDc {
             criterion: Criterion::Choice,
             judged: &judged,
             noise: params.noise,
-            targets: &|rows, rng| Targets::Contrast(contrast.targets(&labels, rows, Some(&clusters), rng)),
+            targets: &|rows, rng| {
+                Targets::Contrast(match context.pairs {
+                    Some(pairs) => judged_targets(&contrast, pairs, &labels, rows, &clusters, rng),
+                    None => contrast.targets(&labels, rows, Some(&clusters), rng),
+                })
+            },
             checkpoint: Checkpoint::new(Self::NAME, params, context),
         };
         let trained = fit(&recipe, context)?;
@@ -261,6 +271,27 @@ fn contrast(params: &Params) -> Contrast {
         outsiders: params.outsiders,
         cluster_weight: params.cluster_weight,
     }
+}
+
+/// The same where a pair log was given: of the arms compared on a query, those that won at least half are positives,
+/// the others negatives; a tie is drawn as a win of either, and a query counts by the weight of its judges.
+fn judged_targets(
+    contrast: &Contrast,
+    pairs: &Comparisons,
+    labels: &Cells,
+    rows: &[usize],
+    clusters: &[u32],
+    rng: &mut Rng,
+) -> ContrastTargets {
+    let drawn = pairs.drawn(labels, rows, rng);
+    let own: Vec<u32> = rows.iter().map(|row| clusters[*row]).collect();
+    let batch: Vec<usize> = (0..rows.len()).collect();
+    let mut targets = contrast.targets(&drawn, &batch, Some(&own), rng);
+    let n_positives = targets.n_positives.max(1);
+    for (weights, row) in targets.positive_weight.chunks_exact_mut(n_positives).zip(rows) {
+        weights.iter_mut().for_each(|weight| *weight *= pairs.weight_of(*row));
+    }
+    targets
 }
 
 fn check(params: &Params) -> Result<(), FitError> {
