@@ -101,8 +101,8 @@ fn table(rows: &[Row]) -> String {
 pub(crate) fn find(name: &str) -> anyhow::Result<&'static MethodRow> {
     match methods::find(name) {
         Err(_) if fuse::find(name).is_ok() => bail!(
-            "`{name}` is a system of fusion, which `routewright fuse --system {name}` runs; whether it is trained, and how, \
-             is in docs/fusion/{name}.md"
+            "`{name}` is a system of fusion, which `routewright fuse --system {name}` runs; whether it is trained, and \
+             how, is in docs/fusion/{name}.md"
         ),
         found => Ok(found?),
     }

@@ -8,8 +8,8 @@
 //! reads the text as its tokenizer cuts it and goes on from there.
 //!
 //! Deviations: 1. the paper searches jointly over tokens of all members; here bytes are chosen one by one. 2. Fused
-//! everywhere: SAFE's decision when to fuse, and its sharpening, are not done. 3. In log-linear pools a byte that no listed
-//! token agrees with has the probability of one token that the list lacks, however many of them begin with it.
+//! everywhere: SAFE's decision when to fuse, and its sharpening, are not done. 3. In log-linear pools a byte that no
+//! listed token agrees with has the probability of one token that the list lacks, however many of them begin with it.
 
 use super::ByteLoop;
 use crate::align::bytes::Beam;

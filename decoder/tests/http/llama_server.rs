@@ -122,9 +122,9 @@ fn a_real_server_of_a_model_without_a_beginning_is_not_believed_where_it_scores(
     assert!(error.contains("without a beginning-of-text token"), "{error}");
 }
 
-/// Nats that a log-probability may differ by. Of stories260K with keys and values in float32 it is 4e-6 between llama.cpp
-/// (llama-cpp-python 0.3.36) and a float64 computation in NumPy, 8e-6 between float32 and float64 in NumPy, and 0.015 with
-/// the server's default of float16, which is why [`start`] sets float32.
+/// Nats that a log-probability may differ by. Of stories260K with keys and values in float32 it is 4e-6 between
+/// llama.cpp (llama-cpp-python 0.3.36) and a float64 computation in NumPy, 8e-6 between float32 and float64 in NumPy,
+/// and 0.015 with the server's default of float16, which is why [`start`] sets float32.
 const NEAR: f32 = 1e-4;
 
 /// What both say of the same text, token by token.
@@ -137,8 +137,8 @@ fn same_distributions(far: &Arc<dyn Backend>, near: &Arc<dyn Backend>) {
         let bytes = |id: u32| near.tokenizer().vocabulary().bytes(id);
         let best = all.best().0;
         for (id, p) in told.top(usize::MAX) {
-            // It lists in a dictionary by text, where the least probable of the tokens of one text (`a` and `<0x61>`) is
-            // put last, and then the one it writes.
+            // It lists in a dictionary by text, where the least probable of the tokens of one text (`a` and `<0x61>`)
+            // is put last, and then the one it writes.
             let alike =
                 (0..near.tokenizer().vocabulary().len() as u32).filter(|other| bytes(*other) == bytes(id));
             let expected = match bytes(id) == bytes(best) {

@@ -1,11 +1,13 @@
-//! Replies written by hand in the shapes of the servers' source, read in November 2026; the servers were not run, but for
-//! llama-cpp-python's. Numbers and texts are made up; fields that no dialect reads may be missing.
+//! Replies written by hand in the shapes of the servers' source, read in part in November 2026; of these servers only
+//! llama-cpp-python's was run. Numbers and texts are made up; fields that no dialect reads may be missing.
 //!
-//! - vLLM: `vllm/entrypoints/openai/{chat_completion,completion}/{protocol,serving}.py` (commit 002032e): nulls, tool
-//!   calls left out where there are none, -9999 for what is impossible, the bytes of the text shown.
+//! - vLLM: `vllm/entrypoints/openai/{chat_completion,completion}/{protocol,serving}.py` (the chat protocol at commit
+//!   002032e, the others in excerpts): nulls, tool calls left out where there are none, -9999 for what is impossible,
+//!   the bytes of the text shown.
 //! - SGLang: `managers/tokenizer_manager.py`: arrays of log-probability, id and text, null for the first of a prompt.
-//! - TGI: `router/src/lib.rs`; `do_sample` and `--enable-prefill-logprobs` are from its server's `tokens.py` and its launcher.
-//! - Ollama: `api/types.go` and the test of `server/logprob.go`: bytes are those of the text, also where that is U+FFFD.
+//! - TGI: `router/src/lib.rs` in excerpts; `do_sample` and `--enable-prefill-logprobs` are from reports of its users.
+//! - Ollama: `api/types.go` and the test of `server/logprob.go` in excerpts: bytes are those of the text, also where
+//!   that is U+FFFD.
 //! - llama.cpp: `tools/server/server-task.cpp`. Its shape before b4300 was not read; it is written from memory.
 //! - llama-cpp-python 0.3.36: `llama_cpp/llama.py`, and what its server replied (`llama_server.rs`).
 
