@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 /// The row of this backend.
 pub const ROW: BackendRow = BackendRow {
     name: "scripted",
-    title: "a model that says what a script says, slowly, cut off or dying if told to",
+    title: "a model that follows a script: slowly, cut off or failing where the script says so",
     open: |name, value, folder| {
         let settings: Settings = settings(name, value)?;
         let failed = |reason: String| BackendError::Failed { model: name.to_owned(), reason };
