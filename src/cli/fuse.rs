@@ -1,6 +1,6 @@
 //! `routewright fuse`: one answer by several models.
 
-use super::{date, expert_rows, methods, output, token_labels};
+use super::{date, expert_rows, fuse_demo, methods, output, token_labels};
 use anyhow::Context as _;
 use clap::Args;
 use rand::Rng as _;
@@ -21,10 +21,14 @@ use std::process::ExitCode;
 #[derive(Debug, Args)]
 pub(crate) struct FuseCommand {
     /// Ensemble file: models, system, limits.
-    #[arg(long, value_name = "FILE")]
-    ensemble: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "demo")]
+    ensemble: Option<PathBuf>,
+    /// Write an ensemble of two models made of scripts, and tasks, into this new folder, and say what to try: no
+    /// model is needed.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["ensemble", "prompt", "tasks"])]
+    demo: Option<PathBuf>,
     /// The prompt; may be empty.
-    #[arg(long, value_name = "TEXT", conflicts_with = "tasks", required_unless_present = "tasks")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "tasks", required_unless_present_any = ["tasks", "demo"])]
     prompt: Option<String>,
     /// Answer every task of this list instead, and report how many answers are right.
     #[arg(long, value_name = "PARQUET")]
@@ -109,6 +113,9 @@ struct Judged {
 impl FuseCommand {
     /// Writes the answers: 0 also where one is wrong.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
+        if let Some(folder) = &self.demo {
+            return fuse_demo::write(folder);
+        }
         let ensemble = self.load()?;
         let Some(path) = &self.tasks else { return self.one(&ensemble, json) };
         let tasks = tasks::read(path, self.split.as_deref())?;
@@ -124,7 +131,8 @@ impl FuseCommand {
     }
 
     fn load(&self) -> anyhow::Result<Ensemble> {
-        let mut file = EnsembleFile::read(&self.ensemble)?;
+        let path = self.ensemble.as_deref().unwrap_or(Path::new(""));
+        let mut file = EnsembleFile::read(path)?;
         if let Some(system) = &self.system {
             methods::check_system(system)?;
             if *system != file.system {
@@ -138,7 +146,7 @@ impl FuseCommand {
             let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::json!(value));
             file.params.insert(key.to_owned(), value);
         }
-        let folder = self.ensemble.parent().unwrap_or(Path::new(""));
+        let folder = path.parent().unwrap_or(Path::new(""));
         Ok(Ensemble::load(file, folder)?)
     }
 

@@ -18,6 +18,7 @@ pub(crate) mod failure;
 mod fitting;
 mod from_store;
 mod fuse;
+mod fuse_demo;
 mod methods;
 mod ope;
 pub(crate) mod output;

@@ -115,6 +115,13 @@ impl WeightsArgs {
         let lists = [&train[..], &valid[..]];
         let learned = rlae::train(params, &environment, lists, options.seed, &bars, options.checkpoint)?;
         let best = learned.curve.iter().map(|point| f64::from(point.valid)).fold(0.0, f64::max);
+        // Rewards are in [0, 1]: a mean of either is that of every answer.
+        let is_all = |reward: &f32| {
+            learned.curve.iter().all(|point| point.played == *reward && point.valid == *reward)
+        };
+        if let Some(reward) = [0.0, 1.0].into_iter().find(is_all) {
+            warn_of_one_reward(reward, "of the rounds judged");
+        }
         let metrics = [("valid_reward", best), ("calls", learned.calls as f64)];
         Ok(Weights {
             form: learned.form,
@@ -152,6 +159,11 @@ impl WeightsArgs {
             "no answer of the log has a reward and drawn weights; write one by \
              `routewright fuse --system rlae --set explore=true --tasks ... --trace ...`",
         )?;
+        if let Some((_, first)) = answers.first()
+            && answers.iter().all(|(_, reward)| reward == first)
+        {
+            warn_of_one_reward(*first, "of the log");
+        }
         let bars = output::Bars::new(Rlae::NAME);
         let lesson = rlae::learn_from_log(params, &answers, members.len(), options.seed, &bars)?;
         let metrics = [
@@ -167,6 +179,14 @@ impl WeightsArgs {
             curve: Curve::new(),
         })
     }
+}
+
+/// Weights are learned from what one answer earns more than another.
+fn warn_of_one_reward(reward: f32, of: &str) {
+    output::tell(&format!(
+        "warning: every answer {of} has reward {reward}, so there was nothing to learn from; look at the prompts, the \
+         references and `--reward` of the tasks, and at the answers of `fuse --tasks`"
+    ));
 }
 
 /// Where spans end by the ensemble file, if it says so.

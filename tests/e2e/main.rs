@@ -15,6 +15,7 @@ mod evidence;
 #[cfg(unix)]
 mod from_store;
 mod frozen;
+mod fuse_demo;
 mod gateway_log;
 #[cfg(unix)]
 mod learning;

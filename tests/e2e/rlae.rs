@@ -142,3 +142,26 @@ fn weights_are_learned_by_play_and_a_seed_gives_one_artifact() {
     let typo = ["train", "rlae", "--log", "x.parquet", "--out", "c", "--set", "round=3"];
     assert!(run(dir, &typo).stderr.contains("unknown field `round`"));
 }
+
+/// Tasks whose references no member can write, and answers that were logged on them.
+#[test]
+fn learning_where_nothing_earns_a_reward_warns() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_ensemble(dir);
+    let mut writer = RowWriter::create(&dir.join("tasks.parquet"), WriteOptions::default()).unwrap();
+    for at in 0..40 {
+        let (task_id, prompt) = (at.to_string(), format!("red {at}"));
+        let (split, reference) = (Some("train".to_owned()), "what no member can write".to_owned());
+        writer.push(TaskRow { task_id, split, prompt, reference, ..TaskRow::default() }).unwrap();
+    }
+    writer.finish().unwrap();
+    let warns = |more: &[&str]| {
+        let told = ok(dir, &[&["train", "rlae"][..], more, &SMALL, &["--set", "rounds=2"]].concat()).stderr;
+        assert!(told.contains("warning: every answer") && told.contains("has reward 0"), "{told}");
+    };
+    let play = ["--ensemble", "ensemble.toml", "--tasks", "tasks.parquet"];
+    warns(&[&play[..], &["--set", "episodes=8", "--out", "a"]].concat());
+    ok(dir, &[&["fuse"][..], &play, &["--trace", "traces.parquet"]].concat());
+    warns(&["--log", "traces.parquet", "--out", "b"]);
+}
