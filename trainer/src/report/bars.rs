@@ -2,7 +2,7 @@
 
 use super::ReportError;
 use super::draw::{Anchor, Canvas, FAINT, INK, color, text_on, text_width};
-use super::text::{percent, short_name};
+use super::text::{ShortNames, percent};
 use crate::evaluate::Judged;
 use std::collections::BTreeMap;
 
@@ -31,7 +31,8 @@ pub fn arm_share_svg(judged: &Judged) -> Result<String, ReportError> {
     let mut svg = String::new();
     let canvas = Canvas::new(&mut svg, (WIDTH as u32, height as u32), PICTURE)?;
     let others = judged.policies.iter().any(|policy| policy.shares.len() > arms.len());
-    let names = arms.iter().map(|arm| short_name(arm)).chain(others.then(|| "other arms".to_owned()));
+    let (models, policies) = (ShortNames::of_models(judged), ShortNames::of_policies(judged));
+    let names = arms.iter().map(|arm| models.get(arm)).chain(others.then(|| "other arms".to_owned()));
     for (i, name) in names.enumerate() {
         let (column, row) = (i as i32 % 3, i as i32 / 3);
         let (x, y) = (BAR_LEFT + column * LEGEND_COLUMN, 16 + row * LEGEND_STEP);
@@ -41,7 +42,7 @@ pub fn arm_share_svg(judged: &Judged) -> Result<String, ReportError> {
     for (row, policy) in judged.policies.iter().enumerate() {
         let top = bars_top + row as i32 * BAR_STEP;
         let middle = top + BAR_HEIGHT / 2;
-        canvas.text(&short_name(policy.name()), (BAR_LEFT - 10, middle), Anchor::End, TEXT, INK)?;
+        canvas.text(&policies.get(policy.name()), (BAR_LEFT - 10, middle), Anchor::End, TEXT, INK)?;
         let share = |model: &str| policy.shares.iter().find(|s| s.model == model).map_or(0.0, |s| s.share);
         let mut shares: Vec<f64> = arms.iter().map(|arm| share(arm)).collect();
         shares.push(1.0 - shares.iter().sum::<f64>());

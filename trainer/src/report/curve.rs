@@ -3,7 +3,7 @@
 use super::draw::{Anchor, Canvas, FAINT, INK, Pixel, color, is_dashed, text_width};
 use super::labels::{self, Rect};
 use super::plane::Plane;
-use super::text::short_name;
+use super::text::ShortNames;
 use super::{ReportError, draw};
 use crate::evaluate::{Evaluation, Judged, OperatingPoint, upper_hull};
 use plotters::style::RGBColor;
@@ -84,8 +84,9 @@ fn lines(judged: &Judged, singles: &[(f64, f64)]) -> Vec<Line> {
         vertices
     };
     let plane = |p: &OperatingPoint| (p.cost_usd * 1000.0, p.score);
+    let names = ShortNames::of_policies(judged);
     let policy = |(i, policy): (usize, &Evaluation)| Line {
-        name: short_name(policy.name()),
+        name: names.get(policy.name()),
         vertices: hull(policy.curve.iter().map(plane).chain(cheapest).collect()),
         own: policy.figures.cost_usd.zip(policy.figures.score).map(|(cost, score)| (cost * 1000.0, score)),
         color: color(i),
@@ -164,10 +165,11 @@ fn single_dots(
     mut dots: Vec<Pixel>,
     strokes: &[Pixel],
 ) -> Result<(), ReportError> {
+    let names = ShortNames::of_models(judged);
     let named: Vec<(Pixel, String)> = judged
         .singles
         .iter()
-        .filter_map(|s| Some((plane.at((s.cost_usd? * 1000.0, s.score)), short_name(&s.model))))
+        .filter_map(|s| Some((plane.at((s.cost_usd? * 1000.0, s.score)), names.get(&s.model))))
         .collect();
     dots.extend(named.iter().map(|(at, _)| *at));
     let (left, top, right, bottom) = plane.frame();

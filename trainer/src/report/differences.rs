@@ -1,7 +1,7 @@
 //! Differences to the best single model with their 95 % intervals: which of them could be luck.
 
 use super::draw::{Anchor, Canvas, FAINT, INK, color};
-use super::text::{points, printable, short_name};
+use super::text::{ShortNames, points};
 use super::{ReportError, headline};
 use crate::evaluate::{Judged, PairedDifference};
 
@@ -53,6 +53,7 @@ pub fn difference_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
         .filter(|row| row.is_pick)
         .filter_map(|row| row.cells.into_iter().next())
         .collect();
+    let names = ShortNames::new(rows.iter().map(|(name, _)| *name));
     for (i, (name, d)) in rows.iter().enumerate() {
         let y = TOP + i as i32 * STEP + STEP / 2 - 6;
         let is_pick = picked.iter().any(|pick| pick.trim_end_matches(" *") == *name);
@@ -63,7 +64,7 @@ pub fn difference_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
         } else {
             color(0)
         };
-        canvas.text(&short_name(&printable(name)), (LEFT - 10, y), Anchor::End, TEXT, INK)?;
+        canvas.text(&names.get(name), (LEFT - 10, y), Anchor::End, TEXT, INK)?;
         let half = INTERVAL * d.standard_error;
         canvas.line(&[(x(d.difference - half), y), (x(d.difference + half), y)], stroke, 2)?;
         canvas.dot((x(d.difference), y), 4, stroke)?;

@@ -4,7 +4,7 @@ use super::ReportError;
 use super::draw::{Anchor, Canvas, INK, Pixel, color, is_dashed};
 use super::plane::linear_ticks;
 use super::table::aligned;
-use super::text::{escape_html, percent, short_name, usd_per_1k};
+use super::text::{ShortNames, escape_html, percent, usd_per_1k};
 use crate::simulate::{Mean, Simulated, Simulation};
 
 const STYLE: &str = include_str!("page.css");
@@ -84,8 +84,9 @@ fn pair(mean: &Mean) -> [String; 2] {
 fn most_called(method: &Simulated) -> String {
     let mut shares: Vec<(&String, f64)> = method.shares.iter().map(|(name, share)| (name, *share)).collect();
     shares.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let names = ShortNames::new(method.shares.keys().map(String::as_str));
     let top =
-        shares.iter().take(TOP_ARMS).map(|(name, share)| format!("{} {}", short_name(name), percent(*share)));
+        shares.iter().take(TOP_ARMS).map(|(name, share)| format!("{} {}", names.get(name), percent(*share)));
     top.collect::<Vec<_>>().join(", ")
 }
 

@@ -1,6 +1,6 @@
 //! The headline table: one row a policy, the best first, the baselines beneath.
 
-use super::text::{percent, printable, score, short_name, three_digits, usd_per_1k};
+use super::text::{ShortNames, percent, printable, score, three_digits, usd_per_1k};
 use super::verdict;
 use crate::evaluate::{Baseline, Evaluation, Failed, Figures, Judged, PairedDifference};
 use std::fmt::Write as _;
@@ -143,7 +143,8 @@ fn policy_row(policy: &Evaluation, judged: &Judged) -> HeadlineRow {
     row.figure(policy.fit_seconds, three_digits);
     row.figure(policy.decide_us, three_digits);
     let top = policy.shares.iter().take(TOP_ARMS).filter(|arm| arm.share >= 0.005);
-    let top: Vec<String> = top.map(|a| format!("{} {}", short_name(&a.model), percent(a.share))).collect();
+    let names = ShortNames::of_models(judged);
+    let top: Vec<String> = top.map(|a| format!("{} {}", names.get(&a.model), percent(a.share))).collect();
     row.push(top.join(", "), None);
     row
 }
@@ -167,7 +168,10 @@ fn baseline_row(name: &str, baseline: &Baseline, judged: &Judged) -> HeadlineRow
     (0..2).for_each(|_| row.push(NONE, None));
     row.push(baseline.figures.n_uncovered.to_string(), Some(baseline.figures.n_uncovered as f64));
     (0..4).for_each(|_| row.push(NONE, None));
-    row.push(baseline.model.as_deref().map(short_name).unwrap_or_default(), None);
+    row.push(
+        baseline.model.as_deref().map(|model| ShortNames::of_models(judged).get(model)).unwrap_or_default(),
+        None,
+    );
     row
 }
 

@@ -1,5 +1,8 @@
 //! How numbers and foreign names are written.
 
+use crate::evaluate::Judged;
+use std::collections::BTreeSet;
+
 /// Characters of a model name that are shown where space is short.
 const SHORT_NAME_CHARS: usize = 26;
 
@@ -37,8 +40,37 @@ pub(super) fn points(score: f64) -> String {
     format!("{:+.1}", 100.0 * score)
 }
 
+/// Labels of names that appear together: short where that keeps them apart, whole where two would look alike.
+pub(super) struct ShortNames {
+    shared: BTreeSet<String>,
+}
+
+impl ShortNames {
+    pub(super) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let names: BTreeSet<&str> = names.into_iter().collect();
+        let mut seen = BTreeSet::new();
+        let shared = names.into_iter().map(short_name).filter(|short| !seen.insert(short.clone())).collect();
+        Self { shared }
+    }
+
+    /// The models of `judged`.
+    pub(super) fn of_models(judged: &Judged) -> Self {
+        Self::new(judged.singles.iter().map(|single| single.model.as_str()))
+    }
+
+    /// The policies of `judged`.
+    pub(super) fn of_policies(judged: &Judged) -> Self {
+        Self::new(judged.policies.iter().map(|policy| policy.name()))
+    }
+
+    pub(super) fn get(&self, name: &str) -> String {
+        let short = short_name(name);
+        if self.shared.contains(&short) { printable(name) } else { short }
+    }
+}
+
 /// The last part of a model path such as `vendor/model`, cut to what a label can hold.
-pub(super) fn short_name(model: &str) -> String {
+fn short_name(model: &str) -> String {
     let model = printable(model.rsplit('/').find(|part| !part.is_empty()).unwrap_or(model));
     if model.chars().count() <= SHORT_NAME_CHARS {
         return model;
@@ -109,5 +141,16 @@ mod tests {
         assert_eq!(printable("\u{1b}[31mred"), "?[31mred");
         assert_eq!(short_name("meta/code-llama-instruct-34b-chat"), "code-llama-instruct-34b-c…");
         assert_eq!(short_name("vendor/"), "vendor");
+    }
+
+    #[test]
+    fn names_that_would_look_alike_stay_whole() {
+        let long = ["lab/code-llama-instruct-34b-chat-v1", "lab/code-llama-instruct-34b-chat-v2"];
+        let names = ShortNames::new(["azure/gpt-4o", "openai/gpt-4o", "mistral/small", long[0], long[1]]);
+        assert_eq!(names.get("azure/gpt-4o"), "azure/gpt-4o");
+        assert_eq!(names.get("openai/gpt-4o"), "openai/gpt-4o");
+        assert_eq!(names.get("mistral/small"), "small");
+        assert_eq!(names.get(long[0]), long[0]);
+        assert_eq!(ShortNames::new(["openai/gpt-4o", "openai/gpt-4o"]).get("openai/gpt-4o"), "gpt-4o");
     }
 }
