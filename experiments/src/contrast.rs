@@ -111,7 +111,7 @@ pub fn bytes_bits(
     let mut covers = backends.iter().map(|backend| cover(backend, prompt)).collect::<Result<Vec<_>, _>>()?;
     let mut bits = 0.0;
     for byte in story.bytes() {
-        let told: Vec<Option<Vec<f32>>> = covers.iter().map(|cover| Some(cover.tell())).collect();
+        let told: Vec<Option<Vec<f32>>> = covers.iter().map(|cover| Some(cover.tell().0)).collect();
         let pooled = Pool::Linear.pool(&told, &[first, 1.0 - first]);
         bits -= f64::from(pooled.map_or(0.0, |pooled| pooled[1 + usize::from(byte)])).log2();
         for cover in &mut covers {
