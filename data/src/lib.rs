@@ -9,6 +9,7 @@
 //! It knows no burn, no HTTP and no policy. Missing cells are normal: they are `NaN` in [`Cells`] and
 //! `None` at every accessor.
 
+pub mod answers;
 pub mod calendar;
 pub mod decisions;
 pub mod dense;

@@ -162,6 +162,7 @@ impl Column {
     pub fn range(&self) -> Option<(f64, f64)> {
         match self.unit {
             "[0, 1]" | "(0, 1]" => Some((0.0, 1.0)),
+            NATS => Some((f64::NEG_INFINITY, 0.0)),
             unit if unit.ends_with(">= 0") => Some((0.0, f64::INFINITY)),
             _ => None,
         }
@@ -207,6 +208,9 @@ const fn col(
     Column { name, dtype, need, unit, doc }
 }
 
+/// Unit and range of log-probabilities.
+const NATS: &str = "nats, <= 0";
+
 const QUERY_ID: Column =
     col("query_id", Text, Required, "", "Key of the query; equal in all rows of one query.");
 const SPLIT: Column =
@@ -218,15 +222,26 @@ const PROMPT: Column =
 /// How each model did on each query.
 pub static OUTCOME: LogSchema = LogSchema {
     name: "outcome log",
-    doc: "One row is the outcome of one model on one query. A model that was not tried on a query has no row \
-          there, or a row whose score is null: such missing cells are normal, and so are missing costs and \
-          prompts that repeat under different query ids.",
+    doc: "One row is one answer of one model to one query, with its outcome. A model that was not tried on a query has \
+          no row there, or a row whose score is null: such missing cells are normal, and so are missing costs and \
+          prompts that repeat under different query ids. Where a model was sampled several times, each answer is a row \
+          with its own `sample`; methods that see outcomes only see the mean of the samples: of `score`, \
+          `soft_score`, `cost_usd` and `latency_ms`, each over the samples that have it. Logs without the \
+          columns of answers (version 1) are read as before.",
     columns: &[
         QUERY_ID,
         SPLIT,
         SOURCE,
         PROMPT,
         col("model", Text, Required, "", "Name of the model (the arm); not empty."),
+        col(
+            "sample",
+            Int32,
+            Optional,
+            "number, >= 0",
+            "Number of the answer among those of the model; null is 0.",
+        ),
+        col("variant", Text, Optional, "", "Name of the prompt template the answer was made with."),
         col("score", Float32, Nullable, "[0, 1]", "What an evaluation counts, 1 is best."),
         col("soft_score", Float32, Optional, "[0, 1]", "Graded training signal where the source has one."),
         col("cost_usd", Float64, Optional, "US dollars, >= 0", "Price of the call."),
@@ -235,9 +250,47 @@ pub static OUTCOME: LogSchema = LogSchema {
         col("latency_ms", Float32, Optional, "milliseconds, >= 0", "Time from request to last token."),
         col("timestamp_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When the query was asked."),
         col("response", Text, Optional, "", "Text of the answer."),
+        col(
+            "answer",
+            Text,
+            Optional,
+            "",
+            "Short answer read out of the text, e.g. `72` or `B`; null where it has none.",
+        ),
+        col(
+            "finish",
+            Text,
+            Optional,
+            "",
+            "Why the answer ended: `stop`, `length`, `content_filter`, `tool_calls`, `error`.",
+        ),
+        col("logprob_mean", Float32, Optional, NATS, "Mean log-probability of the tokens of the answer."),
+        col("logprob_min", Float32, Optional, NATS, "Least log-probability of a token of the answer."),
+        col(
+            "logprob_quantiles",
+            FloatList,
+            Optional,
+            NATS,
+            "Quantiles of the log-probabilities of the tokens at 0, .01, .02, .05, .1, .2, .., .9, 1: 14 numbers \
+             that do not decrease.",
+        ),
+        col(
+            "option_probs",
+            FloatList,
+            Optional,
+            "[0, 1], sum <= 1",
+            "Probability of each option (A, B, ..) of a multiple-choice query under the model.",
+        ),
+        col(
+            "verifier_rate",
+            Float32,
+            Optional,
+            "[0, 1]",
+            "Share of the checks of the answer, by the model itself or another, that call it right.",
+        ),
         col("reference", Text, Optional, "", "Gold answer the score was made with."),
     ],
-    key: &["query_id", "model"],
+    key: &["query_id", "model", "sample"],
 };
 
 /// Which of two answers was preferred.

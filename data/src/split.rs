@@ -4,8 +4,8 @@
 //! punctuation are set aside ([`prompt_key`]) always stand in the same split.
 
 use crate::log::{
-    LogBatch, LogError, LogReader, LogWriter, RowKeys, WriteOptions, common_schema, in_schema, required,
-    schema_of,
+    KeyColumns, LogBatch, LogError, LogReader, LogWriter, RowKeys, WriteOptions, common_schema, in_schema,
+    required, schema_of,
 };
 use crate::schema::LogSchema;
 use crate::suggest::near_names;
@@ -190,17 +190,14 @@ pub fn split_log(log: &Path, out: &Path, rule: &SplitRule, seed: u64) -> Result<
 
 /// Errors at a second row of the same key: what is split is trained on.
 fn check_keys(batch: &LogBatch, schema: &LogSchema, keys: &mut RowKeys) -> Result<(), LogError> {
-    let [id, rest @ ..] = schema.key else { return Ok(()) };
-    let id = batch.text(id);
-    let rest: Vec<_> = rest.iter().map(|name| batch.text(name)).collect();
+    let columns = KeyColumns::new(batch, schema);
+    let id = batch.text("query_id");
     for row in 0..batch.n_rows() {
         let query = required(batch, id, "query_id", row)?;
-        let cells: Vec<&str> = rest.iter().map(|c| c.and_then(|c| c.get(row)).unwrap_or("")).collect();
-        if !keys.insert(query, &cells.join("\n")) {
-            let named = schema.key[1..].iter().zip(&cells).map(|(name, cell)| format!("{name} `{cell}`"));
-            let named = named.collect::<Vec<_>>().join(", ");
-            let reason = format!("query `{query}` with {named} has a row already; expected one row each");
-            return Err(batch.error(row, reason));
+        let rest: Vec<_> = columns.cells(row).skip(1).collect();
+        if !keys.insert(query, &rest.join("\n")) {
+            let named = columns.named(row);
+            return Err(batch.error(row, format!("{named} has a row already; expected one row each")));
         }
     }
     Ok(())

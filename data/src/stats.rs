@@ -7,7 +7,7 @@ mod units;
 pub use coverage::{Coverage, Thin};
 pub(crate) use units::Units;
 
-use crate::log::{LogBatch, LogError, LogReader, RowKeys, required};
+use crate::log::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, required, sample_of};
 use crate::schema;
 use crate::split::prompt_key;
 use serde::Serialize;
@@ -37,8 +37,12 @@ pub struct LogStats {
     pub coverage: f64,
     /// Cells with a score a query, on average.
     pub cells_a_query: f64,
-    /// Rows whose query and model have a row already; they count for nothing but `rows`.
+    /// Rows whose query, model and sample have a row already; they count for nothing but `rows`.
     pub repeated_rows: u64,
+    /// Greatest number of a sample, plus 1: 1 where every model answered once.
+    pub samples: u64,
+    /// Rows that have a value in each column of answers ([`ANSWER_COLUMNS`]), where any has.
+    pub answers: BTreeMap<&'static str, u64>,
     /// What a reader should know before training on the log.
     pub warnings: Vec<String>,
 }
@@ -48,17 +52,17 @@ pub struct LogStats {
 pub struct ModelStats {
     /// Its name.
     pub model: String,
-    /// Cells with a score.
+    /// Cells (queries) with a score.
     pub scored: u64,
     /// Cells with a score over queries of the log, `[0, 1]`.
     pub coverage: f64,
-    /// Mean score of its cells, where there is one.
+    /// Mean score of its rows, where there is one.
     pub score: Option<f64>,
-    /// Mean cost in US dollars of its cells that have one.
+    /// Mean cost in US dollars of its rows that have one.
     pub cost_usd: Option<f64>,
     /// Sum of its costs in US dollars.
     pub cost_usd_total: f64,
-    /// Mean latency in milliseconds of its cells that have one.
+    /// Mean latency in milliseconds of its rows that have one.
     pub latency_ms: Option<f64>,
 }
 
@@ -117,6 +121,7 @@ impl Mean {
 
 #[derive(Debug, Default)]
 struct ModelSums {
+    scored: u64,
     score: Mean,
     cost_usd: Mean,
     latency_ms: Mean,
@@ -133,6 +138,10 @@ struct SourceSums {
 struct Counting {
     rows: u64,
     keys: RowKeys,
+    /// Cells with a score, where a cell may have several rows.
+    scored: Option<RowKeys>,
+    samples: u64,
+    answers: BTreeMap<&'static str, u64>,
     /// Rows of a key that had one, and where the first of them is.
     repeated: u64,
     first_repeated: Option<String>,
@@ -145,16 +154,32 @@ struct Counting {
 }
 
 const NONE: &str = "(none)";
+/// The columns of answers that are counted; texts of answers are not read.
+pub const ANSWER_COLUMNS: [&str; 6] =
+    ["variant", "answer", "finish", "logprob_mean", "logprob_min", "verifier_rate"];
 
 /// Reads an outcome log once and sums it up; only queries of `split` where one is named.
 ///
 /// # Errors
 /// If the log cannot be read, is not an outcome log, or has no such split.
 pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
-    let columns =
-        ["query_id", "split", "source", "prompt", "model", "score", "cost_usd", "latency_ms", "timestamp_ms"];
+    let mut columns = vec![
+        "query_id",
+        "split",
+        "source",
+        "prompt",
+        "model",
+        "sample",
+        "score",
+        "cost_usd",
+        "latency_ms",
+        "timestamp_ms",
+    ];
+    columns.extend(ANSWER_COLUMNS);
     let reader = LogReader::open(path, &schema::OUTCOME, &columns)?;
-    let mut counting = Counting::default();
+    let has_samples = reader.columns_present().iter().any(|name| name == "sample");
+    let mut counting =
+        Counting { samples: 1, scored: has_samples.then(RowKeys::default), ..Counting::default() };
     let has_splits = reader.columns_present().iter().any(|name| name == "split");
     let mut splits = HashSet::new();
     for batch in reader {
@@ -190,7 +215,8 @@ impl Counting {
         let [id, split, source, prompt, model] =
             ["query_id", "split", "source", "prompt", "model"].map(|name| batch.text(name));
         let [score, cost, latency] = ["score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
-        let time = batch.time("timestamp_ms");
+        let (time, sample) = (batch.time("timestamp_ms"), batch.number("sample"));
+        let mut kept = Vec::new();
         for row in 0..batch.n_rows() {
             let split = split.and_then(|c| c.get(row)).unwrap_or(NONE);
             if !seen.contains(split) {
@@ -202,10 +228,13 @@ impl Counting {
             self.rows += 1;
             let (id, model) = (required(batch, id, "query_id", row)?, required(batch, model, "model", row)?);
             let n_queries = self.keys.n_queries();
-            if !self.keys.insert(id, model) {
+            let sample = sample_of(batch, sample.as_ref(), row)?;
+            if !self.keys.insert_sample(id, model, sample) {
                 self.repeat(batch, row, id, model);
                 continue;
             }
+            self.samples = self.samples.max(u64::from(sample) + 1);
+            kept.push(row);
             let is_new = self.keys.n_queries() > n_queries;
             let split = self.split_number(split);
             self.splits[split].rows += 1;
@@ -216,8 +245,11 @@ impl Counting {
                 *self.prompts.entry(key).or_default() |= 1 << split.min(63);
             }
             let score = score.as_ref().and_then(|c| c.get(row));
+            let is_scored = score.is_some_and(|score| !score.is_nan())
+                && self.scored.as_mut().is_none_or(|scored| scored.insert(id, model));
             let sums = entry(&mut self.models, model);
             sums.score.add(score);
+            sums.scored += u64::from(is_scored);
             sums.cost_usd.add(cost.as_ref().and_then(|c| c.get(row)));
             let latency = latency.as_ref().and_then(|c| c.get(row));
             sums.latency_ms.add(latency);
@@ -230,7 +262,24 @@ impl Counting {
                 None => source.score.entry(model.to_owned()).or_default().add(score),
             }
         }
+        self.answers_of(batch, &kept);
         Ok(())
+    }
+
+    /// Counts the rows that have a value in each column of answers.
+    fn answers_of(&mut self, batch: &LogBatch, rows: &[usize]) {
+        for name in ANSWER_COLUMNS {
+            let texts = batch.text(name);
+            let numbers: Option<NumberColumn> = batch.number(name);
+            let is_there = |row: usize| {
+                texts.is_some_and(|c| c.get(row).is_some())
+                    || numbers.as_ref().is_some_and(|c| c.get(row).is_some())
+            };
+            let n = rows.iter().filter(|&&row| is_there(row)).count() as u64;
+            if n > 0 {
+                *self.answers.entry(name).or_default() += n;
+            }
+        }
     }
 
     /// Notes a row whose key had one.
@@ -248,8 +297,8 @@ impl Counting {
         if let Some(first) = &self.first_repeated {
             let n = self.repeated;
             warnings.push(format!(
-                "{n} rows repeat a query and a model and are left out here (the first: {first}); such a log is \
-                 neither split nor trained on"
+                "{n} rows repeat a query, a model and a sample and are left out here (the first: {first}); such a log \
+                 is neither split nor trained on"
             ));
         }
         warnings.extend(sizes.thin().map(|thin| thin.to_string()));
@@ -271,13 +320,13 @@ impl Counting {
             queries: n_queries,
             prompts: self.prompts.len() as u64,
             models: self.models.len() as u64,
-            scored: self.models.values().map(|sums| sums.score.n).sum(),
+            scored: self.models.values().map(|sums| sums.scored).sum(),
         };
         let warnings = self.warnings(&sizes);
         let models = self.models.into_iter().map(|(model, sums)| ModelStats {
             model,
-            scored: sums.score.n,
-            coverage: sums.score.n as f64 / (n_queries as f64).max(1.0),
+            scored: sums.scored,
+            coverage: sums.scored as f64 / (n_queries as f64).max(1.0),
             score: sums.score.value(),
             cost_usd: sums.cost_usd.value(),
             cost_usd_total: sums.cost_usd.sum,
@@ -309,6 +358,8 @@ impl Counting {
             coverage: sizes.cells_a_query() / (sizes.models as f64).max(1.0),
             cells_a_query: sizes.cells_a_query(),
             repeated_rows: self.repeated,
+            samples: self.samples,
+            answers: self.answers,
             warnings,
         }
     }

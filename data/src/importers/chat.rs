@@ -1,5 +1,6 @@
 //! Logged requests of any tool: a table of where it keeps our columns, and one way to read a row of it.
 
+use super::answer_columns::{complete_answer, read_answer};
 use super::mapping::Mapping;
 use super::messages::{answer, asked};
 use super::record::{Record, unreadable_type};
@@ -80,7 +81,8 @@ impl Shape {
         let text = |column, names| record.text(field(column, names));
         let count = |column, names| record.count(field(column, names));
         let start = record.time(field("timestamp_ms", self.timestamp_ms))?;
-        Ok(OutcomeRow {
+        let response = record.value(field("response", self.response));
+        let mut row = OutcomeRow {
             query_id: text("query_id", self.query_id)?.unwrap_or_default(),
             split: text("split", self.split)?,
             source: text("source", self.source)?,
@@ -93,9 +95,13 @@ impl Shape {
             output_tokens: count("output_tokens", self.output_tokens)?,
             latency_ms: self.latency_ms(record, mapping, start)?,
             timestamp_ms: start,
-            response: record.value(field("response", self.response)).and_then(|found| answer(&found)),
+            response: response.as_deref().and_then(answer),
             reference: text("reference", self.reference)?,
-        })
+            ..OutcomeRow::default()
+        };
+        read_answer(&mut row, record, mapping)?;
+        response.iter().for_each(|response| complete_answer(&mut row, response));
+        Ok(row)
     }
 
     fn latency_ms(

@@ -242,3 +242,55 @@ fn tensorzero_parts_are_read_as_old_and_new_gateways_store_them() {
     assert_eq!(case.texts("response"), [Some("ok".to_owned()), Some("ok".to_owned())]);
     assert_eq!(case.numbers("latency_ms"), [Some(812.0); 2]);
 }
+
+#[test]
+fn replies_keep_why_they_ended_their_tokens_and_their_samples() {
+    let case = Case::new();
+    let reply = |sample: u32, word: &str| {
+        format!(
+            r#"{{"model": "m", "messages": [{{"role": "user", "content": "2+2?"}}], "sample": {sample}, "score": 1,
+                "answer": "4", "response": {{"choices": [{{"message": {{"content": "It is 4"}},
+                "finish_reason": "{word}",
+                "logprobs": {{"content": [{{"logprob": -0.25}}, {{"logprob": -0.75}}]}}}}]}}}}"#
+        )
+    };
+    let summary = case.lines("openai", &[&reply(0, "stop"), &reply(1, "length")]);
+    assert_eq!(
+        (summary.filled["finish"], summary.filled["logprob_quantiles"], summary.filled["sample"]),
+        (2, 2, 2)
+    );
+    assert_eq!(case.texts("finish"), [Some("stop".to_owned()), Some("length".to_owned())]);
+    assert_eq!(case.texts("answer")[1].as_deref(), Some("4"));
+    assert_eq!(case.numbers("logprob_mean"), [Some(-0.5), Some(-0.5)]);
+    // Two samples of one model are one query, and a second row of one sample would be another.
+    assert_eq!(case.table().n_queries(), 1);
+    let again = case.lines("openai", &[&reply(1, "stop"), &reply(1, "stop")]);
+    assert_eq!((again.rows, case.table().n_queries()), (2, 2));
+}
+
+#[test]
+fn the_columns_of_answers_are_read_from_tables_and_checked() {
+    let case = Case::new();
+    let head = "query_id,prompt,model,score,sample,option_probs,verifier_rate,lp\n";
+    let write = |line: &str| {
+        let path = case.dir.path().join("in.csv");
+        std::fs::write(&path, format!("{head}{line}\n")).unwrap();
+        let mut options = ImportOptions::default();
+        options.map.insert("logprob_mean".to_owned(), "lp".to_owned());
+        import("long", &[path], &case.out(), &options)
+    };
+    let summary = write("1,p,a,1,2,\"[0.75, 0.25]\",0.5,-0.125").unwrap();
+    assert_eq!((summary.filled["option_probs"], summary.filled["verifier_rate"]), (1, 1));
+    assert_eq!((case.numbers("logprob_mean"), case.numbers("sample")), (vec![Some(-0.125)], vec![Some(2.0)]));
+    for (line, part) in [
+        ("1,p,a,1,-1,,,", "`sample` is `-1`"),
+        ("1,p,a,1,,nope,,", "expected a list of numbers"),
+        ("1,p,a,1,,\"[0.75, 0.5]\",,", "option_probs sum to `1.25`"),
+        ("1,p,a,1,,,1.5,", "verifier_rate `1.5`"),
+        ("1,p,a,1,,,,0.5", "logprob_mean `0.5`"),
+        ("1,p,a,1,1,,,\n1,p,a,0,1,,,", "`1`, `a`, `1` have a row already"),
+    ] {
+        let error = write(line).unwrap_err().to_string();
+        assert!(error.contains("line ") && error.contains(part), "{error}");
+    }
+}

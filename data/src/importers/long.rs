@@ -1,5 +1,6 @@
 //! Our own long form: one record a query and model, under our column names or mapped ones.
 
+use super::answer_columns::read_answer;
 use super::mapping::Mapping;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
@@ -21,7 +22,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         sink.summary.records += 1;
         mapping.see(&record);
         let field = |column: &'static str| mapping.field(column, column);
-        let row = OutcomeRow {
+        let mut row = OutcomeRow {
             query_id: record.text(field("query_id"))?.unwrap_or_default(),
             split: record.text(field("split"))?,
             source: record.text(field("source"))?,
@@ -36,7 +37,9 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             timestamp_ms: record.time(field("timestamp_ms"))?,
             response: record.text(field("response"))?,
             reference: record.text(field("reference"))?,
+            ..OutcomeRow::default()
         };
+        read_answer(&mut row, &record, &mapping)?;
         if sink.summary.records == 1 && record.value(field("score")).is_none() {
             // The first record decides whether the column is there at all: a typo would lose every score.
             let name = field("score");

@@ -1,5 +1,6 @@
 //! Foreign formats to logs: one file and one row of [`ALL`] each.
 
+mod answer_columns;
 mod arena;
 mod cells;
 mod chat;

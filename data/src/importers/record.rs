@@ -149,6 +149,20 @@ impl Record {
         number.map(Some).ok_or_else(|| self.wrong(name, &value, "a number"))
     }
 
+    /// A field as a list of numbers; a text is read as JSON, as tables hold lists. An empty text is no list.
+    pub(super) fn numbers(&self, name: &str) -> Result<Option<Vec<f32>>, ImportError> {
+        let Some(value) = self.value(name) else { return Ok(None) };
+        let list = match value.as_ref() {
+            Value::Array(items) => Some(items.clone()),
+            Value::String(text) if text.trim().is_empty() => return Ok(None),
+            Value::String(text) => serde_json::from_str::<Vec<Value>>(text).ok(),
+            _ => None,
+        };
+        let number = |item: &Value| item.as_f64().map(|number| number as f32);
+        let numbers = list.and_then(|items| items.iter().map(number).collect());
+        numbers.map(Some).ok_or_else(|| self.wrong(name, &value, "a list of numbers"))
+    }
+
     /// A field as a count of tokens.
     pub(super) fn count(&self, name: &str) -> Result<Option<i32>, ImportError> {
         let Some(number) = self.number(name)? else { return Ok(None) };

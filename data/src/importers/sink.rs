@@ -1,5 +1,6 @@
 //! What importers write into: checks rows, gives queries their ids, counts.
 
+use super::answer_columns::check_answer;
 use super::record::Record;
 use super::{ImportError, ImportOptions, ImportSummary};
 use crate::QueryText;
@@ -144,16 +145,20 @@ impl Sink<'_, OutcomeRow> {
                 );
             }
         }
+        check_answer(&row).map_err(|reason| record.error(reason))?;
         if self.options.binarize {
             row.soft_score = row.score;
             row.score = raw.map(|score| f32::from(u8::from(score > 0.0)));
         }
         row.source = row.source.or_else(|| self.options.source.clone());
         row.split = row.split.or_else(|| self.options.split.clone());
+        let sample = row.sample.filter(|sample| *sample > 0).map(|sample| sample.to_string());
+        let answer = [row.model.as_str()].into_iter().chain(sample.as_deref());
         if row.query_id.is_empty() {
-            row.query_id = self.ids.assign(&row.prompt, &row.model);
+            row.query_id = self.ids.assign(&row.prompt, &answer.collect::<Vec<_>>().join("\n"));
         } else {
-            self.take_key(record, &[&row.query_id, &row.model])?;
+            let key: Vec<&str> = [row.query_id.as_str()].into_iter().chain(answer).collect();
+            self.take_key(record, &key)?;
         }
         self.note(&row);
         Ok(self.writer.push(row)?)
@@ -195,6 +200,15 @@ impl Sink<'_, OutcomeRow> {
             ("source", row.source.is_some()),
             ("split", row.split.is_some()),
             ("response", row.response.is_some()),
+            ("sample", row.sample.is_some()),
+            ("variant", row.variant.is_some()),
+            ("answer", row.answer.is_some()),
+            ("finish", row.finish.is_some()),
+            ("logprob_mean", row.logprob_mean.is_some()),
+            ("logprob_min", row.logprob_min.is_some()),
+            ("logprob_quantiles", row.logprob_quantiles.is_some()),
+            ("option_probs", row.option_probs.is_some()),
+            ("verifier_rate", row.verifier_rate.is_some()),
             ("reference", row.reference.is_some()),
         ]);
     }

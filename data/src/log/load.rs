@@ -1,7 +1,7 @@
 //! Reads an outcome log into the matrices every method learns from.
 
 use super::queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};
-use super::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, VectorColumn};
+use super::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, VectorColumn, sample_of};
 use crate::schema::{self, ColumnType};
 use crate::suggest::near_names;
 use crate::{Cells, FeatureMatrix, OutcomeTable};
@@ -50,6 +50,8 @@ struct Loading {
     models_seen: HashSet<String>,
     model_numbers: HashMap<String, u32>,
     entries: Vec<Entry>,
+    /// Whether some cell may have several answers.
+    has_samples: bool,
     /// Keys of all rows, of the split asked for or not: a log that repeats one is not learned from.
     keys: RowKeys,
     vector_column: Option<String>,
@@ -60,7 +62,9 @@ impl OutcomeTable {
     /// Reads an outcome log: a Parquet file or a directory of them.
     ///
     /// Models are sorted by name, queries stand in order of first appearance, cells without a row are
-    /// missing.
+    /// missing. Of a model that was sampled several times on a query, the cell is the mean of the samples that have
+    /// the value: what one call is expected to bring.
+    ///
     /// A query none of whose rows is of a model asked for is left out.
     ///
     /// # Errors
@@ -68,7 +72,7 @@ impl OutcomeTable {
     /// is named); if the split or a model asked for does not exist.
     pub fn load(path: &Path, options: &LoadOptions) -> Result<Self, LogError> {
         let mut columns = QUERY_COLUMNS.to_vec();
-        columns.extend(["model", "score", "soft_score", "cost_usd", "latency_ms"]);
+        columns.extend(["model", "sample", "score", "soft_score", "cost_usd", "latency_ms"]);
         columns.extend(options.vector_column.as_deref());
         let reader = LogReader::open(path, &schema::OUTCOME, &columns)?;
         if let Some(column) = &options.vector_column
@@ -89,6 +93,7 @@ impl OutcomeTable {
             models_seen: HashSet::new(),
             model_numbers: HashMap::new(),
             entries: Vec::new(),
+            has_samples: false,
             keys: RowKeys::default(),
             vector_column: options.vector_column.clone(),
             vectors: Vec::new(),
@@ -100,21 +105,27 @@ impl OutcomeTable {
     }
 }
 
-/// A number of an optional column that must lie in `low..=high`; NaN when null or absent.
-fn number(
+/// Least and greatest value of a column.
+pub(crate) type Range = (f64, f64);
+
+/// A number of an optional column that must lie in `low..=high`; `None` when null or absent.
+pub(crate) fn number(
     batch: &LogBatch,
     column: Option<&NumberColumn>,
     name: &str,
     row: usize,
-    (low, high): (f64, f64),
-) -> Result<f32, LogError> {
-    let Some(value) = column.and_then(|c| c.get(row)) else { return Ok(f32::NAN) };
+    (low, high): Range,
+) -> Result<Option<f64>, LogError> {
+    let Some(value) = column.and_then(|c| c.get(row)) else { return Ok(None) };
     // NaN fails this test too: a missing cell is null, a NaN is a computation gone wrong.
     if value.is_finite() && (low..=high).contains(&value) {
-        return Ok(value as f32);
+        return Ok(Some(value));
     }
-    let range =
-        if high == f64::INFINITY { "a finite number >= 0".to_owned() } else { format!("[{low}, {high}]") };
+    let range = match (low, high) {
+        (f64::NEG_INFINITY, _) => format!("a finite number <= {high}"),
+        (_, f64::INFINITY) => format!("a finite number >= {low}"),
+        _ => format!("[{low}, {high}]"),
+    };
     let hint = if name == "score" { SCORE_HINT } else { "" };
     let reason = format!("{name} `{value}` is not valid; expected {range}, or null where unknown{hint}");
     Err(batch.error(row, reason))
@@ -123,7 +134,7 @@ fn number(
 impl Loading {
     fn add(&mut self, batch: &LogBatch) -> Result<(), LogError> {
         let query = QueryColumns::new(batch);
-        let model_column = batch.text("model");
+        let (model_column, sample_column) = (batch.text("model"), batch.number("sample"));
         let [score, soft, cost, latency] =
             ["score", "soft_score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
         let vectors = match &self.vector_column {
@@ -133,23 +144,26 @@ impl Loading {
         for row in 0..batch.n_rows() {
             let model = required(batch, model_column, "model", row)?;
             let id = required(batch, query.id, "query_id", row)?;
-            if !self.keys.insert(id, model) {
-                let reason =
-                    format!("query `{id}` and model `{model}` have a row already; expected one row each");
-                return Err(batch.error(row, reason));
+            let sample = sample_of(batch, sample_column.as_ref(), row)?;
+            if !self.keys.insert_sample(id, model, sample) {
+                return Err(batch.error(row, repeated(id, model, sample)));
             }
+            self.has_samples |= sample > 0;
             if self.wanted_models.is_some() && !self.models_seen.contains(model) {
                 self.models_seen.insert(model.to_owned());
             }
             let keep = self.wanted_models.as_ref().is_none_or(|models| models.contains(model));
             let Some(query_number) = self.queries.add(batch, &query, row, keep)? else { continue };
+            let value = |column, name, range| {
+                number(batch, column, name, row, range).map(|value| value.map_or(f32::NAN, |v| v as f32))
+            };
             let entry = Entry {
                 query: query_number as u32,
                 model: self.model_number(model),
-                score: number(batch, score.as_ref(), "score", row, (0.0, 1.0))?,
-                soft_score: number(batch, soft.as_ref(), "soft_score", row, (0.0, 1.0))?,
-                cost_usd: number(batch, cost.as_ref(), "cost_usd", row, (0.0, f64::INFINITY))?,
-                latency_ms: number(batch, latency.as_ref(), "latency_ms", row, (0.0, f64::INFINITY))?,
+                score: value(score.as_ref(), "score", (0.0, 1.0))?,
+                soft_score: value(soft.as_ref(), "soft_score", (0.0, 1.0))?,
+                cost_usd: value(cost.as_ref(), "cost_usd", (0.0, f64::INFINITY))?,
+                latency_ms: value(latency.as_ref(), "latency_ms", (0.0, f64::INFINITY))?,
             };
             self.entries.push(entry);
             if let Some(vectors) = vectors
@@ -215,8 +229,11 @@ impl Loading {
         }
         let cells = |value: fn(&Entry) -> f32| {
             let mut cells = Cells::missing(queries.len(), columns.len());
-            for entry in &self.entries {
-                cells.set(entry.query as usize, col_of[entry.model as usize], value(entry));
+            let cell = |entry: &Entry| (entry.query as usize, col_of[entry.model as usize], value(entry));
+            if self.has_samples {
+                set_means(&mut cells, self.entries.iter().map(cell));
+            } else {
+                self.entries.iter().map(cell).for_each(|(row, col, value)| cells.set(row, col, value));
             }
             cells
         };
@@ -236,6 +253,30 @@ impl Loading {
             latency_ms: some_present(latency_ms),
             vectors,
         })
+    }
+}
+
+/// What is wrong with a row whose key has one.
+pub(crate) fn repeated(query: &str, model: &str, sample: u32) -> String {
+    let samples = if sample == 0 { String::new() } else { format!(", sample `{sample}`") };
+    format!(
+        "query `{query}` and model `{model}`{samples} have a row already; expected one row each, or answers of one \
+         model told apart by `sample`"
+    )
+}
+
+/// Sets every cell to the mean of its values that are known. The sums are of 64 bits, so that the order of the
+/// samples does not show.
+fn set_means(cells: &mut Cells, values: impl Iterator<Item = (usize, usize, f32)>) {
+    let n_cols = cells.n_cols();
+    let mut sums = vec![(0.0_f64, 0_u32); cells.n_rows() * n_cols];
+    for (row, col, value) in values.filter(|(_, _, value)| !value.is_nan()) {
+        let (sum, n) = &mut sums[row * n_cols + col];
+        *sum += f64::from(value);
+        *n += 1;
+    }
+    for (at, (sum, n)) in sums.iter().enumerate().filter(|(_, (_, n))| *n > 0) {
+        cells.set(at / n_cols, at % n_cols, (sum / f64::from(*n)) as f32);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Rows as plain structs, and the writer that turns them into record batches.
 
+use super::decision_rows::floats;
 use super::{LogError, LogWriter, WriteOptions};
 use crate::schema::{self, LogSchema};
 use crate::{QueryText, Winner};
@@ -21,6 +22,8 @@ pub struct OutcomeRow {
     pub source: Option<String>,
     pub prompt: String,
     pub model: String,
+    pub sample: Option<i32>,
+    pub variant: Option<String>,
     pub score: Option<f32>,
     pub soft_score: Option<f32>,
     pub cost_usd: Option<f64>,
@@ -29,6 +32,13 @@ pub struct OutcomeRow {
     pub latency_ms: Option<f32>,
     pub timestamp_ms: Option<i64>,
     pub response: Option<String>,
+    pub answer: Option<String>,
+    pub finish: Option<String>,
+    pub logprob_mean: Option<f32>,
+    pub logprob_min: Option<f32>,
+    pub logprob_quantiles: Option<Vec<f32>>,
+    pub option_probs: Option<Vec<f32>>,
+    pub verifier_rate: Option<f32>,
     pub reference: Option<String>,
 }
 
@@ -79,7 +89,13 @@ impl LogRow for OutcomeRow {
     }
 
     fn n_bytes(&self) -> usize {
-        self.prompt.len() + len(&self.response) + len(&self.reference)
+        let lists =
+            [&self.logprob_quantiles, &self.option_probs].map(|list| list.as_ref().map_or(0, Vec::len));
+        self.prompt.len()
+            + len(&self.response)
+            + len(&self.answer)
+            + len(&self.reference)
+            + 4 * lists.iter().sum::<usize>()
     }
 
     fn columns(rows: &[Self]) -> Vec<ArrayRef> {
@@ -89,6 +105,8 @@ impl LogRow for OutcomeRow {
             some_texts(rows.iter().map(|r| r.source.as_deref())),
             texts(rows.iter().map(|r| r.prompt.as_str())),
             texts(rows.iter().map(|r| r.model.as_str())),
+            Arc::new(rows.iter().map(|r| r.sample).collect::<Int32Array>()),
+            some_texts(rows.iter().map(|r| r.variant.as_deref())),
             Arc::new(rows.iter().map(|r| r.score).collect::<Float32Array>()),
             Arc::new(rows.iter().map(|r| r.soft_score).collect::<Float32Array>()),
             Arc::new(rows.iter().map(|r| r.cost_usd).collect::<Float64Array>()),
@@ -97,6 +115,13 @@ impl LogRow for OutcomeRow {
             Arc::new(rows.iter().map(|r| r.latency_ms).collect::<Float32Array>()),
             Arc::new(rows.iter().map(|r| r.timestamp_ms).collect::<Int64Array>()),
             some_texts(rows.iter().map(|r| r.response.as_deref())),
+            some_texts(rows.iter().map(|r| r.answer.as_deref())),
+            some_texts(rows.iter().map(|r| r.finish.as_deref())),
+            Arc::new(rows.iter().map(|r| r.logprob_mean).collect::<Float32Array>()),
+            Arc::new(rows.iter().map(|r| r.logprob_min).collect::<Float32Array>()),
+            floats(rows.iter().map(|r| r.logprob_quantiles.as_deref())),
+            floats(rows.iter().map(|r| r.option_probs.as_deref())),
+            Arc::new(rows.iter().map(|r| r.verifier_rate).collect::<Float32Array>()),
             some_texts(rows.iter().map(|r| r.reference.as_deref())),
         ]
     }

@@ -7,14 +7,17 @@
 
 use super::complaints::{Complaint, Complaints, Severity};
 use super::hashes::{Hashes, PARTITION_BITS, first_u64};
+use super::keys::KeyColumns;
 use super::reader::structural_faults;
 use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
 use crate::Winner;
+use crate::answers::confidence as answers;
 use crate::decisions::DecisionReader;
 use crate::schema::{self, Column, ColumnType, LogSchema, Need};
 use crate::split::prompt_key;
 use crate::stats::{Coverage, Units};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -160,7 +163,9 @@ impl Checking {
     fn stream(&mut self, path: &Path, schema: &LogSchema) -> Result<(), LogError> {
         let checked = |c: &&Column| c.range().is_some() || c.need == Need::Required;
         let mut names: Vec<&str> = schema.columns.iter().filter(checked).map(|c| c.name).collect();
-        names.extend(["split", "judge", "timestamp_ms"].iter().filter(|name| schema.column(name).is_some()));
+        let lists = answers::LISTS.iter().map(|(name, _)| *name);
+        let others = ["split", "judge", "timestamp_ms"].into_iter().chain(lists);
+        names.extend(others.filter(|name| schema.column(name).is_some()));
         let reader = LogReader::open(path, schema, &names)?;
         self.misnamed(schema, reader.columns_present());
         for batch in reader {
@@ -258,6 +263,7 @@ impl Checking {
         }
         self.models_of(batch, schema);
         self.winners(batch);
+        self.lists(batch);
     }
 
     fn numbers(
@@ -284,7 +290,11 @@ impl Checking {
                 let message = || format!("{} `{value}` is not valid; expected a whole number", column.name);
                 self.complaints.at(batch, row, "not-whole", message);
             } else if !value.is_finite() || value < low || value > high {
-                let expected = if high.is_finite() { "in [0, 1]" } else { "finite and >= 0" };
+                let expected = match (low, high) {
+                    (f64::NEG_INFINITY, _) => "finite and <= 0",
+                    (_, f64::INFINITY) => "finite and >= 0",
+                    _ => "in [0, 1]",
+                };
                 let message = || {
                     format!(
                         "{} `{value}` is not valid; expected a number {expected}, or null where unknown",
@@ -318,6 +328,18 @@ impl Checking {
         }
     }
 
+    /// Checks the lists of answers.
+    fn lists(&mut self, batch: &LogBatch) {
+        for (column, check) in &answers::LISTS {
+            let Some(lists) = batch.vector(column) else { continue };
+            for row in 0..batch.n_rows() {
+                if let Some(Err(reason)) = lists.get(row).map(|list| check(&list)) {
+                    self.complaints.at(batch, row, "bad-list", || reason);
+                }
+            }
+        }
+    }
+
     fn winners(&mut self, batch: &LogBatch) {
         let [Some(a), Some(b), Some(winner)] = ["model_a", "model_b", "winner"].map(|name| batch.text(name))
         else {
@@ -345,8 +367,8 @@ impl Checking {
         let content = ContentColumns::new(batch);
         let mut last: Option<Content<'_>> = None;
         for row in 0..batch.n_rows() {
-            if let Some(hash) = key.hash(row) {
-                self.keys.push(hash);
+            if key.is_known(row) {
+                self.keys.push(key_hash(&key, row));
             }
             let Some(cells) = content.get(row) else { continue };
             // Rows of one query mostly stand together: what was kept of the row above holds for this one.
@@ -389,7 +411,7 @@ impl Checking {
     ) -> Result<(), LogError> {
         let wanted_keys: HashSet<u64> = twice.iter().take(SUSPECTS_MAX).copied().collect();
         let wanted_ids: HashSet<(u64, u64)> = torn.iter().take(SUSPECTS_MAX).copied().collect();
-        let mut first_keys = HashMap::<Vec<String>, RowAt>::new();
+        let mut first_keys = HashMap::<Vec<Cow<'_, str>>, RowAt>::new();
         let mut first_contents = HashMap::<String, (blake3::Hash, Option<String>)>::new();
         let mut told = HashSet::<String>::new();
         let mut names = schema.key.to_vec();
@@ -399,13 +421,16 @@ impl Checking {
             let key = KeyColumns::new(&batch, schema);
             let content = ContentColumns::new(&batch);
             for row in 0..batch.n_rows() {
-                if key.hash(row).is_some_and(|hash| wanted_keys.contains(&hash)) {
-                    let cells = key.cells(row);
+                if key.is_known(row) && wanted_keys.contains(&key_hash(&key, row)) {
+                    let cells: Vec<Cow<'_, str>> =
+                        key.cells(row).map(|cell| Cow::Owned(cell.into_owned())).collect();
                     let here = RowAt { file: batch.file.to_path_buf(), row: batch.first_row + row as u64 };
                     match first_keys.get(&cells) {
                         None => drop(first_keys.insert(cells, here)),
                         Some(first) => {
-                            let message = || repeated_message(schema, &cells, first);
+                            let message = || {
+                                format!("{} stands in {first} already; expected one row each", key.named(row))
+                            };
                             self.complaints.at(&batch, row, "duplicate-key", message);
                         }
                     }
@@ -480,40 +505,13 @@ impl Checking {
     }
 }
 
-fn repeated_message(schema: &LogSchema, cells: &[String], first: &RowAt) -> String {
-    let named: Vec<String> =
-        schema.key.iter().zip(cells).map(|(name, cell)| format!("{name} `{cell}`")).collect();
-    format!("{} stands in {first} already; expected one row each", named.join(", "))
-}
-
-/// The columns of a row's key.
-#[derive(Debug)]
-struct KeyColumns<'a>(Vec<Option<TextColumn<'a>>>);
-
-impl<'a> KeyColumns<'a> {
-    fn new(batch: &'a LogBatch, schema: &LogSchema) -> Self {
-        Self(schema.key.iter().map(|name| batch.text(name)).collect())
+fn key_hash(key: &KeyColumns<'_>, row: usize) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for cell in key.cells(row) {
+        hasher.update(&(cell.len() as u64).to_le_bytes());
+        hasher.update(cell.as_bytes());
     }
-
-    fn cell(column: Option<TextColumn<'a>>, row: usize) -> &'a str {
-        column.and_then(|c| c.get(row)).unwrap_or("")
-    }
-
-    /// `None` when the first column of the key is null: that is another complaint.
-    fn hash(&self, row: usize) -> Option<u64> {
-        self.0.first().copied().flatten()?.get(row)?;
-        let mut hasher = blake3::Hasher::new();
-        for &column in &self.0 {
-            let cell = Self::cell(column, row);
-            hasher.update(&(cell.len() as u64).to_le_bytes());
-            hasher.update(cell.as_bytes());
-        }
-        Some(first_u64(&hasher.finalize()))
-    }
-
-    fn cells(&self, row: usize) -> Vec<String> {
-        self.0.iter().map(|&column| Self::cell(column, row).to_owned()).collect()
-    }
+    first_u64(&hasher.finalize())
 }
 
 /// The columns that must agree in all rows of a query.

@@ -125,6 +125,23 @@ fn shares_and_times_that_make_no_sense_are_refused_and_nothing_is_left() {
 }
 
 #[test]
+fn the_samples_of_a_model_are_split_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, out) = (dir.path().join("log.parquet"), dir.path().join("out.parquet"));
+    let mut writer = RowWriter::create(&log, WriteOptions::default()).unwrap();
+    for (query, sample) in (0..40).flat_map(|query| [(query, None), (query, Some(1)), (query, Some(2))]) {
+        let [query_id, prompt, model] = [format!("q{query}"), format!("p{query}"), "m".to_owned()];
+        writer.push(OutcomeRow { query_id, prompt, model, sample, ..OutcomeRow::default() }).unwrap();
+    }
+    writer.finish().unwrap();
+    let summary = split_log(&log, &out, &SplitRule::Random(Fractions::default()), 0).unwrap();
+    assert!(summary.splits.len() > 1 && summary.splits.values().all(|split| split.rows == 3 * split.prompts));
+    let batch = LogReader::open(&out, &crate::schema::OUTCOME, &["sample"]).unwrap().next().unwrap().unwrap();
+    let samples = batch.number("sample").unwrap();
+    assert_eq!([0, 1, 2].map(|row| samples.get(row)), [None, Some(1.0), Some(2.0)]);
+}
+
+#[test]
 fn a_log_that_repeats_a_key_is_not_split() {
     let dir = tempfile::tempdir().unwrap();
     let (log, out) = (dir.path().join("log.parquet"), dir.path().join("out.parquet"));
@@ -135,6 +152,6 @@ fn a_log_that_repeats_a_key_is_not_split() {
     }
     writer.finish().unwrap();
     let error = split_log(&log, &out, &SplitRule::Random(Fractions::default()), 0).unwrap_err().to_string();
-    assert!(error.contains("row 3") && error.contains("query `a` with model `m`"), "{error}");
+    assert!(error.contains("row 3") && error.contains("query_id `a`, model `m` has a row"), "{error}");
     assert!(!out.exists());
 }

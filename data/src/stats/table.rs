@@ -44,6 +44,13 @@ impl fmt::Display for LogStats {
             self.cells_a_query,
             100.0 * self.coverage
         )?;
+        if self.samples > 1 {
+            writeln!(f, "up to {} samples of a model on a query", self.samples)?;
+        }
+        if !self.answers.is_empty() {
+            let filled = self.answers.iter().map(|(column, n)| format!("{n} {column}"));
+            writeln!(f, "rows with a value of answers: {}", filled.collect::<Vec<_>>().join(", "))?;
+        }
         if self.leakage.is_empty() {
             writeln!(f, "no prompt stands in two splits")?;
         }

@@ -239,8 +239,7 @@ impl World {
                     output_tokens: Some(cell.output_tokens),
                     latency_ms: Some(cell.latency_ms),
                     timestamp_ms: query.timestamp_ms,
-                    response: None,
-                    reference: None,
+                    ..OutcomeRow::default()
                 })?;
             }
         }

@@ -52,7 +52,29 @@ fn every_bad_cell_is_named_by_row_and_value() {
         ),
         (with(OutcomeRow { prompt: String::new(), ..row("x", "n", 0.0) }), "empty-text", "`prompt` is empty"),
         (with(row("q", "", 0.0)), "empty-text", "`model` is empty"),
-        (with(row("q", "m", 0.0)), "duplicate-key", "row 3 of"),
+        (with(row("q", "m", 0.0)), "duplicate-key", "query_id `q`, model `m` stands in row 3 of"),
+        (with(OutcomeRow { sample: Some(0), ..row("q", "m", 0.0) }), "duplicate-key", "row 3 of"),
+        (with(OutcomeRow { sample: Some(-2), ..row("q", "n", 0.0) }), "out-of-range", "sample `-2`"),
+        (
+            with(OutcomeRow { logprob_min: Some(0.5), ..row("q", "n", 0.0) }),
+            "out-of-range",
+            "logprob_min `0.5` is not valid; expected a number finite and <= 0",
+        ),
+        (
+            with(OutcomeRow { verifier_rate: Some(2.0), ..row("q", "n", 0.0) }),
+            "out-of-range",
+            "verifier_rate `2`",
+        ),
+        (
+            with(OutcomeRow { option_probs: Some(vec![0.75, 0.5]), ..row("q", "n", 0.0) }),
+            "bad-list",
+            "option_probs sum to `1.25`",
+        ),
+        (
+            with(OutcomeRow { logprob_quantiles: Some(vec![-1.0]), ..row("q", "n", 0.0) }),
+            "bad-list",
+            "expected 14",
+        ),
         (with(OutcomeRow { prompt: "other".into(), ..row("q", "n", 0.0) }), "torn-query", "another prompt"),
         (with(OutcomeRow { split: Some("x".into()), ..row("q", "n", 0.0) }), "torn-query", "another split"),
     ];
@@ -62,6 +84,18 @@ fn every_bad_cell_is_named_by_row_and_value() {
         assert!(complaint.message.contains(part), "{}", complaint.message);
         assert!(!found.is_valid());
     }
+}
+
+#[test]
+fn answers_of_one_model_are_told_apart_by_their_sample() {
+    let sample = |sample| OutcomeRow { sample, ..row("q", "m", 0.5) };
+    let sound = [sample(None), sample(Some(1)), sample(Some(2)), row("p", "n", 0.0)];
+    assert!(check(&sound).is_valid());
+    let found = check(&[&sound[..], &[sample(Some(2))]].concat());
+    let complaint = only(&found, "duplicate-key");
+    assert_eq!(complaint.row, Some(5));
+    let part = "query_id `q`, model `m`, sample `2` stands in row 3 of";
+    assert!(complaint.message.contains(part), "{}", complaint.message);
 }
 
 #[test]
