@@ -55,7 +55,7 @@ pub fn exp(x: f32) -> f32 {
 /// [`exp`] of `x` in `[-87, 88]`; nonsense outside.
 #[inline(always)]
 pub fn exp_within(x: f32) -> f32 {
-    // Adding 1.5 * 2^23 rounds to an integer that then stands in the low bits.
+    // Adding 1.5 * 2^23 leaves the rounded integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;

@@ -85,7 +85,7 @@ pub fn write_files(dir: &Path, entries: &[(&str, &[u8])]) -> Result<(), FileErro
     let made = !dir.exists();
     let written = write_together(dir, entries);
     if written.is_err() && made {
-        // Best effort, and only if it is empty: the first error is the one to tell.
+        // Best effort, and only if it is empty: the first error is the one to report.
         drop(fs::remove_dir(dir));
     }
     written

@@ -18,7 +18,7 @@ pub struct LinalgError {
 /// A symmetric positive definite matrix, factorised: `A = L L^T`.
 #[derive(Debug, Clone)]
 pub struct Cholesky {
-    /// `L` in the lower triangle; what stands above it is never read.
+    /// `L` in the lower triangle; the part above it is never read.
     lower: Array2<f64>,
 }
 

@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 ///
 /// The bound is `FnMut` and not `FnOnce` for a reason: what is handed on as `FnOnce` is called through a shim of the
 /// compiler, a function of its own that knows none of the wider registers, and the closure is inlined there. All
-/// loops of a program then run on registers of 128 bits, several times slower, and nothing tells.
+/// loops of a program then run on registers of 128 bits, several times slower, without any sign of it.
 #[inline(always)]
 pub fn widest<R>(work: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Work(work))

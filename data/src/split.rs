@@ -147,7 +147,7 @@ fn at_share(unit: f64, fractions: &Fractions) -> &'static str {
     }
 }
 
-/// Writes `log` (an outcome or a pair log) anew as the file `out` with every row's split in column `split`.
+/// Rewrites `log` (an outcome or a pair log) as the file `out` with every row's split in column `split`.
 ///
 /// All other columns are kept; a `split` column that was there is replaced. The same log, rule and seed give
 /// the same bytes.

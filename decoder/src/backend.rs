@@ -186,7 +186,7 @@ pub trait Backend: Send + Sync + Debug {
 pub struct Draft {
     /// Tokens at most.
     pub tokens: usize,
-    /// Ends as soon as the written text contains one of these; what stands before it is kept.
+    /// Ends as soon as the written text contains one of these; what comes before it is kept.
     pub stop: Vec<Vec<u8>>,
     /// 0 picks the most probable token.
     pub temperature: f32,
@@ -259,7 +259,7 @@ pub trait Session: Send + Debug {
         Ok(told)
     }
 
-    /// Whether a beginning-of-text token stands before the text.
+    /// Whether a beginning-of-text token precedes the text.
     fn begins(&self) -> bool {
         let begin = self.tokenizer().begin();
         begin.is_some() && self.ids().first().copied() == begin

@@ -52,7 +52,7 @@ impl Crew {
     }
 }
 
-/// Returns soon after `waits` is false, or after [`AWAKE`]; whoever else has work for this processor goes first.
+/// Returns soon after `waits` is false, or after [`AWAKE`]; other work for this processor goes first.
 fn awake_while(waits: impl Fn() -> bool) {
     let since = Instant::now();
     while waits() && since.elapsed() < AWAKE {

@@ -39,7 +39,7 @@ pub enum DistributionError {
         /// Their sum.
         sum: String,
     },
-    /// An id stands twice.
+    /// An id is listed twice.
     #[error("token {id} is listed twice")]
     Twice {
         /// The token.
@@ -72,7 +72,7 @@ impl Distribution {
     /// A cut-off list in any order, as a server replies it.
     ///
     /// # Errors
-    /// If it is empty, a number is not a log-probability, an id stands twice, or the sum is above 1 by more
+    /// If it is empty, a number is not a log-probability, an id is listed twice, or the sum is above 1 by more
     /// than rounding explains.
     pub fn from_top(mut entries: Vec<(u32, f32)>) -> Result<Self, DistributionError> {
         if let Some((id, value)) = entries.iter().find(|(_, p)| p.is_nan() || *p > SUM_SLACK as f32) {

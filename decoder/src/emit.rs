@@ -51,7 +51,7 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Bytes taken at the end that are not told.
+    /// Bytes taken at the end that are not emitted.
     pub(crate) fn unsaid(&self) -> usize {
         self.unsaid
     }
@@ -74,7 +74,7 @@ impl<'a> Emitter<'a> {
                     let valid = error.valid_up_to();
                     piece.push_str(&String::from_utf8_lossy(&self.held[end..end + valid]));
                     end += valid;
-                    // An unfinished character waits; one that can never be finished is said as such.
+                    // An unfinished character waits; one that can never be finished is emitted as U+FFFD.
                     let Some(wrong) = error.error_len() else { break };
                     piece.push(char::REPLACEMENT_CHARACTER);
                     end += wrong;

@@ -1,8 +1,8 @@
-//! One answer being written: the members, the text, its limits, who is told of it.
+//! One answer being written: the members, the text, its limits, its reader.
 //!
 //! Every fuser is a loop over a [`Generation`]: ask the members, choose, [`Generation::commit`]. What all of them
-//! need stands here once: asking members at the same time, dropping one that fails, stop strings, budgets, valid
-//! UTF-8 for whoever reads along, the trace.
+//! need is here once: asking members at the same time, dropping one that fails, stop strings, budgets, valid
+//! UTF-8 for a streaming reader, the trace.
 
 use crate::align::{Align, Aligned};
 use crate::backend::{Backend, BackendError, Stop};
@@ -362,7 +362,7 @@ impl<'a> Generation<'a> {
         self.ask(|_, member| member.next())
     }
 
-    /// A unit of `fused`, which sums to 1, chosen as whoever asked wants it.
+    /// A unit of `fused`, which sums to 1, chosen as the caller asked.
     pub fn pick(&mut self, fused: &[f32]) -> Option<usize> {
         self.ask.pick.pick(fused, &mut self.rng)
     }
@@ -372,7 +372,7 @@ impl<'a> Generation<'a> {
         self.ask.pick
     }
 
-    /// Brings what the members told into one space.
+    /// Brings the members' distributions into one space.
     ///
     /// # Errors
     /// If a member has to be asked again and fails.
@@ -439,7 +439,7 @@ impl<'a> Generation<'a> {
     /// Whether the answer is over: ended, stopped, or at a limit.
     ///
     /// # Errors
-    /// If whoever asked has gone.
+    /// If the caller has gone.
     pub fn is_over(&mut self) -> Result<bool, FuseError> {
         if self.ask.stop.is_cancelled() {
             return Err(FuseError::Cancelled);
@@ -532,7 +532,7 @@ impl<'a> Generation<'a> {
         }
         match self.full.take() {
             Some(full) if !self.text.is_empty() => return Err(self.end_full(full)),
-            // None could read the prompt, which is for whoever sent it to mend.
+            // None could read the prompt, which its sender has to mend.
             Some(full) if self.trace.steps().is_empty() => return Err(full.into()),
             _ => {}
         }
@@ -540,7 +540,7 @@ impl<'a> Generation<'a> {
         Err(FuseError::Alone { reasons: reasons.join("; ") })
     }
 
-    /// Ends the answer: tells what was held back and returns what there is.
+    /// Ends the answer: emits what was held back and returns the whole.
     pub fn close(mut self) -> Answer {
         self.emitter.flush();
         let finish = self.finish.unwrap_or(Finish::Stop);
@@ -560,7 +560,7 @@ impl<'a> Generation<'a> {
 /// A finished answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The text as it was told.
+    /// The text as emitted.
     pub text: String,
     /// Why it ended.
     pub finish: Finish,

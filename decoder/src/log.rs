@@ -4,7 +4,7 @@ use crate::generation::Answer;
 use crate::trace::Step;
 use routewright_data::log::FusionRow;
 
-/// What stands beside the trace in a log.
+/// Columns beside the trace in a log.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Note {
     /// Key of the answer.

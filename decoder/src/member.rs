@@ -161,7 +161,7 @@ impl Member {
     }
 
     /// Natural log-probability of the text it has read: of the tokens that begin at byte `from` or later, but a first
-    /// token that nothing stands before.
+    /// token that nothing precedes.
     ///
     /// # Errors
     /// If the model cannot score or fails.
@@ -203,12 +203,12 @@ impl Member {
         usize::from(self.tokenizer().has_dummy_prefix() && first.is_some_and(|bytes| bytes.starts_with(b" ")))
     }
 
-    /// Whether a beginning-of-text token stands before its text.
+    /// Whether a beginning-of-text token precedes its text.
     pub fn begins(&self) -> bool {
         self.session.begins()
     }
 
-    /// Whether it can tell how probable the first token of a text is.
+    /// Whether it gives the probability of the first token of a text.
     pub fn scores_first(&self) -> bool {
         self.session.scores_first()
     }
@@ -218,7 +218,7 @@ impl Member {
         self.text_ids().iter().any(|id| self.vocabulary().role(*id) != Role::Text)
     }
 
-    /// Writes on until `missing`, told the text and the tokens written so far, says that no token is missing; what
+    /// Writes on until `missing`, given the text and the tokens written so far, returns that no token is missing; what
     /// it wrote is forgotten again. So many tokens as are missing are asked for at once.
     ///
     /// # Errors

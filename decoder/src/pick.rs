@@ -3,7 +3,7 @@
 use crate::mass::best;
 use rand::RngExt as _;
 
-/// Greedy or sampled, as whoever asks wants it.
+/// Greedy or sampled, as the caller asks.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pick {

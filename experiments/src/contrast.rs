@@ -2,7 +2,7 @@
 //! costs, bits per byte of a fixed story.
 //!
 //! Bits per byte of the union are those of all ways to write the text by its units: at every byte of the text the
-//! members read what stands before it as their tokenizers cut it, and `p(0..j)` is the sum of `p(0..i) q_i(i..j)`.
+//! members read the text before it as their tokenizers cut it, and `p(0..j)` is the sum of `p(0..i) q_i(i..j)`.
 //! That no unit may reach over the end of the story costs it nothing worth mentioning.
 
 use routewright_decoder::align::Space;

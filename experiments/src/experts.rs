@@ -88,7 +88,7 @@ pub fn train(
     Ok(trainer)
 }
 
-/// A lesson as ids. Pieces are made of letters only, so what stands before a part does not change how it is cut.
+/// A lesson as ids. Pieces are made of letters only, so the text before a part does not change how it is cut.
 fn text(lesson: &[Part], tokenizer: &Tokenizer) -> Text {
     let mut text = Text { ids: vec![BEGIN], learned: vec![false] };
     for (at, part) in lesson.iter().enumerate() {
@@ -134,7 +134,7 @@ pub fn checkpoint(weights: &LmWeights) -> Weights {
     }
 }
 
-/// Pieces merged most often first, inside what stands between separators (byte-pair encoding).
+/// Pieces merged most often first, between separators (byte-pair encoding).
 fn pieces(expert: usize, seed: u64) -> Vec<String> {
     let mut rng = rng::stream(seed, "pieces");
     let mut words: HashMap<Vec<String>, usize> = HashMap::new();

@@ -2,7 +2,7 @@
 //! `flip dog=god` and `pet tom=fox`.
 //!
 //! Three to five segments, of both experts. A quarter of the orders of skills are kept for the split `orders`:
-//! models see them, whoever learns weights on `train` does not.
+//! models see them, learners of weights on `train` do not.
 
 use crate::skills::{self, Skill};
 use rand::RngExt as _;
@@ -32,7 +32,7 @@ pub struct Mixed {
 }
 
 impl Mixed {
-    /// Draws a task; of which orders, and with which words, is said by the split.
+    /// Draws a task; of which orders, and with which words, depends on the split.
     pub fn draw(rng: &mut Rng, split: Split) -> Self {
         loop {
             let n = rng.random_range(SEGMENTS);

@@ -7,7 +7,7 @@
 //! price = max(0, level + gain * b) / mean price        level += rate * gain * clamp(b, -50, 50)
 //! ```
 //!
-//! Money that quiet hours leave over is there for the busy ones of the same day; at midnight the account starts anew
+//! Money that quiet hours leave over is there for the busy ones of the same day; at midnight the account starts again
 //! and the level stays. A call is booked at its expected price when it is decided, whether or not a bill ever comes,
 //! and a bill corrects it on its own day. The account is integer nano-dollars.
 

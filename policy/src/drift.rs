@@ -147,7 +147,7 @@ pub struct Drift {
     alarms: BTreeMap<DriftKind, u64>,
     /// Decision of the last alarm.
     last: Option<u64>,
-    /// Signs of the projections, `(N_PROJECTIONS, dim)`; made anew after a restart.
+    /// Signs of the projections, `(N_PROJECTIONS, dim)`; drawn again after a restart.
     #[serde(skip)]
     signs: Vec<f32>,
 }

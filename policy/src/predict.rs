@@ -25,7 +25,7 @@ pub struct Price {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Arm {
-    /// Id of the arm; stands in the column or field `model` of logs and HTTP.
+    /// Id of the arm: the column or field `model` of logs and HTTP.
     pub model: String,
     /// What it costs.
     #[serde(default)]

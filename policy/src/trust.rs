@@ -105,7 +105,7 @@ struct Reporter {
     brought: BTreeMap<usize, f64>,
 }
 
-/// A reporter, as told to an operator.
+/// A reporter, as shown to an operator.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reputation {
     /// Who.

@@ -22,7 +22,7 @@ const CHILDREN: [&str; 6] = ["Tim", "Lily", "Sue", "Ben", "Mia", "Tom"];
 const ANIMALS: [&str; 6] = ["Rex", "Bella", "Max", "Coco", "Rocky", "Luna"];
 const PLACES: [&str; 5] = ["park", "zoo", "lake", "farm", "sea"];
 
-/// Lines of a script: what is said after the end of a text.
+/// Lines of a script: what follows the end of a text.
 #[derive(Debug, Default)]
 struct Script(BTreeMap<String, BTreeMap<String, f32>>);
 

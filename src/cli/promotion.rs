@@ -286,7 +286,7 @@ impl RetireCommand {
 }
 
 impl HistoryCommand {
-    /// Prints what stands in the slot and every line of the audit.
+    /// Prints the slot and every line of the audit.
     ///
     /// # Errors
     /// If the registry or its audit cannot be read.

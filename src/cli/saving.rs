@@ -189,7 +189,7 @@ pub(crate) struct Kept {
     policy: String,
     promise: Promise,
     split: String,
-    /// The same figures there, against the same model; `None` where fewer than half of the queries tell.
+    /// The same figures there, against the same model; `None` where fewer than half of the queries show both.
     found: Option<Saving>,
     verdict: Option<Verdict>,
 }

@@ -90,7 +90,7 @@ impl WeightsArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Parameters; where nothing is said of spans, those of the ensemble file.
+    /// Parameters; without any for spans, those of the ensemble file.
     fn params(&self, options: &Options<'_>) -> anyhow::Result<Params> {
         let mut given = options.params.clone();
         let of_file = self.ensemble.as_deref().map(file_rule).transpose()?.flatten();

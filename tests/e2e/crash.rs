@@ -63,7 +63,7 @@ impl Known {
     }
 }
 
-/// Clients that go on until they are told to stop, whoever dies meanwhile.
+/// Clients that go on until they are told to stop, whichever process dies meanwhile.
 struct Traffic {
     /// Where the servers listen now.
     addresses: Vec<Mutex<String>>,
@@ -246,7 +246,7 @@ fn clean_fold(dir: &Path, events: &[Event]) -> Statistics {
     fold.consumer
 }
 
-/// Waits until every decision has a report or the default value: from then on the log stands still.
+/// Waits until every decision has a report or the default value: from then on the log does not grow.
 fn settled(log: &impl Fn() -> Vec<Event>) -> Vec<Event> {
     let began = Instant::now();
     loop {

@@ -58,7 +58,7 @@ fn a_better_policy_is_promoted_and_a_worse_one_refused_with_numbers() {
     assert!(!at.join("typo").exists(), "a mistyped registry is not made");
 }
 
-/// The registry as the server tells it, once `wanted` holds; a few seconds at most.
+/// The registry as the server returns it, once `wanted` holds; a few seconds at most.
 fn until(admin: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     let start = Instant::now();
     loop {
@@ -142,7 +142,7 @@ fn log_says(dir: &Path, decided: &BTreeMap<String, (bool, f64)>) {
     assert_eq!(found, decided.len());
 }
 
-/// Every change and refusal is told, in order, and the rollback with its evidence.
+/// Every change and refusal is listed, in order, and the rollback with its evidence.
 fn history_says(at: &Path) {
     let told = history(at, "slot");
     let lines: Vec<String> = told["history"].as_array().unwrap().iter().map(told_line).collect();

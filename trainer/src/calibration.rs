@@ -3,7 +3,7 @@
 use routewright_data::Cells;
 use routewright_policy::forms::Calibration;
 
-/// Slope where the raw outputs tell nothing of the scores: small, so that money decides, yet positive, so
+/// Slope where the raw outputs are unrelated to the scores: small, so that money decides, yet positive, so
 /// that the ranking stays.
 const SLOPE_MIN: f32 = 1e-3;
 

@@ -1,4 +1,4 @@
-//! How a long fit tells how far it is; drawing is the caller's business.
+//! How a long fit reports its progress; drawing is the caller's business.
 
 use std::fmt::Debug;
 

@@ -134,7 +134,7 @@ fn delivery_in_any_order_and_twice_changes_nothing() {
         assert_eq!(found.value("d").unwrap().to_bits(), clean.value("d").unwrap().to_bits());
         assert_eq!((found.counts.outcomes, found.counts.repeated, found.counts.conflicting), (3, 1, 0));
     }
-    // The same outcome with another value: the earliest counts, wherever it stands.
+    // The same outcome with another value: the earliest counts, wherever it is in the file.
     let late = feedback("x", "d", 9, 0.9);
     for delivered in [[late.clone(), rows[0].clone()], [rows[0].clone(), late]] {
         let found = Outcomes::of_rows(&delivered, "score", Combine::Latest);

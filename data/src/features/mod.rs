@@ -1,7 +1,7 @@
 //! From a query to a vector. Training and serving call the same function, named in the artifact.
 //!
 //! A [`Featurizer`] is fitted once on the train split, described by a [`FeaturizerSpec`] and a set of
-//! tensors, and restored from them bit for bit. Its digest stands in the artifact: a policy refuses
+//! tensors, and restored from them bit for bit. The artifact records its digest: a policy refuses
 //! features made by another featurizer.
 
 use crate::suggest::near_names;

@@ -1,4 +1,4 @@
-//! Where an answer stands: the prompt, the text so far, how many spans it has. What weights of fusion are chosen by.
+//! How far an answer has come: prompt, text so far, number of spans. Weights of fusion are chosen by it.
 //!
 //! A state is a text like any other: prompt, answer so far and number of spans, with U+001E (record separator)
 //! between them, so that it travels through logs and HTTP as a query does, and any featurizer can read it. This one
@@ -6,7 +6,7 @@
 //! the answer stands; the last characters of the answer; and one entry a span. Nothing is fitted, in any language.
 //!
 //! The segment: prompt and answer are cut at the same marks, `;` and line breaks by default, and the answer with `k`
-//! marks so far stands at segment `k` of the prompt. Prompts that list what is to be done, one after the other, are
+//! marks so far is at segment `k` of the prompt. Prompts that list what is to be done, one after the other, are
 //! answered in that order; where the prompt has fewer segments, its last one counts.
 
 use super::ngrams::NGrams;
@@ -27,7 +27,7 @@ const SEPARATOR: char = '\u{1e}';
 /// Width of a block and number of spans, at most.
 const WIDTH_MAX: usize = 1 << 16;
 
-/// Where an answer stands.
+/// How far an answer has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct State<'a> {
     /// The prompt.
@@ -127,7 +127,7 @@ impl StateFeatures {
         Ok(restored)
     }
 
-    /// The segment of the prompt at which the answer stands.
+    /// The segment of the prompt the answer has reached.
     fn segment<'a>(&self, state: &State<'a>) -> &'a str {
         let at = state.text.chars().filter(|c| self.settings.marks.contains(c)).count();
         let mut segments = state.prompt.split(&self.settings.marks[..]);
@@ -215,7 +215,7 @@ mod tests {
         assert!((length(block(&begin, 0)) - 1.0).abs() < 1e-5 && length(block(&begin, 2)) == 0.0);
         assert_eq!(block(&begin, 0), block(&later, 0));
         assert_ne!(block(&begin, 1), block(&later, 1));
-        // Who sees the prompt alone cannot tell them apart but by the span.
+        // From the prompt alone only the span tells them apart.
         let blind = StateSettings { sight: Sight::Prompt, ..settings };
         let [begin, later] = ["", "3;"].map(|text| row(&blind, State { prompt: "add 3", text, span: 1 }));
         assert_eq!(begin, later);

@@ -8,7 +8,7 @@
 //!
 //! The key is the head of the blake3 of the text; the folder belongs to one model and one way of running it.
 //! A segment is named by its digest, so several processes may write at once. A new process reads the newest
-//! segments up to [`BYTES_MAX`] and removes the older ones; many small segments are written anew as one. A
+//! segments up to [`BYTES_MAX`] and removes the older ones; many small segments are merged into one. A
 //! segment that is damaged or of another width is passed over with a warning. New vectors wait in memory
 //! until [`PENDING_MAX`] of them are written together; a process that is killed loses those.
 
@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const BYTES_MAX: u64 = 256 << 20;
 /// New vectors written together.
 const PENDING_MAX: usize = 1024;
-/// Segments above which they are written anew as one.
+/// Number of segments above which they are merged into one.
 const SEGMENTS_MAX: usize = 16;
 const MAGIC: &[u8; 8] = b"rwvec\x01\0\0";
 const EXTENSION: &str = "vectors";
@@ -66,7 +66,7 @@ impl VectorCache {
                     content.known.extend(vectors);
                     read.push(segment.path);
                 }
-                // Another process may have written it anew meanwhile.
+                // Another process may have rewritten it meanwhile.
                 Err(_) if !segment.path.exists() => {}
                 Err(reason) => warn(&format!("`{}` is passed over: {reason}", segment.path.display())),
             }
@@ -190,7 +190,7 @@ fn remove(path: &Path) {
     drop(std::fs::remove_file(path));
 }
 
-/// A cache is a convenience: what is wrong with it is told and passed over.
+/// A cache is a convenience: errors are logged and ignored.
 fn warn(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "warning: vector cache: {text}"));
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where a record stands.
+/// Position of a record in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     pub(super) file: Arc<Path>,

@@ -416,7 +416,7 @@ fn a_summary_counts_what_was_read_and_names_what_was_not() {
         (1, 0, 1)
     );
     assert_eq!(summary.unread, ["cost", "team"]);
-    // An id of the request as the id of the query: each prompt stands under several.
+    // An id of the request as the id of the query: each prompt has several ids.
     let rows: String = (0..60).map(|i| format!("r{i},p{},m{},1\n", i / 3, i % 3)).collect();
     let csv = format!("request_id,prompt,model,score\n{rows}");
     let mut case = Case::new().map("query_id", "request_id");

@@ -297,7 +297,7 @@ impl Iterator for LogReader {
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.advance().transpose();
         if matches!(item, Some(Err(_))) {
-            // After an error nothing more is said: the rows behind it could not be numbered.
+            // After an error nothing more is reported: the rows behind it could not be numbered.
             self.current = None;
             self.parts = Vec::new().into_iter();
         }

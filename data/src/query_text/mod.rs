@@ -21,7 +21,7 @@ pub const LOG_KEY: &str = "routewright.query_text";
 /// names.
 pub const JOINED_BYTES_MAX: usize = 16_384;
 
-/// What stands between two turns.
+/// Text between two turns.
 const BETWEEN: &str = "\n\n";
 
 /// Which turns of a conversation are the text of its query.

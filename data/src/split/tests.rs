@@ -16,7 +16,7 @@ fn load(path: &Path) -> OutcomeTable {
     OutcomeTable::load(path, &LoadOptions::default()).unwrap()
 }
 
-/// Errs on the first prompt that stands in two splits.
+/// Errs on the first prompt found in two splits.
 fn straddling(table: &OutcomeTable) -> Option<&str> {
     let mut splits = HashMap::new();
     let mut queries = table.queries.iter();

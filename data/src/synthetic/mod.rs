@@ -60,7 +60,7 @@ pub struct Settings {
     /// Share of cells without an outcome, `[0, 1)`; every query keeps at least one.
     pub missing: f64,
     /// Spread of the change of an arm's ability (in logits) from the first to the last query; the mix of
-    /// topics shifts in proportion too. 0 is a world that stands still.
+    /// topics shifts in proportion too. 0 is a world that does not drift.
     pub drift: f64,
     /// Share of queries that repeat an earlier prompt, half of them to the letter, half with another case,
     /// spacing or punctuation.

@@ -39,7 +39,7 @@ impl MinEdit {
         Self { space, reference, maps }
     }
 
-    /// What `told` of member `which` gives every unit, as the mapped tokens have it, not scaled.
+    /// The mass `told` of member `which` gives every unit, as the mapped tokens have it, not scaled.
     pub fn gather(&self, which: usize, told: &Distribution, vocabulary: &Vocabulary) -> Vec<f32> {
         if which == self.reference {
             return self.space.project(0, told);

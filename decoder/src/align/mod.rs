@@ -45,7 +45,7 @@ pub struct Aligned<'a> {
 pub struct Unlisted<'a> {
     /// Mass of one such unit.
     pub mass: f32,
-    /// The units that are tokens of the member; all where nothing is said.
+    /// The units that are tokens of the member; all where `None`.
     pub has: Option<&'a [bool]>,
 }
 
@@ -59,7 +59,7 @@ impl Unlisted<'_> {
 
 /// A way to bring distributions into one space.
 pub trait Align: Send + Sync + Debug {
-    /// Masses of what the members told; `members` and `told` have one entry a member.
+    /// Masses of the members' distributions; `members` and `told` have one entry a member.
     ///
     /// # Errors
     /// If a member has to be asked again and fails.

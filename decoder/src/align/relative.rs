@@ -80,7 +80,7 @@ impl Relative {
         sums
     }
 
-    /// The representation of what a model told.
+    /// The representation of the distribution of a model.
     pub fn of(&self, told: &Distribution) -> Vec<f32> {
         let mut p = vec![0.0; self.starts.len() - 1];
         match told {

@@ -42,7 +42,7 @@ impl Same {
         &self.space
     }
 
-    /// Masses of what members told.
+    /// Masses of the members' distributions.
     pub fn project(&self, told: &[Option<Distribution>]) -> Vec<Option<Vec<f32>>> {
         told.iter().map(|told| told.as_ref().map(|told| self.space.project(0, told))).collect()
     }

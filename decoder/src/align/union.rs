@@ -1,7 +1,7 @@
 //! The union of all vocabularies, token by token as byte strings (GaC, arXiv 2406.12585).
 //!
 //! Units stand in the order of the ids of the first vocabulary that has them, so that they are the same in every
-//! process and the masses of the first member lie as it told them. Ids that stand for the same bytes share a unit,
+//! process and the masses of the first member keep its order. Ids that stand for the same bytes share a unit,
 //! ends of answers share unit 0, other special tokens have none. A map is one index an id: a projection is a
 //! scatter, no matrix.
 

@@ -54,7 +54,7 @@ pub(super) struct Reading<N: Network> {
     stop: Stop,
     ids: Vec<u32>,
     cache: N::Cache,
-    /// Normed states, `(ids.len(), dim)`: what rolling back needs to tell again.
+    /// Normed states, `(ids.len(), dim)`: what rolling back needs to give the same again.
     states: Vec<f32>,
     told: Option<Distribution>,
     usage: Usage,

@@ -66,7 +66,7 @@ struct Settings {
     /// It shows embeddings.
     #[serde(default)]
     embeddings: bool,
-    /// It lists so many candidates; all where nothing is said.
+    /// It lists so many candidates; all where `None`.
     top: Option<u32>,
     /// It fails once it has read so many tokens.
     dies_after: Option<usize>,
@@ -77,7 +77,7 @@ struct Settings {
     waits_ms: u64,
 }
 
-/// What is said after a text.
+/// What comes after a text.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {

@@ -1,4 +1,4 @@
-//! Writing on token by token, for sessions that tell the next token: sampling, stop strings, the cut.
+//! Writing on token by token, for sessions that give the next token: sampling, stop strings, the cut.
 
 use crate::backend::{BackendError, Draft, Session, Stop, Written};
 use crate::distribution::Distribution;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How often whoever waits looks at its [`Stop`].
+/// How often a waiting caller looks at its [`Stop`].
 const POLL: Duration = Duration::from_millis(5);
 /// Bytes of a reply, or of a line of a stream, at most.
 const REPLY_MAX: u64 = 64 << 20;
@@ -282,7 +282,7 @@ impl Client {
     }
 }
 
-/// Sends the request and tells what comes back.
+/// Sends the request and returns the reply.
 fn send(
     request: ureq::RequestBuilder<ureq::typestate::WithBody>,
     body: &str,
@@ -298,7 +298,7 @@ fn send(
     let broken = |error: std::io::Error| Failure::passing(format!("broke off its reply: {error}"), None);
     if !(200..300).contains(&status) {
         let mut said = Vec::new();
-        // What can be read of the reason is said; an unreadable one changes nothing.
+        // The readable part of the reason is reported; an unreadable one changes nothing.
         let _ = body.take(1 << 16).read_to_end(&mut said);
         let passing = matches!(status, 408 | 429 | 500 | 502 | 503 | 504);
         let reason = reason(&String::from_utf8_lossy(&said));

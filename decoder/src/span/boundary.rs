@@ -4,7 +4,7 @@ use crate::backend::Backend;
 use crate::vocabulary::Tokenizer;
 use std::sync::Arc;
 
-/// Places where every one of several tokenizers cuts a text, whatever stands around, and a word ends.
+/// Places where every one of several tokenizers cuts a text, whatever surrounds it, and a word ends.
 #[derive(Debug, Clone, Default)]
 pub struct Boundary(Vec<Arc<Tokenizer>>);
 

@@ -8,7 +8,7 @@
 //! There is no released code. What the paper leaves open is filled in so: 1. perplexity is per byte, not per token, so
 //! that tokenizers are comparable. 2. A boundary is white space after something else, where no token of any member
 //! reaches across. 3. A text without a boundary ends after `tokens` tokens. 4. The text alone is judged, given what
-//! stands before; judging it together with the whole answer (version 2 of the paper) is left out.
+//! comes before; judging it together with the whole answer (version 2 of the paper) is left out.
 
 use super::looping::{Judged, run};
 use super::score::mean;

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 pub enum Until {
     /// After so many words; the white space after them belongs to what follows.
     Words(usize),
-    /// After so many tokens of whoever writes; a word that may not be finished is left away.
+    /// After so many tokens of the writer; a word that may not be finished is left away.
     Tokens(usize),
     /// At the first place where every member parts words.
     Boundary(Boundary),
@@ -84,7 +84,7 @@ pub struct Proposer {
 }
 
 impl Proposer {
-    /// What every member would write, chosen token by token as whoever asked wants units to be picked; `None` where
+    /// What every member would write, chosen token by token as the caller wants units to be picked; `None` where
     /// one was dropped or wrote nothing.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Proposer {
         Ok(proposed.into_iter().map(|proposed| proposed.map(span).filter(|s| s.symbols() > 0)).collect())
     }
 
-    /// A span of what was written: nothing stands in it behind a stop string.
+    /// A span of what was written: nothing follows a stop string in it.
     fn span(&self, proposed: Proposed, before: &[u8], stops: &[Vec<u8>]) -> Span {
         let (keep, ends) = self.until.cut(&proposed.text, proposed.ends);
         let mut span = Span { text: proposed.text, ids: proposed.ids, ends };

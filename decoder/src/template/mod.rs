@@ -4,7 +4,7 @@
 //! (blocks trimmed, `raise_exception`, `strftime_now`, methods of Python's strings), by minijinja. Special tokens
 //! (`<|im_start|>`) are parsed in what the template wrote, never in what was said: a prompt cannot smuggle one in.
 //!
-//! Deviation: a beginning-of-text token that the tokenizer puts before every text stands there also where the template
+//! Deviation: a beginning-of-text token that the tokenizer puts before every text is there also where the template
 //! does not write it, as in llama.cpp.
 
 mod find;

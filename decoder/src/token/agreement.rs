@@ -2,9 +2,9 @@
 //! (agreement-based ensembling, arXiv 2502.21265).
 //!
 //! A member's tokens agree with the text if one is a beginning of the other. A member in the middle of a token is not
-//! asked again: the tokens it told of that agree with the text say what may follow. So every member is asked once a
+//! asked again: the tokens it listed that agree with the text say what may follow. So every member is asked once a
 //! token of its own, and lists that are cut off suffice: it works over a network. It is the byte mixture
-//! ([`super::byte_mixture`]) with one cover a member; where a text leaves all tokens a member told of, the member
+//! ([`super::byte_mixture`]) with one cover a member; where a text leaves all tokens a member listed, the member
 //! reads the text as its tokenizer cuts it and goes on from there.
 //!
 //! Deviations: 1. the paper searches jointly over tokens of all members; here bytes are chosen one by one. 2. Fused

@@ -1,4 +1,4 @@
-//! The loop of byte-level fusion: every member tells its next-byte probabilities, one byte is chosen for all.
+//! The loop of byte-level fusion: every member gives its next-byte probabilities, one byte is chosen for all.
 
 use super::looping::choose;
 use crate::align::bytes::{Beam, Cover, Trie, UNITS};
@@ -64,7 +64,7 @@ impl ByteLoop {
                 let cover = match slot.take() {
                     Some(mut cover) => match last.map_or(Ok(true), |byte| cover.advance(byte))? {
                         true => cover,
-                        // What it told was cut off before this: it reads the text as its tokenizer cuts it.
+                        // Its distribution was cut off before this: it reads the text as its tokenizer cuts it.
                         false => {
                             spent[at].fetch_add(cover.usage().calls, Relaxed);
                             self.cover(at, member, b"")?

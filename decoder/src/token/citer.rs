@@ -7,14 +7,14 @@
 //! others writes. With `selector` the policy's own selector decides. Without a policy the probability of the
 //! first member's own token is the confidence. Whoever is not asked does no work before it is.
 //!
-//! Labels ([`label`]): along the reference answer, a member is right where what it would say is what stands
+//! Labels ([`label`]): along the reference answer, a member is right where what it would write is what follows
 //! there; where nobody is, each member's token is tried and the first member finishes the answer: right where
 //! that is the reference. The text goes on with the reference.
 //!
 //! Deviations from the released code: 1. the state is eight numbers of the distribution, and the hidden state
 //! only where the policy was trained with it; there it is the hidden state alone. 2. The router is any policy,
 //! not one network. 3. Every arm has a label of its own, looked ahead for alike; there the small model's alone is
-//! learned. 4. Labels are made once, not anew with the router of the last round. 5. Members read text, each in
+//! learned. 4. Labels are made once, not again with the router of the last round. 5. Members read text, each in
 //! its own tokens; there both have one vocabulary. 6. Members keep their caches; there the large one reads
 //! everything again.
 
@@ -282,7 +282,7 @@ pub fn label(
     }
 }
 
-/// The first token of `rest` as the first member cuts it after what stands there; a byte at least.
+/// The first token of `rest` as the first member cuts it after the text so far; a byte at least.
 fn token(generation: &Generation<'_>, rest: &[u8]) -> Vec<u8> {
     let Some(Some(member)) = generation.members().first() else { return rest.to_vec() };
     let change = member.tokenizer().extend(member.text_ids(), rest);

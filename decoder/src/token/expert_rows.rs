@@ -15,7 +15,7 @@ use routewright_data::{Tensor, TensorData, Tensors, files};
 use routewright_policy::artifact::{decode_tensors, encode_tensors};
 use std::path::Path;
 
-/// What stands before the name of an expert in a file of rows.
+/// Prefix of the name of an expert in a file of rows.
 const PREFIX: &str = "expert.";
 /// Bytes of a file of rows at most.
 const FILE_MAX: u64 = 1 << 28;

@@ -7,7 +7,7 @@
 //! member is asked again after so many tokens; else the expert finishes the answer.
 //!
 //! Deviations from the released code: 1. rows are fitted to convergence with a small penalty; there five epochs
-//! of AdamW with decay 1. 2. What an expert is good at is told by which of the members answers a query rightly
+//! of AdamW with decay 1. 2. What an expert is good at is learned from which of the members answers a query rightly
 //! alone; there every expert has a set of queries. 3. Experts are plain members and do not hand over themselves;
 //! `tokens` gives control back. 4. Nothing is sampled of the choice of expert.
 
@@ -113,7 +113,7 @@ impl Fuser for ExpertToken {
         let mut left = 0;
         while !generation.is_over()? {
             let alive = |at: usize| generation.members()[at].is_some();
-            // Where the first is gone, whoever is left writes.
+            // Where the first is gone, the remaining members write.
             if !alive(turn) {
                 turn = (0..generation.members().len()).find(|at| alive(*at)).unwrap_or(0);
                 left = 0;

@@ -1,4 +1,4 @@
-//! The loop of token-level fusion: every member tells, the masses meet in one space, one unit is chosen for all.
+//! The loop of token-level fusion: members give distributions, the masses meet in one space, one unit is chosen.
 
 use crate::align::{Align, Aligned, END, own};
 use crate::distribution::Distribution;

@@ -1,4 +1,4 @@
-//! RLAE (arXiv 2506.00439): probabilities added with weights that a learned policy sets anew at every span.
+//! RLAE (arXiv 2506.00439): probabilities added with weights that a learned policy sets at every span.
 //!
 //! Where a span begins, the policy reads the prompt, the text so far and the number of spans, and puts out one weight
 //! a member; they hold until the span ends. Members meet in the union of their vocabularies, as in GaC, or byte by
@@ -52,7 +52,7 @@ pub struct Params {
     pub served: Option<String>,
     /// Environment variable that holds the key for that server.
     pub key_env: Option<String>,
-    /// Where a span ends; what the policy was trained with where nothing is said.
+    /// Where a span ends; what the policy was trained with where `None`.
     pub span: Option<SpanRule>,
     /// Where members meet.
     pub meet: Meet,

@@ -1,16 +1,16 @@
 //! Speculative ensemble (arXiv 2502.01662): what plain fusion would write, with fewer turns.
 //!
-//! One member drafts `gamma` tokens. The member that has said least reads the draft at once, which tells what it
+//! One member drafts `gamma` tokens. The member furthest behind reads the draft at once, which gives what it
 //! thinks of every position and of one more: from that it adds a token (and up to `gamma` in all) to the draft. As
-//! soon as all have told of the first open position, the fused distribution `r` is known there, and the drafted token
+//! soon as all have read the first open position, the fused distribution `r` is known there, and the drafted token
 //! `x` is kept with probability `min(1, r(x) / q(x))`, where `q` is what it was drawn from; on refusal a token is
 //! drawn from
-//! `(r - q)+`, scaled to 1, and drafting begins anew. So what is written has exactly the distribution of plain
+//! `(r - q)+`, scaled to 1, and drafting begins again. So what is written has exactly the distribution of plain
 //! fusion, at temperature 0 the same text, and where members agree a call of one of them is a token, not a call of
 //! all.
 //!
 //! Deviations: 1. `r` and `q` are the shaped distributions (temperature, top-p), so that any way of picking is exact.
-//! 2. The member whose turn it is is the one that has told least, not the next of a fixed order. 3. Where several ids
+//! 2. The member whose turn it is is the one furthest behind, not the next of a fixed order. 3. Where several ids
 //! stand for the same bytes, members read the id of the one that drafted it.
 
 use super::looping::opinions;
@@ -67,7 +67,7 @@ struct Drafted {
     q: Vec<f32>,
 }
 
-/// What stands beyond the text all have agreed on.
+/// The text beyond what all have agreed on.
 #[derive(Debug)]
 struct Ahead {
     draft: VecDeque<Drafted>,
@@ -103,7 +103,7 @@ impl Fuser for Speculative {
         let mut ahead = Ahead { draft, told, behind: vec![None; n] };
         while !generation.is_over()? {
             let alive = (0..n).filter(|at| generation.members()[*at].is_some());
-            // The first of those that have told least.
+            // The first of those furthest behind.
             let Some(turn) = alive.min_by_key(|at| ahead.told[*at].len()) else { break };
             self.read_and_draft(generation, turn, &mut ahead)?;
             self.verify(generation, &mut ahead)?;
@@ -134,7 +134,7 @@ impl Speculative {
             |_, member| {
                 let mut rng = rng.lock().unwrap_or_else(PoisonError::into_inner);
                 let mut new = member.read_ahead(&unread)?;
-                // What it said before is told already.
+                // What it gave before is read already.
                 new.drain(..usize::from(known).min(new.len()));
                 let mut drafts = Vec::new();
                 while !ended && drafts.len() < gamma {
@@ -169,7 +169,7 @@ impl Speculative {
         Some(Drafted { id, unit, q })
     }
 
-    /// Keeps or replaces drafted tokens as long as all members have told of the first open position.
+    /// Keeps or replaces drafted tokens as long as all members have read the first open position.
     fn verify(&self, generation: &mut Generation<'_>, ahead: &mut Ahead) -> Result<(), FuseError> {
         loop {
             let alive: Vec<bool> = generation.members().iter().map(Option::is_some).collect();

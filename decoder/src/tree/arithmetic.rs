@@ -7,7 +7,7 @@ pub fn equations(text: &str) -> (usize, usize) {
     rated.fold((0, 0), |(n, right), is_right| (n + 1, right + usize::from(is_right)))
 }
 
-/// The value of whole numbers with `+`, `-` and `*`; what stands before another `=` does not count.
+/// The value of whole numbers with `+`, `-` and `*`; what comes before another `=` does not count.
 fn value(text: &str) -> Option<i64> {
     let text = text.rsplit('=').next().unwrap_or(text);
     let mut sum = 0_i64;

@@ -39,7 +39,7 @@ impl Default for Reward {
 pub struct Verdict {
     /// Name of the member that judges; all do where empty, and their mean counts.
     pub judge: String,
-    /// What stands between the chain and the verdict.
+    /// Text between the chain and the verdict.
     pub question: String,
     /// The verdict that is wished for.
     pub yes: String,

@@ -44,7 +44,7 @@ impl Atoms {
 }
 
 /// Pairs of characters that stand beside each other inside some token: between any two others every text is
-/// cut, whatever stands around, as long as tokens are chosen by nothing but the text they cover.
+/// cut, whatever surrounds it, as long as tokens are chosen by nothing but the text they cover.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Joints(HashSet<(char, char)>);
 

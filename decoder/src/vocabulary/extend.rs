@@ -51,7 +51,7 @@ impl Tokenizer {
     }
 
     /// How many of `ids`, those of a text from its start, stay whatever text follows: those up to the last place where
-    /// the text is cut whatever stands around. Where there is none within `most` bytes of the end, up to the last word;
+    /// the text is cut whatever surrounds it. Where there is none within `most` bytes of the end, up to the last word;
     /// where there is no word either, all but the last.
     pub fn settled(&self, ids: &[u32], most: usize) -> usize {
         let special = |id: &u32| self.vocabulary.role(*id) != Role::Text;
@@ -91,7 +91,7 @@ impl Tokenizer {
         0
     }
 
-    /// Where a text is cut whatever stands around it. A character that is not whole may yet become one, so only
+    /// Where a text is cut whatever surrounds it. A character that is not whole may yet become one, so only
     /// whole ones count.
     fn cuts(&self, text: &[u8]) -> Vec<usize> {
         let mut cuts = Vec::new();
@@ -108,7 +108,7 @@ impl Tokenizer {
         cuts
     }
 
-    /// Whether every text is cut between these two characters, whatever stands around them.
+    /// Whether every text is cut between these two characters, whatever surrounds them.
     pub fn parts(&self, left: char, right: char) -> bool {
         let kind = match &self.kind {
             Kind::Scores(scores) => scores.joints.part(left, right),

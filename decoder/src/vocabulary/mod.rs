@@ -189,7 +189,7 @@ impl Tokenizer {
     }
 
     /// A tokenizer for a model whose own is not known: every byte and an end of the answer, and more tokens as
-    /// [`Self::learn`] is told of them. Any text can be cut, into the longest tokens.
+    /// [`Self::learn`] has seen them. Any text can be cut, into the longest tokens.
     pub fn seen() -> Self {
         let literals = literals::Literals::default();
         let bytes = (0..=u8::MAX).map(|byte| (vec![byte], Role::Text));

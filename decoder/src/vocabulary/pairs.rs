@@ -1,4 +1,4 @@
-//! BPE by a list of merges: the adjacent pair that stands first in the list is merged, until none is left.
+//! BPE by a list of merges: the adjacent pair that comes first in the list is merged, until none is left.
 //!
 //! It starts from bytes inside the stretches of a [`Split`] (byte-level BPE: Sennrich et al. 2016, GPT-2). Bytes
 //! that are not UTF-8 are a stretch of their own; a byte without a token is the unknown token, or left out where

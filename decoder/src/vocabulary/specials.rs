@@ -42,7 +42,7 @@ impl Tokenizer {
 
     /// Ids of the text of a template, in which special tokens stand as they are shown.
     ///
-    /// What others wrote into the template must not become one: put `guard`, a character that stands nowhere else, into
+    /// What others wrote into the template must not become one: put `guard`, a character found nowhere else, into
     /// whatever there looks like one ([`Self::guarded`]); it is dropped here.
     pub fn encode_template(&self, text: &str, guard: char) -> Vec<u32> {
         let mut ids = Vec::new();

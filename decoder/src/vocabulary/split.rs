@@ -70,7 +70,7 @@ impl Split {
         Self::new(patterns)
     }
 
-    /// Whether every text is cut between `left` and `right`, whatever stands around them.
+    /// Whether every text is cut between `left` and `right`, whatever surrounds them.
     ///
     /// All named patterns cut behind a letter that no letter, mark or apostrophe follows, as none of them
     /// has a match that goes on from a letter to such a character; and behind an ASCII digit or ASCII
@@ -160,7 +160,7 @@ mod tests {
         assert!(error.contains("`gpt-9`") && error.contains("`deepseek-coder`"), "{error}");
     }
 
-    /// Every cut that is claimed is made, and made alike, whatever stands before and behind.
+    /// Every cut that is claimed is made, and made alike, whatever comes before and after.
     #[test]
     fn claimed_cuts_are_cuts_in_any_text() {
         use rand::RngExt;

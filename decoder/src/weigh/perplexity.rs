@@ -64,7 +64,7 @@ impl Weigh for Perplexity {
     }
 }
 
-/// The first byte of the prompt from which on every member can tell the log-probability of its tokens, and at which
+/// The first byte of the prompt from which on every member has the log-probability of its tokens, and at which
 /// one of them begins; `None` where there is none. Members that read the prompt in a template are asked about their
 /// own text.
 fn shared_start(generation: &Generation<'_>) -> Option<usize> {

@@ -32,7 +32,7 @@ struct Reply {
 impl ServedWeights {
     /// Asks `url` once, for the members the policy has and where its spans end.
     ///
-    /// `policy` is its name there, the default policy where nothing is said; `key` is sent as a bearer token.
+    /// `policy` is its name there, the default policy where `None`; `key` is sent as a bearer token.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses, or its policy has other arms than `members`.

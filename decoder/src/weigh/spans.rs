@@ -1,4 +1,4 @@
-//! Weights that are set anew at every span, by whoever chooses them (RLAE, arXiv 2506.00439).
+//! Weights set at every span by a chooser (RLAE, arXiv 2506.00439).
 //!
 //! A span is decoded once, with the weights chosen for it where it begins; nothing is decoded again.
 

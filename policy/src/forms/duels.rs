@@ -31,9 +31,9 @@ pub(super) const ROW: FormRow = FormRow {
 
 /// Coefficients of all arms together, at most: the belief is a matrix of their square.
 pub const COEFFICIENTS_MAX: usize = 2048;
-/// Updates after which the belief is made anew from the sums.
+/// Updates after which the belief is recomputed from the sums.
 const REFRESH: u32 = 4096;
-/// Where taking a comparison back leaves less than this of the precision along it, the belief is made anew.
+/// Where taking a comparison back leaves less than this of the precision along it, the belief is recomputed.
 const LEAST_SHARE: f32 = 0.05;
 
 /// Sizes and switches of [`Duels`].
@@ -48,7 +48,7 @@ pub struct DuelShape {
     pub precision: f64,
     /// Standard deviation of a result around its expectation; 1/2 is the most it can be.
     pub noise: f64,
-    /// How much a comparison speaks for the arm believed the best on its query, whoever took part; at least 0.
+    /// Weight of a comparison for the arm believed the best on its query, whichever took part; at least 0.
     pub feel_good: f64,
 }
 

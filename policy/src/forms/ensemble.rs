@@ -1,4 +1,4 @@
-//! Several Bayesian ridge regressions, each told its own resample of the rewards: the learner behind bagging and
+//! Several Bayesian ridge regressions, each fed its own resample of the rewards: the learner behind bagging and
 //! cover.
 //!
 //! Member `i` counts a reward `k` times, `k ~ Poisson(1)` (the online bootstrap of Oza and Russell 2001), and starts

@@ -24,7 +24,7 @@ pub(super) const ROW: FormRow = FormRow {
 /// Lengths below this count as zero.
 const NORM_MIN: f32 = 1e-12;
 
-/// What stands on top of the layers.
+/// The head on top of the layers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Head {
     /// `activation(h W + b)`, one output an arm.
@@ -86,7 +86,7 @@ impl Neural {
         Self { n_arms, stack, head, directions, cost }
     }
 
-    /// What the head stands on.
+    /// The layers below the head.
     pub fn stack(&self) -> &Stack {
         &self.stack
     }

@@ -125,7 +125,7 @@ impl BayesianRidge {
         Ok(out)
     }
 
-    /// Makes what the arms share anew.
+    /// Recomputes the part all arms share.
     fn share(&mut self) -> Result<(), LinalgError> {
         let Some(precision) = self.shape.shared else { return Ok(()) };
         self.shared = Some(Arc::new(Shared::of(precision, &self.arms)?));

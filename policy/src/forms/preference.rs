@@ -1,4 +1,4 @@
-//! A network that is told what a dollar is worth: one policy for every trade-off (BaRP, arXiv 2510.07429).
+//! A network that takes the price of a dollar as input: one policy for every trade-off (BaRP, arXiv 2510.07429).
 //!
 //! The features of a query are followed by the caller's preference `(w_quality, w_cost)`, which sums to 1:
 //! with `l` the score a dollar is worth and `tau` the price that counts as 1,

@@ -1,7 +1,7 @@
 //! A network that puts out weights: a distribution over the simplex of members at every state (RLAE, arXiv 2506.00439).
 //!
 //! The score of an arm is its weight where nothing is explored, so that the selector `proportional` draws the member,
-//! and whoever asks for weights has them as its distribution.
+//! and a request for weights gets them as its distribution.
 
 use super::preference::{forward, insert_stack, take_stack};
 use super::{CostModel, FormRow};

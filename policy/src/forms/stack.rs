@@ -1,4 +1,4 @@
-//! Dense layers one after the other: what a head stands on.
+//! Dense layers one after the other: the layers below a head.
 
 use super::neural::{insert_dense, take_dense};
 use crate::LoadError;

@@ -87,7 +87,7 @@ impl Rule {
 pub enum Cell {
     /// One cell for all.
     One,
-    /// One cell a source named, and a last one that learns from all queries and stands for every other source.
+    /// One cell a source named, and a last one that learns from all queries and serves every other source.
     Sources(Vec<String>),
     /// The nearest of the centroids, `(n_cells, dim)`.
     Centroids {

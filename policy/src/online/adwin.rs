@@ -9,7 +9,7 @@
 //! ```
 //!
 //! at any boundary, with `v` the variance of all residuals and `n` their weight, the oldest part goes, the
-//! belief is made anew, and the question is asked again. Residuals, not rewards: other queries are no drift.
+//! belief is recomputed, and the question is asked again. Residuals, not rewards: other queries are no drift.
 //!
 //! Deviations:
 //! 1. residuals are of the fit to all that is kept, not of the forecast made before each;

@@ -147,7 +147,7 @@ impl History {
         }
     }
 
-    /// Whether the oldest part tells of another world than the newest ones, as the coefficients see it.
+    /// Whether the oldest part comes from another world than the newest ones, as the coefficients see it.
     pub(super) fn has_drifted(&self, mean: &[f32], forgetting: Forgetting) -> bool {
         matches!(forgetting, Forgetting::Adwin(delta) if adwin::has_drifted(&self.parts, mean, delta))
     }

@@ -1,6 +1,6 @@
 //! The one number a bandit learns from, made of score, price and latency.
 //!
-//! Stored with the method's parameters, so that a log can be scored anew for another trade-off.
+//! Stored with the method's parameters, so that a log can be rescored for another trade-off.
 
 use serde::{Deserialize, Serialize};
 

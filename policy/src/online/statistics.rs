@@ -9,12 +9,12 @@
 //! [`ArmStatistics`] are the sums. Every product is rounded to a multiple of 2^-30 before it is added, so
 //! that additions are exact below 2^22 and their order does not matter: any reordering of the same rewards
 //! gives the same bits. [`Posterior`] is the working copy, kept by rank-one updates (Sherman and Morrison)
-//! and made anew from the sums by a Cholesky factorisation every [`REFRESH`] updates, so that rounding
+//! and recomputed from the sums by a Cholesky factorisation every [`REFRESH`] updates, so that rounding
 //! never piles up.
 //!
 //! With a discount the sums are relative to an epoch `e`: a reward of decision `t` weighs `g^(e - t)`. When
 //! decisions have moved the weights by more than a twentieth, the sums are brought to the present; other ways to
-//! forget drop parts of the sums, see [`History`]. Then the posterior is made anew with the *whole* ridge, so that
+//! forget drop parts of the sums, see [`History`]. Then the posterior is recomputed with the *whole* ridge, so that
 //! the precision never falls below `lambda`.
 
 use super::packed::{Packed, Padded};
@@ -22,9 +22,9 @@ use super::{Experience, Forgetting, History};
 use routewright_data::linalg::{Cholesky, LinalgError};
 use routewright_data::{TensorError, Tensors};
 
-/// Updates after which the posterior is made anew from the sums.
+/// Updates after which the posterior is recomputed from the sums.
 const REFRESH: u32 = 4096;
-/// Where taking a reward off leaves less than this of the precision along its features, the posterior is made anew.
+/// Where taking a reward off leaves less than this of the precision along its features, the posterior is recomputed.
 const LEAST_SHARE: f32 = 0.05;
 /// Adding and taking away this number rounds to a multiple of 2^-30.
 const ROUNDER: f64 = 1.5 * (1_u64 << 22) as f64;
@@ -387,7 +387,7 @@ impl Posterior {
     }
 
     /// Learns one reward, or takes it off where its weight is negative; the features are those in `scratch`. `None`
-    /// if the belief was made anew.
+    /// if the belief was recomputed.
     pub(crate) fn learn(
         &mut self,
         experience: &Experience<'_>,

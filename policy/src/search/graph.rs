@@ -221,7 +221,7 @@ impl Graph {
         }
     }
 
-    /// Adds `row` to the links of `neighbor`; when they are full, chooses anew and drops one.
+    /// Adds `row` to the links of `neighbor`; when they are full, chooses again and drops one.
     fn link_back(
         &mut self,
         codes: &RowCodes,

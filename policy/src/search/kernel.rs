@@ -73,7 +73,7 @@ impl Kernel {
         Self::available().next().unwrap_or(Self(Kind::Portable))
     }
 
-    /// Scores one group for `Q` queries: fills `dots` and tells which rows pass.
+    /// Scores one group for `Q` queries: fills `dots` and returns which rows pass.
     ///
     /// `codes` holds the query codes: entry `s` has dimensions `4 s .. 4 s + 4` of every query, as packed
     /// signed bytes.

@@ -205,7 +205,7 @@ fn speed(
 }
 
 /// The regret on every stream; the peers are slow at many dimensions, so only the narrow one is compared. Streams
-/// differ more than bandits, so the difference on the same streams is told with its standard error.
+/// differ more than bandits, so the difference on the same streams is printed with its standard error.
 fn regret(streams: &Streams, rivals: &[Rival], peer: &mut Peer, report: &mut Report) -> anyhow::Result<()> {
     if streams.width > LATENT {
         return Ok(());

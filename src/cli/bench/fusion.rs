@@ -40,7 +40,7 @@ const STEPS: (usize, usize) = (200, 50);
 /// Units an answer has, and tokens a text has that is gone back in.
 const UNITS: usize = 60;
 const TOKENS: usize = 500;
-/// Tokens that are read anew after going back.
+/// Tokens that are read again after going back.
 const TAIL: usize = 8;
 
 /// Measures all four.

@@ -3,7 +3,7 @@
 //!
 //! Ours once from the two Parquet logs that a server writes, which is what `ope` and `train --decisions` read, and
 //! once from the same dsjson file, which is an import: reading and writing the logs. Only the last is like for like
-//! and judged: both sides parse the same text and learn nothing. The Parquet rows tell what a store of columns saves.
+//! and judged: both sides parse the same text and learn nothing. The Parquet rows show what a store of columns saves.
 
 use super::measure::{Rounds, cpu_seconds};
 use super::peer::Script;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 const SCRIPT: Script =
     Script { peer: "faiss, NumPy and hnswlib", file: "knn.py", text: include_str!("peers/knn.py") };
 
-/// Neighbors asked for where nothing else is said.
+/// Neighbors asked for by default.
 const K: usize = 20;
 /// Numbers of neighbors that exact search is measured at besides.
 const MANY_NEIGHBORS: [usize; 2] = [100, 400];

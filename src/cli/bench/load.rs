@@ -66,7 +66,7 @@ impl Process {
     /// Processor microseconds a request, after a few that are not counted.
     ///
     /// # Errors
-    /// If a request fails, or the system does not tell the time of a process.
+    /// If a request fails, or the system does not give the time of a process.
     pub(super) fn cpu_us(&self, connections: usize, texts: &[String]) -> anyhow::Result<f64> {
         let each = REQUESTS.div_ceil(connections);
         self.drive(connections, each.div_ceil(8), texts)?;
@@ -85,7 +85,7 @@ impl Process {
     /// Megabytes of its own in RAM.
     ///
     /// # Errors
-    /// If the system does not tell.
+    /// If the system does not give it.
     pub(super) fn own_mb(&self) -> anyhow::Result<f64> {
         own_mb_of(self.child.id()).context("cannot read the memory of a server from /proc")
     }

@@ -64,7 +64,7 @@ impl MemoryProbe {
     }
 }
 
-/// Load averages of the machine over 1, 5 and 15 minutes, where the system tells.
+/// Load averages of the machine over 1, 5 and 15 minutes, where the system gives them.
 pub(super) fn machine_load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let averages: Vec<&str> = load.split_whitespace().take(3).collect();

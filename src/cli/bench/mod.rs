@@ -4,7 +4,7 @@
 //! Rounds of both sides alternate; every figure is the median of its rounds and a ratio the median of the
 //! rounds' ratios. Time is that of the processor, not of the clock on the wall, so that a busy machine
 //! disturbs little; its load is printed all the same. A peer is a Python script shipped with the binary
-//! (`peers/`); without an interpreter that can run it our column stands alone and the skip is said loudly.
+//! (`peers/`); without an interpreter that can run it our column is alone and the skip is reported loudly.
 //!
 //! Exit code 1 says that a target was missed.
 
@@ -96,7 +96,7 @@ enum What {
     All,
 }
 
-/// What every benchmark is told.
+/// Options of every benchmark.
 #[derive(Debug)]
 struct Settings {
     interpreters: Interpreters,

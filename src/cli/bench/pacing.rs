@@ -29,7 +29,7 @@ const DIM: usize = 16;
 const ROUNDS: usize = 6000;
 const LATE: usize = 200;
 const SPAN: f32 = 450.0;
-/// US dollars per million tokens of the cheapest arm, as the peer is told.
+/// US dollars per million tokens of the cheapest arm, as the peer is configured.
 const CHEAPEST: f32 = 0.1;
 /// Targets, in prices of the cheapest arm.
 const TARGETS: [f32; 2] = [5.0, 40.0];

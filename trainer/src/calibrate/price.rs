@@ -75,7 +75,7 @@ pub fn check(goal: &Goal) -> Result<(), CalibrateError> {
 /// `prediction` has the shape of `table` and was made without its outcomes.
 ///
 /// # Errors
-/// If the goal is out of range, the log cannot tell what is saved, or no price meets the goal; the nearest point is
+/// If the goal is out of range, the log does not show what is saved, or no price meets the goal; the nearest point is
 /// named then.
 pub fn price(
     prediction: &Prediction,

@@ -1,15 +1,15 @@
 //! Which method a user should take who never looks at test, by out-of-fold decisions on train.
 //!
 //! 1. *Gate.* A method gains if it beats the best single model by more than two standard errors, paired by query.
-//! 2. *Best predictor.* Of those that gain and cannot be told from the one of the highest score, the one of the least
+//! 2. *Best predictor.* Of those that gain and cannot be told apart from the highest score, the one of the least
 //!    centred error: observed less predicted scores, both less their mean over the arms of the query. How hard a query
 //!    is dominates the raw error, and the highest score of many is luck (measured in
 //!    `experiments/record/2026-11-30-quality.md`).
-//! 3. *Thrift.* Of those that gain and cannot be told from that one, the cheapest.
-//! 4. If nothing gains: the cheapest method that cannot be told from the best single model, loses neither half a point
-//!    nor a standard error, and costs less; else the best single model itself.
+//! 3. *Thrift.* Of those that gain and cannot be told apart from that one, the cheapest.
+//! 4. If nothing gains: the cheapest method that cannot be told apart from the best single model, loses neither half
+//!    a point nor a standard error, and costs less; else the best single model itself.
 //!
-//! *Cannot be told* means a paired difference of at most two standard errors. Forms predict on scales of their own, so
+//! *Cannot be told apart* means a paired difference of at most two standard errors. Forms predict on their own scales, so
 //! predictions are scaled by one factor, fitted on the same rows, before errors are compared.
 
 use super::out_of_fold::{LeftOut, OutOfFold};
@@ -19,7 +19,7 @@ use crate::evaluate::{
 };
 use crate::method::MethodRow;
 
-/// The method that is picked where nothing can be told from it.
+/// The method that is picked where nothing can be told apart from it.
 pub(super) const BEST_SINGLE: &str = "best-single";
 /// Standard errors beyond which two scores are told apart.
 const GATE: f64 = 2.0;
@@ -97,7 +97,7 @@ impl Field<'_> {
         self.found[at]?.validation.cost_usd
     }
 
-    /// The least centred error among those that cannot be told from the highest score; without errors the highest
+    /// The least centred error among those that cannot be told apart from the highest score; without errors the highest
     /// score.
     fn leader(&self, among: &[usize]) -> Option<usize> {
         let gain = |at: usize| self.to_best_single(at).map_or(f64::NEG_INFINITY, |d| d.difference);

@@ -27,7 +27,7 @@ impl Run {
 }
 
 /// Scores, costs and differences of one row. Scores are in `[0, 1]`, costs in US dollars a call. A figure is
-/// `None` where the log does not tell it.
+/// `None` where the log does not show it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Figures {
     /// Average expected score under the average asked for.

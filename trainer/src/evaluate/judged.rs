@@ -77,7 +77,7 @@ pub struct Failed {
 /// The policy of a user who takes the method picked on train, seed by seed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Picked {
-    /// Method picked with each seed; `best-single` where no method could be told from it.
+    /// Method picked with each seed; `best-single` where no method could be told apart from it.
     pub methods: Vec<String>,
     /// Why, with each seed.
     pub reasons: Vec<Reason>,
@@ -105,7 +105,7 @@ pub struct Reason {
     pub cost_usd: Option<f64>,
     /// Out-of-fold score minus that of the best single model; `None` for the best single model itself.
     pub vs_best_single: Option<PairedDifference>,
-    /// Other methods whose out-of-fold scores could not be told from that of the pick.
+    /// Other methods whose out-of-fold scores could not be told apart from that of the pick.
     pub equals: Vec<String>,
 }
 
@@ -119,7 +119,7 @@ pub enum Rule {
     CheaperGain,
     /// Nothing beats the best single model; it scores as much and costs less.
     CheaperEqual,
-    /// Nothing can be told from the best single model.
+    /// Nothing can be told apart from the best single model.
     BestSingle,
 }
 

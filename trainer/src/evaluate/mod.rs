@@ -95,7 +95,7 @@ impl std::str::FromStr for Average {
     }
 }
 
-/// What a judge may be told.
+/// Options of a judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JudgeOptions {
     /// The average of the headline figures.

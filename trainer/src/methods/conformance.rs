@@ -40,7 +40,7 @@ fn quick(row: &MethodRow) -> Value {
 }
 
 fn world(n: usize) -> (OutcomeTable, Cells) {
-    // A world that stands still, so that what was learned is true of the rest.
+    // A world without drift, so that what was learned is true of the rest.
     let settings = Settings { n_arms: 4, drift: 0.0, ..Settings::default() };
     let (table, expected, _) = World::new(settings, 5).table(n);
     (table, expected)

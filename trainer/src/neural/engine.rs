@@ -12,7 +12,7 @@ pub trait Engine: Debug {
     /// Returns the loss before the step.
     ///
     /// `input_gradient`, where given, is overwritten by the gradient of the loss with respect to `input`,
-    /// for an encoder that stands in front of the network.
+    /// for an encoder in front of the network.
     fn step(&mut self, input: &[f32], targets: &Targets, input_gradient: Option<&mut Vec<f32>>) -> f32;
 
     /// The weights as they are now.

@@ -21,7 +21,7 @@ pub struct LayerShape {
     pub bias: bool,
 }
 
-/// What stands on top of the layers.
+/// The head on top of the layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadShape {
     /// `h W + b`; the activation belongs to the prediction, losses read the sums.
@@ -95,7 +95,7 @@ impl Network {
     }
 
     /// The policy form of trained parameters. `calibration` is for heads whose output is not a score; a
-    /// factor head stands on exactly one layer, without bias or activation.
+    /// factor head has exactly one layer below it, without bias or activation.
     ///
     /// # Panics
     /// If the parameters are not those of this network (a bug of the caller).

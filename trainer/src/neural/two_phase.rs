@@ -228,7 +228,7 @@ fn phase(
     run(recipe.method, name, &mut learner, &schedule, &recipe.checkpoint, context.progress)
 }
 
-/// What stands in front of the network, at the start of training.
+/// The encoder in front of the network, at the start of training.
 fn encoder<'a>(recipe: &'a Recipe<'_>, context: &'a FitContext<'_>) -> Result<Encoder<'a>, FitError> {
     Ok(match &recipe.front {
         None => Encoder::Frozen(context.features),

@@ -195,7 +195,7 @@ fn lower_bounds_hold_where_a_bootstrap_misses() {
     assert!((100.0..300.0).contains(&ess), "{ess}");
     for held in &held {
         assert!(held.lower >= 0.965 && held.upper >= 0.965, "{held:?}");
-        // So that the test can tell: the percentile bootstrap says 97.5 % as well.
+        // A check that the test has power: the percentile bootstrap says 97.5 % as well.
         assert!(held.percentile < 0.94, "{held:?}");
         assert!(held.below < 0.12, "a bound must not be bought by saying nothing: {held:?}");
     }

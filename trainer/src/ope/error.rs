@@ -41,7 +41,7 @@ pub enum OpeError {
     Objective {
         /// The decision.
         decision_id: String,
-        /// What stands there.
+        /// The value found there.
         objective: String,
         /// Why.
         reason: String,

@@ -23,7 +23,7 @@ const GRID: [f64; 11] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1
 /// Value from which a parameter changes nothing in practice.
 pub const UNSHRUNK: f64 = 1e9;
 
-/// What an estimator may be told.
+/// Parameters of an estimator.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Parameters {
     /// Greatest weight of clipped IPS.

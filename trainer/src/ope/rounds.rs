@@ -21,7 +21,7 @@ pub struct Round {
     pub square: f64,
     /// Mean of the cubed weight: `sum_a pi(a)^3 / p(a)^2`.
     pub cube: f64,
-    /// Rounds of equal clusters are not independent; 0 for a round that stands alone.
+    /// Rounds of equal clusters are not independent; 0 for a round of no cluster.
     pub cluster: u64,
 }
 
@@ -98,7 +98,7 @@ pub(super) struct Clusters {
 impl Clusters {
     pub(super) fn of(rounds: &[Round]) -> Self {
         let mut order: Vec<u32> = (0..rounds.len() as u32).collect();
-        // Clusters stand where their first round stands, so that the order of the log is kept.
+        // Clusters are placed at their first round, so that the order of the log is kept.
         let mut first = std::collections::HashMap::new();
         for (at, round) in rounds.iter().enumerate().filter(|(_, round)| round.cluster != 0) {
             first.entry(round.cluster).or_insert(at as u32);

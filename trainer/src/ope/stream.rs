@@ -85,7 +85,7 @@ pub enum ClusterBy {
     Question,
     /// By the column `session`.
     Session,
-    /// Every round stands alone.
+    /// Every round is its own cluster.
     Nothing,
 }
 
@@ -104,7 +104,7 @@ impl std::str::FromStr for ClusterBy {
 }
 
 impl ClusterBy {
-    /// The cluster of a row; 0 for a row that stands alone.
+    /// The cluster of a row; 0 for a row of no cluster.
     fn of(self, row: &DecisionRow) -> u64 {
         let session = || row.session.as_deref().map(row_keys::of_session);
         let found = match self {

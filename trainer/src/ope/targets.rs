@@ -1,6 +1,6 @@
 //! Outcome tables made of decisions and feedback, for methods to learn from.
 //!
-//! A decision shows the outcome of one arm. [`TargetKind`] says what stands in the other cells:
+//! A decision shows the outcome of one arm. [`TargetKind`] says what the other cells hold:
 //!
 //! - `observed`: nothing. Every method takes missing cells; what it learns of an arm is learned on the queries
 //!   the logging policy sent there.
@@ -31,7 +31,7 @@ pub const WEIGHT_MAX: f64 = 100.0;
 /// Folds of the reward model.
 const FOLDS: usize = 5;
 
-/// What stands in the cells of arms that were not chosen.
+/// What the cells of arms that were not chosen hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum TargetKind {
     /// Nothing.

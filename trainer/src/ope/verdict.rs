@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// How far the interval of the mean weight may miss what it should hold.
 const WEIGHT_OFF_MAX: f64 = 0.05;
-/// Share of rounds with a question of the training rows from which that is told.
+/// Share of rounds with a question of the training rows from which that is reported.
 const KNOWN_MAX: f64 = 0.2;
 
 /// Where belief ends. Every one is a flag of the command line.

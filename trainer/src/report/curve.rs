@@ -66,7 +66,7 @@ pub fn cost_score_svg(judged: &Judged) -> Result<Option<String>, ReportError> {
     let own = |line: &Line| line.own.map(|own| (plane.at(own), line.color));
     let dots: Vec<(Pixel, RGBColor)> = lines.iter().rev().filter_map(own).collect();
     single_dots(&canvas, judged, &plane, dots.iter().map(|dot| dot.0).collect(), &strokes)?;
-    // On top of the grey ones: a policy that always calls one model stands where that model does.
+    // On top of the grey ones: a policy that always calls one model falls on the mark of that model.
     dots.into_iter().try_for_each(|(at, color)| canvas.dot(at, 5, color))?;
     legend(&canvas, &lines)?;
     canvas.finish()?;

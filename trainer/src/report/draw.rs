@@ -34,7 +34,7 @@ pub(super) fn color(i: usize) -> RGBColor {
     PALETTE[i % PALETTE.len()]
 }
 
-/// Whether the `i`-th thing needs another stroke to be told from an earlier one of its color.
+/// Whether the `i`-th thing needs another stroke to differ from an earlier one of its color.
 pub(super) fn is_dashed(i: usize) -> bool {
     i >= PALETTE.len()
 }
@@ -46,7 +46,7 @@ pub(super) fn text_on(color: RGBColor) -> RGBColor {
     if luma > 140.0 { RGBColor(17, 17, 17) } else { RGBColor(250, 250, 250) }
 }
 
-/// Where text stands relative to its position.
+/// Anchor of a text relative to its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
     /// Begins there, vertically centered.

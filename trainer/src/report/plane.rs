@@ -1,4 +1,4 @@
-//! The cost-score plane: what stands where in pixels, and where the ticks go.
+//! The cost-score plane: positions in pixels, and where the ticks go.
 
 use super::draw::Pixel;
 

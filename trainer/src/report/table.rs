@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 const TOP_ARMS: usize = 2;
 /// What stands for a figure that does not exist.
 const NONE: &str = "-";
-/// Mark of a policy that is told the source of each query.
+/// Mark of a policy that reads the source of each query.
 pub(super) const TOLD: &str = " *";
 
 /// The headline table in words, for any format.

@@ -3,7 +3,7 @@
 use super::text::{percent, points, printable, score};
 use crate::evaluate::{Figures, Judged, PairedDifference, Picked, Reason, Rule};
 
-/// Methods named that could not be told from the pick.
+/// Methods named that could not be told apart from the pick.
 const NAMES_MAX: usize = 5;
 
 /// Which method to take, why, and what it is worth on the rows judged; empty where nothing was picked.

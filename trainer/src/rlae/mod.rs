@@ -15,7 +15,7 @@
 //! networks learn off policy: the gradient of a span counts `min(p / p_log, cap)`.
 //!
 //! Deviations from the paper and its released code: 1. one true trajectory an answer; the released code writes a
-//! whole answer anew for every span. 2. The encoder is the fixed featurizer [`StateFeatures`], not a trained DeBERTa;
+//! whole answer again for every span. 2. The encoder is the fixed featurizer [`StateFeatures`], not a trained DeBERTa;
 //! `sight = "prompt"` shows it what the first released code saw. 3. The deviation of Gaussian logits goes down on a
 //! schedule.
 //! 4. No clipping of gradients; AdamW bounds the step. 5. The weights kept are those of the round that was worth most
@@ -57,7 +57,7 @@ pub enum Agents {
 pub struct Params {
     /// Who chooses.
     pub agents: Agents,
-    /// Distribution weights are drawn from; independent agents draw logits whatever stands here.
+    /// Distribution weights are drawn from; independent agents draw logits whatever the value.
     pub action: Action,
     /// Where a span ends.
     pub span: SpanRule,

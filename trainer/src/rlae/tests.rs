@@ -72,7 +72,7 @@ fn every_kind_of_agent_learns_weights_that_follow_the_text() {
 
 #[test]
 fn who_sees_the_prompt_alone_does_worse_where_spans_say_nothing() {
-    // One entry for all spans: the prompt says who is right, but not where the answer stands.
+    // One entry for all spans: the prompt says who is right, but not how far the answer has come.
     let blind = Params { sight: Sight::Prompt, spans: 1, ..quick(Agents::One) };
     assert!(worth(&blind) < 0.6);
 }

@@ -131,7 +131,7 @@ pub struct Played<'a> {
 
 /// A method ready to be played, again for every seed.
 enum Player<'a> {
-    /// Learns from rewards; started anew with every seed.
+    /// Learns from rewards; restarted for every seed.
     Learning(Start, &'a serde_json::Value),
     /// Fitted once on the labelled queries.
     Fitted(Frozen, SelectorSpec, CostModel),

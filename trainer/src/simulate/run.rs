@@ -1,4 +1,4 @@
-//! One bandit on one stream: decide, call, be told, learn.
+//! One bandit on one stream: decide, call, observe, learn.
 //!
 //! Every reward counts once, however often it arrives: the host of a bandit keeps the keys of what it heard,
 //! as the server does. Bandits on one stream share the random number that draws each decision, so that their
@@ -218,7 +218,7 @@ impl Run<'_> {
         let turned = |score: f64| if delivery.poisoned { 1.0 - score } else { score };
         let reward = match rival {
             None => self.bandit.lesson(turned(score), cost, latency),
-            // Two answers of one arm tell nothing of it.
+            // Two answers of one arm say nothing about it.
             Some(rival) if rival == arm => return Ok(()),
             Some(rival) => {
                 let (other, other_cost, other_latency) = self.outcome(delivery.of, rival);

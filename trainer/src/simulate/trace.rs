@@ -4,7 +4,7 @@ use super::stream::Stream;
 
 /// Points of a regret curve.
 const POINTS: usize = 200;
-/// Rounds whose mean regret tells whether a bandit has recovered.
+/// Rounds whose mean regret decides whether a bandit has recovered.
 const WINDOW: usize = 200;
 /// Mean regret this much above the one before the change still counts as recovered.
 const SLACK: f64 = 0.01;

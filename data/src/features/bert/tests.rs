@@ -46,7 +46,7 @@ fn a_text_has_the_same_vector_alone_among_others_and_after_the_disk() {
         let length = alone.row(0).iter().map(|x| x * x).sum::<f32>();
         assert!((length - 1.0).abs() < 1e-5, "{text}: {length}");
     }
-    // Forty positions: what stands behind the thirty-eighth word is not read.
+    // Forty positions: anything behind the thirty-eighth word is not read.
     assert_eq!(together.row(4), features(&bert, &[&format!("{long} and more")]).row(0));
 }
 

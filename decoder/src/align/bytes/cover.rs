@@ -23,7 +23,7 @@ impl Default for Beam {
     }
 }
 
-/// Bytes of the end of a text that are covered anew at most.
+/// Bytes of the end of a text that are covered again at most.
 const REOPEN_MAX: usize = 64;
 /// Covers kept while they are.
 const REOPEN_WIDTH: usize = 8;
@@ -59,8 +59,8 @@ struct Candidate {
 impl Cover {
     /// Begins at a session that has read a text. Its last tokens may be others once the text goes on, so it is taken
     /// back to the last place where the tokenizer cuts whatever follows ([`crate::vocabulary::Tokenizer::settled`]) and
-    /// covered anew from there. Where what was told is cut off before the tokens that would do so, only the last token
-    /// is, or none. `lead` is covered before anything is told, e.g. the space a tokenizer puts first.
+    /// covered again from there. Where the distribution is cut off before those tokens, only the last token
+    /// is, or none. `lead` is covered before any distribution is given, e.g. the space a tokenizer puts first.
     ///
     /// # Errors
     /// If the model fails, or its tokens cannot spell `lead`.
@@ -76,7 +76,7 @@ impl Cover {
         let settled = begin + session.tokenizer().settled(&ids[begin..], REOPEN_MAX);
         let model = model.to_owned();
         let mut cover = Self { model, trie, beam, states: Vec::new(), spent: Usage::default() };
-        // Without anything before it a token stays: a model has to have read something to tell.
+        // Without anything before it a token stays: a model has to have read something to predict.
         for keep in [settled.max(1), ids.len().saturating_sub(1).max(1)] {
             if keep >= ids.len() || !cover.states.is_empty() {
                 continue;
@@ -142,7 +142,7 @@ impl Cover {
         (sums.into_iter().map(scaled).collect(), scaled(unlisted))
     }
 
-    /// Takes `byte` as what came next; `false` where no token that was told of and kept can go on so. The cover is
+    /// Takes `byte` as what came next; `false` where no listed token that was kept can go on so. The cover is
     /// then of no more use.
     ///
     /// # Errors

@@ -50,7 +50,7 @@ pub struct Dialect {
     pub id_mark: Option<Mark>,
     /// It can stream.
     pub stream: Option<Stream>,
-    /// It can tell candidates.
+    /// It can list candidates.
     pub top: Option<Top>,
     /// Place of the text it wrote.
     pub written: String,
@@ -73,7 +73,7 @@ pub struct Dialect {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
-    /// What stands before the id.
+    /// Text before the id.
     pub prefix: String,
     /// What a request for marks has; they are asked for where the tokenizer is declared.
     #[serde(default)]
@@ -145,7 +145,7 @@ pub struct Score {
     pub ask: Map<String, Value>,
     /// How the server must be started to score.
     pub start: Option<String>,
-    /// The first token of a text has no log-probability, also where a beginning-of-text token stands before it.
+    /// The first token of a text has no log-probability, also where a beginning-of-text token comes before it.
     #[serde(default)]
     pub first_unknown: bool,
     /// Place of the number of tokens of the prompt, where scores are those of one token later unless a
@@ -186,7 +186,7 @@ impl Dialect {
         all.get(name).ok_or_else(|| format!("there is no dialect `{name}`; {}", names()))
     }
 
-    /// What stands before an id that is shown for a token.
+    /// Text before an id that is shown for a token.
     pub fn mark(&self) -> Option<&str> {
         self.id_mark.as_ref().map(|mark| mark.prefix.as_str())
     }
@@ -219,7 +219,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Dialect>, String> {
     tables.iter().map(full).collect()
 }
 
-/// Puts `value` at a place, making the objects it stands in.
+/// Puts `value` at a place, making the objects around it.
 pub(super) fn put(body: &mut Value, at: &str, value: Value) {
     let mut place = body;
     for part in at.split('/').skip(1) {

@@ -5,7 +5,7 @@
 //! and the tokenizer is declared, otherwise as text. Servers that cache prefixes read only what is new.
 //!
 //! What a server lists of the next-token distribution is cut off; the probability of the rest goes with the list.
-//! Candidates told by text alone are lossy: those that are no token of a declared tokenizer, or no whole characters,
+//! Candidates given by text alone are lossy: those that are no token of a declared tokenizer, or no whole characters,
 //! count as rest. A server whose list leaves out the end of the answer shows it only by ending; it then counts as
 //! certain.
 
@@ -37,7 +37,7 @@ pub const ROW: BackendRow = BackendRow {
     },
 };
 
-/// Texts by which servers show the end of an answer, where a tokenizer is not declared or ids are not told.
+/// Texts by which servers show the end of an answer, where a tokenizer is not declared or ids are not given.
 const ENDS: [&str; 8] = [
     "</s>",
     "<|endoftext|>",
@@ -56,7 +56,7 @@ struct Settings {
     url: String,
     /// How it is spoken to.
     dialect: String,
-    /// Name of the model there; that of the member where nothing is said.
+    /// Name of the model there; that of the member where `None`.
     model: Option<String>,
     /// Tokenizer file of the model.
     tokenizer: Option<String>,
@@ -69,7 +69,7 @@ struct Settings {
     /// Whether prompts go as text although they could go as ids.
     #[serde(default)]
     as_text: bool,
-    /// Texts by which the end of an answer is told.
+    /// Texts that mark the end of an answer.
     ends: Option<Vec<String>>,
     /// Longest wait for a reply or the next event of one, milliseconds.
     timeout_ms: Option<u64>,

@@ -1,4 +1,4 @@
-//! Tokens and log-probabilities as a server tells them: arrays of objects, of arrays, of numbers, or objects by token.
+//! Tokens and log-probabilities as a server sends them: arrays of objects, of arrays, of numbers, or objects by token.
 
 use super::dialect::Rows;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 pub struct Row {
     /// Its id, where the server says it.
     pub id: Option<u32>,
-    /// Its bytes; `None` where only a lossy text is told.
+    /// Its bytes; `None` where only a lossy text is given.
     pub bytes: Option<Vec<u8>>,
     /// It was shown as a marked id, so that its bytes are those of the vocabulary.
     pub marked: bool,
@@ -70,7 +70,7 @@ impl Rows {
         let id = marked.or_else(|| u32::try_from(place(&self.id)?.as_u64()?).ok());
         let told = place(&self.bytes).and_then(|bytes| serde_json::from_value::<Vec<u8>>(bytes.clone()).ok());
         let bytes = match marked {
-            // Beside a mark vLLM tells the bytes of the mark itself.
+            // Beside a mark vLLM sends the bytes of the mark itself.
             Some(_) => None,
             None => bytes(token, told),
         };
@@ -79,9 +79,9 @@ impl Rows {
     }
 }
 
-/// The bytes of a token that is shown as `token`, with the bytes `told` beside it.
+/// The bytes of a token that is shown as `token`, with the bytes `told` sent beside it.
 fn bytes(token: Option<&str>, told: Option<Vec<u8>>) -> Option<Vec<u8>> {
-    // What cannot be shown is shown as U+FFFD; bytes told beside it may be those of the mark or the token's own.
+    // What cannot be shown is shown as U+FFFD; bytes sent beside it may be those of the mark or the token's own.
     let is_lossy = token.is_some_and(|text| text.contains('\u{fffd}'));
     match (told, token) {
         (Some(told), Some(text)) if is_lossy && told == text.as_bytes() => None,
@@ -155,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(bytes(token, told.clone()), expected, "{token:?} {told:?}");
         }
-        // vLLM tells the bytes of the mark.
+        // vLLM sends the bytes of the mark.
         let row = json!({"token": "token_id:432", "logprob": -0.1, "bytes": "token_id:432".as_bytes()});
         let reply = json!({"choices": [{"logprobs": {"content": [{"top_logprobs": [row]}]}}]});
         let row = Row { id: Some(432), bytes: None, marked: true, log_prob: Some(-0.1) };

@@ -116,7 +116,7 @@ impl Reading {
         }
     }
 
-    /// The id of a token the server told; `None` where it has none here.
+    /// The id of a token the server sent; `None` where it has none here.
     fn id(&mut self, row: &Row) -> Result<Option<u32>, BackendError> {
         let is_end = |bytes: &[u8]| self.server.ends.iter().any(|end| end.as_bytes() == bytes);
         let vocabulary = self.tokenizer.vocabulary();
@@ -225,7 +225,7 @@ impl Reading {
         })
     }
 
-    /// Scores where the server is sent text: one number for all of `ids`, which stands at the first.
+    /// Scores where the server is sent text: one number for all of `ids`, given at the first.
     ///
     /// Where the text before would be cut differently, the tail that changes is counted on both sides.
     fn score_text(&mut self, ids: &[u32]) -> Result<Vec<f32>, BackendError> {
@@ -295,7 +295,7 @@ impl Reading {
             ids.push(id);
         }
         if !rest.is_empty() {
-            // Not told, or told otherwise: cut by ourselves, at no known price.
+            // Missing, or in another form: cut by ourselves, at no known price.
             ids = self.tokenizer.vocabulary().greedy(text);
             sum = None;
         }

@@ -20,7 +20,7 @@ pub(super) struct Steps {
     marked: bool,
     /// A mark is put before a text.
     prefix: bool,
-    /// Only where no special token stands before it.
+    /// Only where no special token comes before it.
     pub(super) prefix_once: bool,
     /// Lower case, and accents dropped, as BERT does.
     bert: Option<(bool, bool)>,

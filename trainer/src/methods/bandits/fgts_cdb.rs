@@ -56,7 +56,7 @@ pub(in crate::methods) struct Params {
     cost: f64,
     /// Weight of the decimal logarithm of the latency in milliseconds.
     latency: f64,
-    /// What is told of the train rows when a policy is trained.
+    /// What is learned from the train rows when a policy is trained.
     feedback: Told,
     /// Passes over the train rows when a policy is trained.
     epochs: usize,

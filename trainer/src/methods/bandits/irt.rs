@@ -3,7 +3,7 @@
 //! `P(arm k answers query x rightly) = sigmoid(f(x, I_k))` with `I_k ~ N(mu_k, sigma_k^2)` and prior `N(0, 1)`.
 //! The loss is the cross-entropy of successes, plus that of `sigmoid(f_a - f_b)` against "a did better than b" on the
 //! same query (or a judgement of a pair log, a tie half of each), plus `kl_weight` times the divergence from the
-//! prior; `I` is drawn anew in every step.
+//! prior; `I` is drawn again in every step.
 
 use crate::neural::{AdamW, FreeParameters, Stack};
 use crate::preferences::{Comparison, Comparisons};

@@ -36,7 +36,7 @@ pub(super) struct Params {
     pub(super) cost: f64,
     /// Weight of the decimal logarithm of the latency in milliseconds.
     pub(super) latency: f64,
-    /// What is told of the train rows when a policy is trained.
+    /// What is learned from the train rows when a policy is trained.
     pub(super) feedback: Told,
     /// Passes over the train rows when a policy is trained.
     pub(super) epochs: usize,

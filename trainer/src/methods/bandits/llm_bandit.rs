@@ -18,7 +18,7 @@
 //! 4. sizes are smaller (identities of 16, layers of 32 to 64), so that a fit takes seconds on two cores; training
 //!    runs on the processor;
 //! 5. mixup blends the policy's inputs, advantage and old probability; predicted successes are blended, not
-//!    predicted anew;
+//!    predicted again;
 //! 6. `w` is drawn as twice the square of a uniform number, so that preferences near pure quality are practised;
 //! 7. a cold arm is placed with the prior of weight 1 beside the *sum* over its quiz, the known arms with
 //!    `kl_weight` beside a *mean*: a short quiz moves a cold arm less than training would.

@@ -29,7 +29,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<MetaLlm>(
 #[derive(Debug)]
 pub(in crate::methods) struct MetaLlm;
 
-/// [`Params`] with the paper's ridge, told every outcome of the train rows.
+/// [`Params`] with the paper's ridge, fed every outcome of the train rows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(in crate::methods) struct MetaLlmParams(Params);

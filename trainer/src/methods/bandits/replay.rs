@@ -8,7 +8,7 @@ use routewright_policy::online::Experience;
 use routewright_policy::{LoadError, SelectorSpec, forms};
 use serde::{Deserialize, Serialize};
 
-/// What a bandit is told of the train rows.
+/// What a bandit learns from the train rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Told {
@@ -20,7 +20,7 @@ pub(super) enum Told {
 
 /// Lets `bandit` learn from the train rows and makes a policy of it.
 ///
-/// `explores` tells whether the exported policy goes on exploring as it did while learning; else it chooses
+/// `explores`: whether the exported policy goes on exploring as it did while learning; else it chooses
 /// the greatest predicted reward, or draws as it did where its predictions are probabilities.
 pub(super) fn fit(
     mut bandit: Bandit,
@@ -64,7 +64,7 @@ fn exported(bandit: &Bandit, deployed: SelectorSpec, params: &impl Serialize) ->
     Ok(fitted)
 }
 
-/// [`fit`] on the train rows without a judgement, or a policy of what `bandit` knows where a pair log stands alone.
+/// [`fit`] on the train rows without a judgement, or a policy of what `bandit` knows where a pair log is given alone.
 pub(super) fn rest(
     bandit: Bandit,
     told: Told,

@@ -17,7 +17,7 @@
 //! 3. Clusters are k-means of the features; the paper reduces them by t-SNE first.
 //! 4. The checkpoint is chosen on a validation slice cut from train by prompt hash; the released code takes
 //!    the best score on the training files. With `refit` the chosen number of steps is then run on all rows.
-//! 5. Equal scores are ordered at random, anew in every step; both leave the order open.
+//! 5. Equal scores are ordered at random, differently in every step; both leave the order open.
 //! 6. An arm is never positive and negative at once (matters with fewer than `K+ + K-` scored arms).
 //! 7. Missing outcomes are neither positive nor negative. Labels are what an evaluation counts (`score`);
 //!    `labels = "soft"` takes the graded signal, as the paper does.
