@@ -4,7 +4,7 @@
 //! everything they share is bytes: see [`vocabulary`]. A [`generation::Generation`] is one answer being written by
 //! the members of an ensemble; a [`fuse::Fuser`] is the loop that writes it, one row of [`fuse::ALL`] a system.
 //!
-//! Token level, step by step: members give distributions ([`distribution`]), meet in one space ([`align`]), count as much
+//! Token level, by step: members give distributions ([`distribution`]), meet in one space ([`align`]), count as much
 //! as they should ([`weigh`]), are pooled ([`pool`]), and one unit is committed to all of them ([`member`]).
 //!
 //! Span level ([`span`]): members write a few words, all judge. Process level ([`tree`]): members write steps, a search

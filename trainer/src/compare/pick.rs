@@ -9,7 +9,7 @@
 //! 4. If nothing gains: the cheapest method that cannot be told apart from the best single model, loses neither half
 //!    a point nor a standard error, and costs less; else the best single model itself.
 //!
-//! *Cannot be told apart* means a paired difference of at most two standard errors. Forms predict on their own scales, so
+//! *Cannot be told apart*: a paired difference of at most two standard errors. Forms predict on their own scales, so
 //! predictions are scaled by one factor, fitted on the same rows, before errors are compared.
 
 use super::out_of_fold::{LeftOut, OutOfFold};
