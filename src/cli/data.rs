@@ -164,6 +164,12 @@ struct Simulate {
     /// Seed of the world.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Write answers too: texts, short answers, log-probabilities and checks of known correctness.
+    #[arg(long)]
+    answers: bool,
+    /// Answers of each model to a query.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "answers")]
+    samples: u32,
 }
 
 #[derive(Debug, Args)]
@@ -383,11 +389,16 @@ impl Simulate {
         }
         let (n_arms, missing, drift) = (self.models, self.missing, self.drift);
         let world = World::new(Settings { n_arms, missing, drift, ..Settings::default() }, self.seed);
-        let rows = world.write_log(self.queries, &self.out)?;
+        let rows = if self.answers {
+            world.write_answers(self.queries, self.samples, &self.out)?
+        } else {
+            world.write_log(self.queries, &self.out)?
+        };
         if json {
             let models: Vec<&str> = world.arms().iter().map(|arm| arm.name.as_str()).collect();
             let summary = serde_json::json!({
                 "log": self.out, "rows": rows, "queries": self.queries, "models": models,
+                "samples": self.samples,
             });
             output::say_json(&summary)?;
         } else {

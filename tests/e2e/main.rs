@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
+mod answers;
 mod artifacts;
 #[cfg(unix)]
 mod bad_feedback;

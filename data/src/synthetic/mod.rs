@@ -14,7 +14,10 @@
 //! Cost is `tokens_in price_in + tokens_out price_out` where `tokens_out` is log-normal around a mean that
 //! depends on level and arm; prices span [`Settings::price_ratio`].
 
+mod answers;
 mod phrases;
+
+pub use answers::AnsweredWorld;
 
 use crate::log::{LogError, OutcomeRow, RowWriter, WriteOptions};
 use crate::rng::{self, Rng};
