@@ -1,7 +1,6 @@
-//! One error type of the HTTP surface: a stable code, a message for the caller, a note for the log.
+//! One error type of the API: a stable code, a message for the caller, a note for the log. How it crosses HTTP is in
+//! `http::error`.
 
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use routewright_policy::DecideError;
 use serde_json::json;
 
@@ -81,45 +80,50 @@ impl Code {
         Self::Internal,
     ];
 
-    /// Status, `error.type` and `error.code`.
-    pub(crate) fn row(self) -> (StatusCode, &'static str, &'static str) {
+    /// HTTP status, `error.type` and `error.code`.
+    pub(crate) fn row(self) -> (u16, &'static str, &'static str) {
         const REQUEST: &str = "invalid_request_error";
         const SERVER: &str = "server_error";
         match self {
-            Self::InvalidJson => (StatusCode::BAD_REQUEST, REQUEST, "invalid_json"),
-            Self::InvalidRequest => (StatusCode::BAD_REQUEST, REQUEST, "invalid_request"),
-            Self::UnknownCandidate => (StatusCode::BAD_REQUEST, REQUEST, "unknown_candidate"),
-            Self::InvalidApiKey => (StatusCode::UNAUTHORIZED, "authentication_error", "invalid_api_key"),
-            Self::ForeignOrigin => (StatusCode::FORBIDDEN, REQUEST, "foreign_origin"),
-            Self::ModelNotFound => (StatusCode::NOT_FOUND, REQUEST, "model_not_found"),
-            Self::NotFound => (StatusCode::NOT_FOUND, REQUEST, "not_found"),
-            Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, REQUEST, "method_not_allowed"),
-            Self::RequestTimeout => (StatusCode::REQUEST_TIMEOUT, REQUEST, "request_timeout"),
-            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, REQUEST, "body_too_large"),
-            Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, REQUEST, "unsupported_media_type"),
-            Self::InvalidHttp => (StatusCode::BAD_REQUEST, REQUEST, "invalid_http"),
-            Self::UriTooLong => (StatusCode::URI_TOO_LONG, REQUEST, "uri_too_long"),
-            Self::HeadTooLarge => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, REQUEST, "head_too_large"),
-            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, REQUEST, "rate_limited"),
-            Self::BatchTooLarge => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "batch_too_large"),
-            Self::NoEligibleCandidate => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "no_eligible_candidate"),
-            Self::ReloadFailed => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "reload_failed"),
-            Self::PromotionRefused => (StatusCode::CONFLICT, REQUEST, "promotion_refused"),
-            Self::DecisionNotFound => (StatusCode::NOT_FOUND, REQUEST, "decision_not_found"),
-            Self::DecisionExpired => (StatusCode::GONE, REQUEST, "decision_expired"),
-            Self::ForeignDecision => (StatusCode::FORBIDDEN, REQUEST, "foreign_decision"),
-            Self::FeedbackConflict => (StatusCode::CONFLICT, REQUEST, "feedback_conflict"),
-            Self::UnknownMetric => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_metric"),
-            Self::UnknownSource => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_source"),
-            Self::UnknownModel => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "unknown_model"),
-            Self::ValueOutOfRange => (StatusCode::UNPROCESSABLE_ENTITY, REQUEST, "value_out_of_range"),
-            Self::NoStore => (StatusCode::NOT_IMPLEMENTED, SERVER, "no_store"),
-            Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "store_unavailable"),
-            Self::FusionFailed => (StatusCode::BAD_GATEWAY, SERVER, "fusion_failed"),
-            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
-            Self::ShuttingDown => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "shutting_down"),
-            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, SERVER, "internal_error"),
+            Self::InvalidJson => (400, REQUEST, "invalid_json"),
+            Self::InvalidRequest => (400, REQUEST, "invalid_request"),
+            Self::UnknownCandidate => (400, REQUEST, "unknown_candidate"),
+            Self::InvalidApiKey => (401, "authentication_error", "invalid_api_key"),
+            Self::ForeignOrigin => (403, REQUEST, "foreign_origin"),
+            Self::ModelNotFound => (404, REQUEST, "model_not_found"),
+            Self::NotFound => (404, REQUEST, "not_found"),
+            Self::MethodNotAllowed => (405, REQUEST, "method_not_allowed"),
+            Self::RequestTimeout => (408, REQUEST, "request_timeout"),
+            Self::BodyTooLarge => (413, REQUEST, "body_too_large"),
+            Self::MediaType => (415, REQUEST, "unsupported_media_type"),
+            Self::InvalidHttp => (400, REQUEST, "invalid_http"),
+            Self::UriTooLong => (414, REQUEST, "uri_too_long"),
+            Self::HeadTooLarge => (431, REQUEST, "head_too_large"),
+            Self::RateLimited => (429, REQUEST, "rate_limited"),
+            Self::BatchTooLarge => (422, REQUEST, "batch_too_large"),
+            Self::NoEligibleCandidate => (422, REQUEST, "no_eligible_candidate"),
+            Self::ReloadFailed => (422, REQUEST, "reload_failed"),
+            Self::PromotionRefused => (409, REQUEST, "promotion_refused"),
+            Self::DecisionNotFound => (404, REQUEST, "decision_not_found"),
+            Self::DecisionExpired => (410, REQUEST, "decision_expired"),
+            Self::ForeignDecision => (403, REQUEST, "foreign_decision"),
+            Self::FeedbackConflict => (409, REQUEST, "feedback_conflict"),
+            Self::UnknownMetric => (422, REQUEST, "unknown_metric"),
+            Self::UnknownSource => (422, REQUEST, "unknown_source"),
+            Self::UnknownModel => (422, REQUEST, "unknown_model"),
+            Self::ValueOutOfRange => (422, REQUEST, "value_out_of_range"),
+            Self::NoStore => (501, SERVER, "no_store"),
+            Self::StoreUnavailable => (503, SERVER, "store_unavailable"),
+            Self::FusionFailed => (502, SERVER, "fusion_failed"),
+            Self::Overloaded => (503, SERVER, "overloaded"),
+            Self::ShuttingDown => (503, SERVER, "shutting_down"),
+            Self::Internal => (500, SERVER, "internal_error"),
         }
+    }
+
+    /// HTTP status.
+    pub(crate) fn status(self) -> u16 {
+        self.row().0
     }
 
     /// `error.code`, also the `outcome` label of the request counter.
@@ -145,11 +149,11 @@ fn cut(text: &str, bytes_max: usize) -> String {
 pub(crate) struct ApiError {
     /// Stable code.
     pub(crate) code: Code,
-    /// What the caller is told.
+    /// For the caller.
     pub(crate) message: String,
     /// Field at fault, where there is one.
     pub(crate) param: Option<String>,
-    /// What only the log is told.
+    /// For the log alone.
     pub(crate) inside: Option<String>,
     /// Seconds after which it may go better, where that is known.
     pub(crate) retry_after: Option<u64>,
@@ -193,25 +197,6 @@ impl From<DecideError> for ApiError {
             DecideError::NoEligible { .. } => Self::new(Code::NoEligibleCandidate, message),
             _ => Self::internal(message),
         }
-    }
-}
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let (status, _, _) = self.code.row();
-        let body = self.body().to_string();
-        let json = HeaderValue::from_static("application/json");
-        let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
-        let headers = response.headers_mut();
-        if self.code == Code::InvalidApiKey {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
-        if let Some(seconds) = self.retry_after.or(unavailable) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        response.extensions_mut().insert(self);
-        response
     }
 }
 

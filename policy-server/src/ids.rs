@@ -45,6 +45,11 @@ pub(crate) fn fresh() -> Uuid {
     Builder::from_unix_timestamp_millis(now_ms().unsigned_abs(), &random).into_uuid()
 }
 
+/// A fresh id of a change of arms.
+pub(crate) fn change() -> String {
+    format!("chg_{}", fresh().simple())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,48 +31,34 @@
 //! # }
 //! ```
 
-mod arms;
-mod batcher;
-mod body;
-mod callers;
+mod app;
+mod caller;
 mod clock;
-mod config;
-mod connections;
-mod deadline;
-mod descriptors;
+mod decide;
 mod error;
-mod extract;
-mod fusion;
-mod guard;
-mod handlers;
+mod exposition;
+mod fingerprint;
+mod http;
 mod ids;
-pub mod keys;
-mod learning;
-mod limits;
-mod listen;
+pub mod ledger;
+mod lifecycle;
+mod live;
 mod log;
-mod metrics;
-mod openapi;
-mod origin;
-mod private;
-mod query;
 pub mod registry;
-mod reload;
-mod routes;
+mod serve_error;
 mod server;
-mod session;
-mod stages;
-mod state;
-pub mod store;
+mod settings;
 #[cfg(test)]
 mod testing;
-mod wire;
+mod upkeep;
 
-pub use arms::ArmSettings;
-pub use config::{ConfigError, Execution, PolicyEntry, Secret, ServerConfig};
-pub use learning::{Budget, LearningConfig, Observations};
-pub use limits::Limits;
-pub use listen::resolve as resolve_address;
+pub use http::routes::openapi_document;
 pub use log::{Sink, Stderr};
-pub use openapi::document as openapi_document;
-pub use server::{ServeError, Server, run};
+pub use serve_error::ServeError;
+pub use server::{Server, run};
+pub use settings::keys;
+pub use settings::listen::resolve as resolve_address;
+pub use settings::{
+    ArmSettings, Budget, ConfigError, Direction, Durability, Execution, LearningConfig, Limits, MetricConfig,
+    Observations, PolicyEntry, Secret, ServerConfig, StoreConfig,
+};

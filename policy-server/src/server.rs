@@ -1,140 +1,26 @@
 //! Starting and stopping: load, listen, serve, drain.
 
-use crate::config::{ConfigError, PolicyEntry, ServerConfig};
-use crate::connections::{Capped, Link};
-use crate::descriptors::Shares;
-use crate::guard::{self, Guard};
-use crate::keys::KeyError;
-use crate::learning::School;
+use crate::app::App;
+use crate::http::connections::{Capped, Link};
+use crate::http::descriptors::Shares;
+use crate::http::guard::{self, Guard};
+use crate::http::routes;
+use crate::ledger::StoreError;
 use crate::log::{Level, Sink, Stderr};
-use crate::registry::watch::Watch;
-use crate::state::App;
-use crate::store::{StoreConfig, StoreError};
-use crate::{registry, reload, routes};
+use crate::serve_error::ServeError;
+use crate::settings::{PolicyEntry, ServerConfig, StoreConfig};
+use crate::upkeep::canary::{self, Watch};
+use crate::upkeep::learning::LearningLoop;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use routewright_policy::Policy;
-use routewright_policy::artifact::ArtifactError;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-/// Why a server could not start or had to stop.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// The configuration was refused.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The API keys could not be read.
-    #[error(transparent)]
-    Keys(#[from] KeyError),
-    /// An artifact was refused.
-    #[error("cannot serve `{path}`")]
-    Policy {
-        /// Directory of the artifact.
-        path: String,
-        /// Why.
-        #[source]
-        source: Box<ArtifactError>,
-    },
-    /// The name in a manifest cannot stand in labels and headers.
-    #[error("cannot serve a policy named `{name}`, expected {expected}")]
-    PolicyName {
-        /// The name.
-        name: String,
-        /// What would be accepted.
-        expected: &'static str,
-    },
-    /// A fused model was refused.
-    #[error("cannot serve fused model `{name}`: {source}")]
-    Fusion {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: Box<routewright_decoder::ensemble::EnsembleError>,
-    },
-    /// Two policies have one name.
-    #[error("two policies are named `{name}`; give them names with sections [policies.NAME]")]
-    DoubleName {
-        /// The name.
-        name: String,
-    },
-    /// A registry cannot be served.
-    #[error("cannot serve the registry `{path}`: {reason}")]
-    Registry {
-        /// Its folder.
-        path: String,
-        /// Why.
-        reason: String,
-    },
-    /// The default arm is no arm of its policy.
-    #[error("the default arm `{arm}` is no arm of policy `{policy}`; {hint}")]
-    DefaultArm {
-        /// The policy.
-        policy: String,
-        /// The arm asked for.
-        arm: String,
-        /// Near names, or all of them.
-        hint: String,
-    },
-    /// The default policy is not served.
-    #[error("the default policy `{name}` is not served; {hint}")]
-    DefaultPolicy {
-        /// The policy asked for.
-        name: String,
-        /// Near names, or all of them.
-        hint: String,
-    },
-    /// No worker could be started.
-    #[error("cannot start the worker threads")]
-    Threads(#[source] std::io::Error),
-    /// A policy cannot learn as its section says.
-    #[error("policy `{policy}` cannot learn: {reason}")]
-    Learning {
-        /// The policy.
-        policy: String,
-        /// Why.
-        reason: String,
-    },
-    /// The settings of arms in the configuration do not fit the policy.
-    #[error("policy `{policy}`: {reason}")]
-    Arms {
-        /// The policy.
-        policy: String,
-        /// Why.
-        reason: String,
-    },
-    /// The store could not be opened.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// An address could not be listened on.
-    #[error("cannot listen on `{address}`")]
-    Listen {
-        /// The address.
-        address: String,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The admin listener would ask for no key.
-    #[error("the admin listener has no key, expected `server.admin_key` or `server.admin_open`")]
-    AdminWithoutKey,
-    /// The admin listener is reachable from outside.
-    #[error("the admin listener is bound to `{address}`, expected a loopback address")]
-    AdminNotLoopback {
-        /// The address.
-        address: String,
-    },
-    /// The listener failed while serving.
-    #[error("the server stopped serving")]
-    Io(#[from] std::io::Error),
-}
 
 /// A server whose policies are loaded and which is yet to listen.
 #[derive(Debug)]
@@ -204,23 +90,27 @@ impl Server {
         let app = self.app;
         let admin_address = admin_address(&app, admin_listener.as_ref())?;
         let opening = Arc::clone(&app);
-        let open = move || Ok::<_, StoreError>((School::open(&opening)?, Watch::open(&opening)?));
+        let open = move || {
+            let App { live, ledger, log, canaries, .. } = &*opening;
+            let learning = LearningLoop::open(live, ledger.as_ref(), log)?;
+            Ok::<_, StoreError>((learning, Watch::open(canaries, ledger.as_ref())?))
+        };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (school, canaries) = opened.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
+        let (learning, canaries) = opened.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
         announce(&app, &address.to_string(), admin_address.map(|address| address.to_string()));
         let (stop, stopped) = watch::channel(false);
-        let watcher = tokio::spawn(reload::watch(Arc::clone(&app), wait(stopped.clone())));
-        let learning = school.map(|school| {
-            let app = Arc::clone(&app);
-            tokio::task::spawn_blocking(move || school.run(&app))
+        let watcher = tokio::spawn(Arc::clone(&app.reloader).watch(wait(stopped.clone())));
+        let learning = learning.map(|learning| {
+            let lifecycle = Arc::clone(&app.lifecycle);
+            tokio::task::spawn_blocking(move || learning.run(&lifecycle))
         });
-        let guardian = tokio::spawn(registry::watch::run(Arc::clone(&app), canaries, wait(stopped.clone())));
+        let (registries, reloader) = (Arc::clone(&app.canaries), Arc::clone(&app.reloader));
+        let guardian = tokio::spawn(canary::run(registries, reloader, canaries, wait(stopped.clone())));
         let result = listen(&app, listener, admin_listener, shutdown, stop, &stopped).await;
         watcher.abort();
         guardian.abort();
         // However serving ended, what was learned is saved.
-        app.draining.store(true, Relaxed);
-        app.stopping.store(true, Relaxed);
+        app.lifecycle.stop();
         if let Some(learning) = learning {
             let _panicked = learning.await;
         }
@@ -265,18 +155,18 @@ async fn listen(
     };
     let both = async { tokio::try_join!(data, admin).map(|_| ()) };
     tokio::pin!(both);
-    let told = async {
+    let draining = async {
         shutdown.await;
-        app.draining.store(true, Relaxed);
+        app.lifecycle.drain();
         app.log.event(Level::Info, "stopping", json!({}));
         // Load balancers see `/ready` and send no more; what they still send is answered.
         tokio::time::sleep(Duration::from_millis(app.config.limits.shutdown_delay_ms)).await;
     };
     tokio::select! {
         served = &mut both => return served,
-        () = told => {}
+        () = draining => {}
     }
-    app.stopping.store(true, Relaxed);
+    app.lifecycle.stop();
     // Fails only when nobody waits any more.
     let _nobody = stop.send(true);
     let grace = Duration::from_millis(app.config.limits.shutdown_grace_ms);
@@ -289,12 +179,12 @@ async fn listen(
 
 /// Both listeners have the same layers; they differ in routes and in whose key counts.
 fn application(app: &Arc<App>, admin: bool, is_local: bool) -> Router {
-    let guard = Guard { app: Arc::clone(app), admin, is_local };
+    let guard = Guard { around: Arc::clone(&app.surroundings), admin, is_local };
     routes::router(admin)
         // The guard has read the body, within its limit.
         .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(guard, guard::around))
-        .with_state(Arc::clone(app))
+        .with_state(app.parts.clone())
 }
 
 async fn serve(
@@ -305,7 +195,7 @@ async fn serve(
     stopped: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let is_local = listener.local_addr()?.ip().is_loopback();
-    let listener = Capped::new(app, listener, connections_max);
+    let listener = Capped::new(listener, connections_max, app.config.limits, &app.metrics, &app.log);
     let service = application(app, admin, is_local).into_make_service_with_connect_info::<Link>();
     axum::serve(listener, service).with_graceful_shutdown(wait(stopped)).await
 }
@@ -323,7 +213,7 @@ fn announce_shares(app: &App, shares: Shares) {
     }
 }
 
-/// Ends when the server is told to stop, or its owner is gone.
+/// Ends when the server stops, or its owner is gone.
 async fn wait(mut stopped: watch::Receiver<bool>) {
     let _gone = stopped.wait_for(|stop| *stop).await;
 }

@@ -1,6 +1,6 @@
 //! Fixtures of the unit tests.
 
-use crate::query::Query;
+use crate::live::query::Query;
 use routewright_data::features::Column;
 use routewright_policy::artifact::{DataRecord, Draft};
 use routewright_policy::forms::{Constant, CostModel};

@@ -3,7 +3,7 @@
 use super::{date, output};
 use clap::Args;
 use routewright_policy_server::ServerConfig;
-use routewright_policy_server::store::{self, ExportOptions, SqliteStore, Store, export};
+use routewright_policy_server::ledger::{self, ExportOptions, SqliteStore, Store, export};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -37,7 +37,7 @@ impl FromStoreCommand {
         let config = config.and_then(|config| config.store);
         let mut store: Box<dyn Store> = match (&self.store, &config) {
             (Some(file), _) => Box::new(SqliteStore::open_existing(file)?),
-            (None, Some(config)) => store::open(config)?,
+            (None, Some(config)) => ledger::open(config)?,
             (None, None) => {
                 anyhow::bail!("the configuration has no section [store]; expected one, or `--store FILE`")
             }

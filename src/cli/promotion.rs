@@ -10,10 +10,10 @@ use anyhow::Context;
 use clap::Args;
 use routewright_data::decisions::RewardRule;
 use routewright_policy::{Policy, artifact};
+use routewright_policy_server::ledger::{ExportOptions, SqliteStore, export};
 use routewright_policy_server::registry::{
     Ask, AuditLine, Grounds, Outcome, Registry, RegistryError, Slot, Target, Verb,
 };
-use routewright_policy_server::store::{ExportOptions, SqliteStore, export};
 use routewright_trainer::ope::{Assessment, Estimate, OpeError, OpeOptions, assess};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@ use super::output;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use routewright_policy_server::ServerConfig;
-use routewright_policy_server::store::{self, Health, SqliteStore, Store, check, repair};
+use routewright_policy_server::ledger::{self, Health, SqliteStore, Store, check, repair};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,7 +41,7 @@ impl Place {
         }
         let config = self.config.as_deref().map(ServerConfig::load).transpose()?;
         match config.and_then(|config| config.store) {
-            Some(config) => Ok(store::open(&config)?),
+            Some(config) => Ok(ledger::open(&config)?),
             None => bail!("the configuration has no section [store]; expected one, or `--store FILE`"),
         }
     }
@@ -73,7 +73,7 @@ impl StoreCommand {
 
 fn report(health: &Health, moved: Option<u64>, json: bool) -> anyhow::Result<()> {
     if json {
-        let fault = |fault: &store::Fault| {
+        let fault = |fault: &ledger::Fault| {
             let (row, reason) = (&fault.row, &fault.reason);
             serde_json::json!({ "table": row.table.name(), "event": row.seq, "id": row.id, "reason": reason })
         };

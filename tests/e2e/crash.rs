@@ -10,7 +10,7 @@ use crate::run::ok;
 use crate::serving::{Connection, Serving, ask, connect};
 use rand::RngExt as _;
 use routewright_data::rng;
-use routewright_policy_server::store::{Entry, Event, EventBody, Fold, SqliteStore, Statistics, Store};
+use routewright_policy_server::ledger::{Entry, Event, EventBody, Fold, SqliteStore, Statistics, Store};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -372,7 +372,7 @@ fn two_killed_servers_on_one_log_lose_nothing_and_agree() {
 #[cfg(feature = "postgres")]
 fn two_killed_servers_on_one_log_lose_nothing_and_agree() {
     use crate::postgres::{Database, skipped};
-    use routewright_policy_server::{Secret, store::PostgresStore};
+    use routewright_policy_server::{Secret, ledger::PostgresStore};
 
     let database = match Database::start("crash") {
         Ok(database) => database,

@@ -4,7 +4,7 @@ use crate::crash::events;
 use crate::ope::folder;
 use crate::run::{json, ok, run};
 use crate::serving::{Serving, ask, connect, exchange};
-use routewright_policy_server::store::{EventBody, SqliteStore};
+use routewright_policy_server::ledger::{EventBody, SqliteStore};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

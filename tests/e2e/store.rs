@@ -1,7 +1,7 @@
 //! `store check` and `store repair` on a store with a damaged record.
 
 use crate::run::{json, ok, run};
-use routewright_policy_server::store::{DecisionRecord, Entry, SqliteStore, Store};
+use routewright_policy_server::ledger::{DecisionRecord, Entry, SqliteStore, Store};
 use serde_json::json;
 use std::path::Path;
 

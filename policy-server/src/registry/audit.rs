@@ -1,7 +1,7 @@
 //! `audit.jsonl`: who changed what, when, from and to what, why and on which evidence. Appended, synced, never cut.
 
-use super::{Ask, Grounds, RegistryError, Slot, State, Target, Verb, evidence};
 use crate::clock::now_ms;
+use crate::registry::{Ask, Grounds, RegistryError, Slot, State, Target, Verb, evidence};
 use routewright_data::files;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

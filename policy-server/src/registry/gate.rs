@@ -1,6 +1,6 @@
 //! What a change must rest on: whoever gets requests decided needs evidence, or somebody who answers for it.
 
-use super::{Ask, Slot, Target, Verb};
+use crate::registry::{Ask, Slot, Target, Verb};
 use serde_json::Value;
 
 /// What a change rests on.

@@ -18,24 +18,16 @@
 //! decide after the reply, `trial` keeps the feedback of both sides of a canary, `watch` rolls a falling one back.
 
 mod audit;
-pub(crate) mod desk;
 mod gate;
 mod rules;
 pub(crate) mod sequence;
-pub(crate) mod settings;
-pub(crate) mod shadow;
-pub(crate) mod slot;
 #[cfg(test)]
 mod tests;
-pub(crate) mod trial;
-pub(crate) mod turn;
-pub(crate) mod watch;
 
 pub use audit::{AuditLine, Outcome};
 pub use gate::Grounds;
 pub use rules::{Entry, Slot, State, Target};
 pub use sequence::Sequence;
-pub(crate) use settings::check_entry;
 
 use crate::clock::now_ms;
 use routewright_data::files::{self, FileError};

@@ -6,7 +6,7 @@
 //! A version may take any shorter way forward, and back to candidate; it is retired from every state but active.
 //! The active one is replaced, never taken away: a slot that has served does not stop to.
 
-use super::Verb;
+use crate::registry::Verb;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};

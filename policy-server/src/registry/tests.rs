@@ -1,6 +1,6 @@
 //! The registry on disk: what is allowed, what is refused, what a damaged file does.
 
-use super::*;
+use crate::registry::*;
 use std::fs;
 use std::time::SystemTime;
 

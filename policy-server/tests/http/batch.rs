@@ -3,7 +3,7 @@
 use crate::client::{get, post, until};
 use crate::server::{default_server, obedient_server};
 use routewright_policy_server::Execution;
-use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::StoreConfig;
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 

@@ -4,9 +4,8 @@ use crate::client::{Reply, get, post, send, until};
 use crate::server::{Running, default_server};
 use routewright_data::decisions::{DecisionReader, FeedbackReader};
 use routewright_policy::{Request, artifact};
-use routewright_policy_server::store::{
-    Durability, EventBody, ExportOptions, MetricConfig, SqliteStore, Store, StoreConfig, export,
-};
+use routewright_policy_server::ledger::{EventBody, ExportOptions, SqliteStore, Store, export};
+use routewright_policy_server::{Durability, MetricConfig, StoreConfig};
 use routewright_policy_server::{ServerConfig, keys};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use routewright_policy::artifact::{self, DataRecord, Draft};
 use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
 use routewright_policy::online::Forgetting;
 use routewright_policy::{Arm, Price, SelectorSpec};
-use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::StoreConfig;
 use routewright_policy_server::{LearningConfig, PolicyEntry, ServerConfig};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

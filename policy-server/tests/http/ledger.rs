@@ -4,10 +4,9 @@ use crate::client::{get, post, send, until};
 use crate::learner::Learner;
 use crate::server::{Running, default_server};
 use routewright_policy::SelectorSpec;
-use routewright_policy_server::store::{
-    DecisionRecord, Durability, Entry, MetricConfig, SqliteStore, Store, StoreConfig, check,
-};
+use routewright_policy_server::ledger::{DecisionRecord, Entry, SqliteStore, Store, check};
 use routewright_policy_server::{ArmSettings, Observations, ServerConfig};
+use routewright_policy_server::{Durability, MetricConfig, StoreConfig};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,7 +47,7 @@ fn weights_of_an_objective_are_bounded_and_the_log_stays_readable() {
 
 #[test]
 fn a_win_under_a_metric_of_any_range_and_direction_teaches_a_win() {
-    use routewright_policy_server::store::Direction::{Higher, Lower};
+    use routewright_policy_server::Direction::{Higher, Lower};
     for (range, direction) in [([1.0, 5.0], Higher), ([0.0, 1.0], Lower), ([-3.0, 2.0], Lower)] {
         let learner = Learner::start(|config, learning, _| {
             let stars = MetricConfig { range, direction, ..MetricConfig::default() };

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, get, post, send};
 use crate::server::default_server;
-use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::StoreConfig;
 use serde_json::json;
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::client::{Reply, get, post, send};
 use crate::server::{default_server, obedient_server};
 use routewright_policy::{drift::DriftSettings, trust::TrustSettings};
-use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::StoreConfig;
 use routewright_policy_server::{Execution, openapi_document};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -48,7 +48,7 @@ fn a_key_is_paced_by_its_own_budget_over_a_restart() {
 #[test]
 fn what_cannot_be_a_budget_or_a_cap_is_refused_by_its_key() {
     use routewright_policy::{drift::DriftSettings, trust::TrustSettings};
-    use routewright_policy_server::{LearningConfig, PolicyEntry, Server, ServerConfig, store::StoreConfig};
+    use routewright_policy_server::{LearningConfig, PolicyEntry, Server, ServerConfig, StoreConfig};
     let dir = tempfile::tempdir().unwrap();
     crate::learner::write(&dir.path().join("main"), &crate::learner::ARMS);
     let refused = |learning: LearningConfig| {

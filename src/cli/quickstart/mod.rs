@@ -11,7 +11,7 @@ use routewright_data::OutcomeTable;
 use routewright_data::log::LoadOptions;
 use routewright_data::synthetic::{Settings, World};
 use routewright_policy::artifact::{self, Goal};
-use routewright_policy_server::store::StoreConfig;
+use routewright_policy_server::StoreConfig;
 use routewright_policy_server::{LearningConfig, PolicyEntry, ServerConfig};
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
 use routewright_trainer::evaluate::Average;

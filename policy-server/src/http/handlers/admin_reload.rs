@@ -1,0 +1,60 @@
+//! `POST /admin/v1/policies/reload`: takes what is on disk into service, now.
+
+use crate::error::{ApiError, Code};
+use crate::http::endpoint::{Access, Endpoint};
+use crate::http::extract::Raw;
+use crate::http::offload::Offload;
+use crate::http::reply::json;
+use crate::http::wire::{self, ReloadRequest};
+use crate::live::InService;
+use crate::upkeep::reload::{Outcome, Reloader};
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use serde_json::{Value, json as object};
+use std::sync::Arc;
+
+pub(crate) const ENDPOINT: Endpoint = Endpoint {
+    access: Access::Admin,
+    request: Some("ReloadRequest"),
+    reply: Some("ReloadReply"),
+    body_is_optional: true,
+    errors: &[Code::ReloadFailed],
+    ..Endpoint::post("/admin/v1/policies/reload", "Take what is on disk into service", || post(handle))
+};
+
+async fn handle(
+    State(live): State<Arc<InService>>,
+    State(reloader): State<Arc<Reloader>>,
+    State(offload): State<Offload>,
+    Raw(body): Raw,
+) -> Result<Response, ApiError> {
+    let request: ReloadRequest = match body.is_empty() {
+        true => ReloadRequest::default(),
+        false => offload.run(body.len(), move || wire::parse(&body)).await??,
+    };
+    if let Some(name) = &request.policy {
+        live.load().find(Some(name))?;
+    }
+    let outcomes = reloader.reload(request.policy.as_deref(), true).await;
+    let refused = outcomes.iter().filter_map(|(name, outcome)| match outcome {
+        Outcome::Failed(reason) => Some(format!("policy `{name}` keeps its version: {reason}")),
+        _ => None,
+    });
+    let refused: Vec<String> = refused.collect();
+    if !refused.is_empty() {
+        return Err(ApiError::new(Code::ReloadFailed, refused.join("; ")));
+    }
+    let live = live.load();
+    let describe = |(name, outcome): &(String, Outcome)| -> Value {
+        let served = live.policies.get(name);
+        object!({
+            "name": name,
+            "result": if *outcome == Outcome::Reloaded { "reloaded" } else { "unchanged" },
+            "version": served.map(|served| &served.version),
+            "digest": served.map(|served| &served.policy.digest),
+        })
+    };
+    let data: Vec<Value> = outcomes.iter().map(describe).collect();
+    json(&object!({ "object": "list", "data": data }))
+}

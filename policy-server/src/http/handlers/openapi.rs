@@ -1,0 +1,16 @@
+//! `GET /openapi.json`: the description of every route.
+
+use crate::error::ApiError;
+use crate::http::document::Document;
+use crate::http::endpoint::Endpoint;
+use crate::http::reply::json;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+
+pub(crate) const ENDPOINT: Endpoint =
+    Endpoint { reply: Some("Document"), ..Endpoint::get("/openapi.json", "This document", || get(handle)) };
+
+async fn handle(State(Document(document)): State<Document>) -> Result<Response, ApiError> {
+    json(&*document)
+}

@@ -1,0 +1,22 @@
+//! `server.toml`: every section as a type, read once and checked before anything starts.
+
+pub(crate) mod arms;
+pub mod keys;
+mod learning;
+mod limits;
+pub(crate) mod listen;
+mod policies;
+pub(crate) mod private;
+pub(crate) mod registry;
+mod server;
+mod store;
+mod values;
+
+pub use arms::ArmSettings;
+pub use learning::{Budget, LearningConfig, Observations};
+pub use limits::Limits;
+pub use policies::{Execution, PolicyEntry};
+pub use server::ServerConfig;
+pub use store::{Direction, Durability, MetricConfig, StoreConfig};
+pub use values::{ConfigError, Secret};
+pub(crate) use values::{NAME_RULE, is_name};

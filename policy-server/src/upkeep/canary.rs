@@ -1,0 +1,222 @@
+//! The watch over canaries: every second it reads what feedback has come, and rolls a falling canary back.
+//!
+//! A canary falls when the upper bound of its mean is below the lower bound of the active version's, by
+//! [`Sequence`]. The bounds hold at all times at once, so that a canary which is as good as the active
+//! version is rolled back with probability at most [`ALARM`], however long it runs and however often one looks. Nothing
+//! is ever promoted here.
+//!
+//! Its state is a fold over the log with a checkpoint of its own, so a restart continues where it was.
+
+use crate::ledger::{self, Fold, Ledger, Store, StoreError, TrialRecord};
+use crate::live::InService;
+use crate::live::slot::Canary;
+use crate::log::{Level, Log, chain};
+use crate::registry::{Ask, Entry, Grounds, Registry, RegistryError, Sequence, Verb};
+use crate::settings::{PolicyEntry, ServerConfig, registry};
+use crate::upkeep::reload::Reloader;
+use crate::upkeep::trial::{Sides, Trial, Trials};
+use crate::upkeep::unwatched;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Probability that a canary as good as the active version is ever rolled back.
+pub(crate) const ALARM: f64 = 0.05;
+const EVERY: Duration = Duration::from_secs(1);
+/// How often the state is saved: it is read again from the log where it was not.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+const CHECKPOINT: &str = "canary trials";
+/// Who is named in the audit.
+const WHO: &str = "watch";
+
+/// The registries of a server, and the figures of their trials as the watch saw them last.
+#[derive(Debug)]
+pub(crate) struct Canaries {
+    config: Arc<ServerConfig>,
+    live: Arc<InService>,
+    log: Log,
+    /// By policy.
+    trials: Mutex<BTreeMap<String, Trial>>,
+}
+
+/// The fold and its connection.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    canaries: Arc<Canaries>,
+    ledger: Arc<Ledger>,
+    store: Box<dyn Store>,
+    fold: Fold<Trials>,
+    saved: Instant,
+}
+
+impl Canaries {
+    pub(crate) fn new(config: &Arc<ServerConfig>, live: &Arc<InService>, log: &Log) -> Self {
+        let (config, live) = (Arc::clone(config), Arc::clone(live));
+        Self { config, live, log: log.clone(), trials: Mutex::default() }
+    }
+
+    /// Policies that have a registry.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &PolicyEntry> {
+        self.config.policies.iter().filter(|entry| entry.registry.is_some())
+    }
+
+    /// Figures of the trial of a canary on the metric it is judged by, where any feedback has come.
+    pub(crate) fn evidence(&self, entry: &PolicyEntry, canary: &Canary) -> Option<Value> {
+        let metric = registry::metric(entry, self.config.store.as_ref()?)?;
+        let trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
+        let trial = trials.get(entry.name.as_deref()?).filter(|trial| trial.record == canary.trial)?;
+        trial.metrics.get(metric).map(|sides| evidence(metric, sides))
+    }
+
+    /// The name of the policy, if its canary fell and was rolled back.
+    fn judge(&self, entry: &PolicyEntry, trials: &Trials) -> Option<String> {
+        let (name, dir) = (entry.name.as_ref()?, entry.registry.as_ref()?);
+        let live = self.live.load();
+        let canary = live.challengers.get(name)?.canary.as_ref()?;
+        let trial = trials.policies.get(name).filter(|trial| trial.record == canary.trial)?;
+        let metric = registry::metric(entry, self.config.store.as_ref()?)?;
+        let sides = trial.metrics.get(metric).filter(|sides| has_fallen(sides))?;
+        let evidence = evidence(metric, sides);
+        match roll_back(&Registry::at(dir), &trial.record, metric, sides, evidence.clone()) {
+            Ok(false) => None,
+            Ok(true) => {
+                let fields =
+                    json!({ "policy": name, "version": canary.served.version, "evidence": evidence });
+                self.log.event(Level::Warn, "canary_rolled_back", fields);
+                Some(name.clone())
+            }
+            Err(error) => {
+                let fields = json!({ "policy": name, "reason": chain(&error) });
+                self.log.event(Level::Error, "canary_rollback_failed", fields);
+                None
+            }
+        }
+    }
+}
+
+impl Watch {
+    /// Opens the log; `None` where there is none, or no registry.
+    ///
+    /// # Errors
+    /// If the log cannot be opened or its checkpoint cannot be read.
+    pub(crate) fn open(
+        canaries: &Arc<Canaries>,
+        ledger: Option<&Arc<Ledger>>,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(ledger) = ledger else { return Ok(None) };
+        let mut store = ledger::open(ledger.config())?;
+        // A checkpoint that stays behind would keep old events from expiring, so it moves on without registries too.
+        if canaries.slots().next().is_none() && store.checkpoint(CHECKPOINT)?.is_none() {
+            return Ok(None);
+        }
+        let mut fold = Fold::new(CHECKPOINT, Trials::new(ledger.config().metrics.clone()));
+        fold.resume(&mut *store)?;
+        let (canaries, ledger) = (Arc::clone(canaries), Arc::clone(ledger));
+        Ok(Some(Self { canaries, ledger, store, fold, saved: Instant::now() }))
+    }
+
+    /// Catches up and judges; returns the policies whose canary was rolled back. Blocks.
+    fn look(&mut self) -> Result<Vec<String>, StoreError> {
+        let canaries = &self.canaries;
+        let caught_up = self.fold.catch_up(&mut *self.store);
+        for (seq, reason) in self.fold.take_skipped() {
+            let fields = json!({ "seq": seq, "reason": reason });
+            canaries.log.event(Level::Error, "canary_watch_skipped_record", fields);
+        }
+        caught_up?;
+        let trials = &self.fold.consumer;
+        trials.policies.clone_into(&mut canaries.trials.lock().unwrap_or_else(PoisonError::into_inner));
+        let fallen: Vec<String> =
+            canaries.slots().filter_map(|entry| canaries.judge(entry, trials)).collect();
+        if (self.saved.elapsed() >= SAVE_EVERY || !fallen.is_empty())
+            && let Some((name, checkpoint)) = self.fold.checkpoint()
+        {
+            self.saved = Instant::now();
+            self.ledger.save_checkpoint(name, checkpoint)?;
+        }
+        Ok(fallen)
+    }
+}
+
+/// Watches until `stop` ends.
+pub(crate) async fn run(
+    canaries: Arc<Canaries>,
+    reloader: Arc<Reloader>,
+    watch: Option<Watch>,
+    stop: impl Future<Output = ()>,
+) {
+    unwatched::warn(&canaries.config, &canaries.live, &canaries.log);
+    let Some(mut watch) = watch else { return };
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            () = tokio::time::sleep(EVERY) => {}
+        }
+        let look = move || {
+            let fallen = watch.look();
+            (watch, fallen)
+        };
+        // A panic of the watch ends it, and is logged.
+        let Ok((back, fallen)) = tokio::task::spawn_blocking(look).await else {
+            return canaries.log.event(Level::Error, "canary_watch_ended", json!({}));
+        };
+        watch = back;
+        match fallen {
+            Ok(fallen) => {
+                for policy in fallen {
+                    reloader.reload(Some(&policy), true).await;
+                }
+            }
+            Err(error) => {
+                let fields = json!({ "reason": chain(&error) });
+                canaries.log.event(Level::Error, "canary_watch_failed", fields);
+            }
+        }
+    }
+}
+
+/// Whether the canary is worse, beyond doubt.
+fn has_fallen(sides: &Sides) -> bool {
+    sides.canary.bounds(ALARM).1 < sides.active.bounds(ALARM).0
+}
+
+fn side(sequence: &Sequence) -> Value {
+    let (low, high) = sequence.bounds(ALARM);
+    json!({ "count": sequence.n(), "mean": sequence.mean(), "interval": [low, high] })
+}
+
+/// Figures of a trial, on the scale from 0 to 1.
+fn evidence(metric: &str, sides: &Sides) -> Value {
+    json!({ "metric": metric, "canary": side(&sides.canary), "active": side(&sides.active) })
+}
+
+/// Retires the canary unless somebody was faster; whether it did.
+fn roll_back(
+    registry: &Registry,
+    trial: &TrialRecord,
+    metric: &str,
+    sides: &Sides,
+    evidence: Value,
+) -> Result<bool, RegistryError> {
+    let slot = registry.read()?;
+    let is_tried = |entry: &&Entry| entry.digest == trial.canary && entry.since_ms <= trial.since_ms;
+    if slot.canary().filter(is_tried).is_none() {
+        return Ok(false);
+    }
+    let (own, other) = (sides.canary.bounds(ALARM).1, sides.active.bounds(ALARM).0);
+    let reason = format!(
+        "{metric} fell: at most {own:.3} after {} reports, where the active version has at least {other:.3} after {}",
+        sides.canary.n(),
+        sides.active.n()
+    );
+    let ask = Ask {
+        who: WHO.to_owned(),
+        verb: Verb::Rollback,
+        reason,
+        grounds: Grounds::Evidence(evidence),
+        revision: Some(slot.revision),
+    };
+    registry.apply(&ask).map(|_| true)
+}
