@@ -1,7 +1,8 @@
 //! What is reported wrongly, too much or at a bad moment, to the real server: refused in words, nothing left behind.
 //!
 //! Feedback on the decision of another key is in the tests of the server (`tests/http/feedback.rs`), a clock that runs
-//! backwards in those of `ledger::silence`, `upkeep::learning::decision_count` and `policy::allowance`: a process cannot set the clock.
+//! backwards in those of `ledger::silence`, `upkeep::learning::decision_count` and `policy::allowance`: a process
+//! cannot set the clock.
 
 use crate::run::ok;
 use crate::serving::{Connection, Serving, ask, connect};

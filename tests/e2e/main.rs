@@ -24,7 +24,7 @@ mod logs;
 mod ope;
 mod pair_logs;
 #[cfg(unix)]
-#[path = "../../policy-server/src/store/postgres/database.rs"]
+#[path = "../../policy-server/src/ledger/postgres/database.rs"]
 mod postgres;
 #[cfg(unix)]
 mod promotion;
