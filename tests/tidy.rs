@@ -1,7 +1,11 @@
 //! The style limits that are tests, not opinions: dependency arrows, sizes, the registry rule.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+#[path = "tidy/imports.rs"]
+mod imports;
+
+use imports::{Crate, circles};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +14,8 @@ use std::process::Command;
 const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 600;
 const LINE_WIDTH_MAX: usize = 120;
+/// Files of a crate that may import each other in a circle.
+const CIRCLE_MAX: usize = 4;
 /// One table or one closed idea each; a new entry needs a reason.
 const LONG_FILES: &[&str] = &[];
 
@@ -119,6 +125,133 @@ fn arrows_point_as_the_architecture_says() {
             assert!(!ours || allowed.contains(dependency), "{name} must not depend on {dependency}");
         }
     }
+}
+
+/// Source folders of our crates.
+const CRATES: [&str; 7] = ["data", "policy", "trainer", "decoder", "policy-server", "experiments", "."];
+
+#[test]
+fn no_circle_of_imports_is_large() {
+    for name in CRATES {
+        let edges = Crate::read(&root().join(name).join("src")).edges();
+        let largest = circles(&edges).into_iter().next().unwrap_or_default();
+        assert!(
+            largest.len() <= CIRCLE_MAX,
+            "{} files of `{name}` import each other in a circle, at most {CIRCLE_MAX} may: {largest:#?}",
+            largest.len()
+        );
+    }
+}
+
+/// The floors of the server: their files, and the floors they stand on.
+const FLOORS: [(&str, &[&str], &[&str]); 9] = [
+    ("base", &["caller", "clock", "error", "exposition", "fingerprint", "ids", "lifecycle", "log"], &[]),
+    ("settings", &["settings"], &["base"]),
+    ("registry", &["registry"], &["base"]),
+    ("ledger", &["ledger"], &["base", "settings"]),
+    ("live", &["live", "serve_error"], &["base", "settings", "registry", "ledger"]),
+    ("decide", &["decide"], &["base", "settings", "ledger", "live"]),
+    ("upkeep", &["upkeep"], &["base", "settings", "registry", "ledger", "live"]),
+    ("http", &["http"], &["base", "settings", "registry", "ledger", "live", "decide", "upkeep"]),
+    // Composition.
+    (
+        "server",
+        &["app", "server", "lib"],
+        &["base", "settings", "registry", "ledger", "live", "decide", "upkeep", "http"],
+    ),
+];
+
+/// First part of the path of a file, without its extension.
+fn top(file: &str) -> &str {
+    let first = file.split('/').next().unwrap_or_default();
+    first.strip_suffix(".rs").unwrap_or(first)
+}
+
+#[test]
+fn no_arrow_of_the_server_points_up() {
+    let edges = Crate::read(&root().join("policy-server/src")).edges();
+    let floor = |file: &str| {
+        let found = FLOORS.iter().find(|(_, tops, _)| tops.contains(&top(file)));
+        found.unwrap_or_else(|| panic!("{file} is on no floor: add it to `FLOORS` and ARCHITECTURE.md"))
+    };
+    let mut wrong = Vec::new();
+    for (from, targets) in &edges {
+        let (own, _, below) = floor(from);
+        for (to, items) in targets {
+            let (other, ..) = floor(to);
+            if own != other && !below.contains(other) {
+                wrong.push(format!("{from} ({own}) uses {items:?} of {to} ({other})"));
+            }
+            // A handler asks the service, not its machinery.
+            let machinery = ["live/batcher.rs", "live/stages.rs", "ledger/store.rs", "ledger/writer.rs"];
+            if from.starts_with("http/handlers/") && machinery.contains(&to.as_str()) {
+                wrong.push(format!(
+                    "{from} uses {items:?} of {to}, which handlers leave to `decide` and `ledger`"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(edges.len() > 60, "{} files only", edges.len());
+}
+
+/// A route is one file, one row and one page: every endpoint is declared in `http/handlers`, listed once, described.
+#[test]
+fn every_route_has_a_row_and_a_page() {
+    let handlers = root().join("policy-server/src/http/handlers");
+    let table = fs::read_to_string(root().join("policy-server/src/http/routes.rs")).unwrap();
+    let page = fs::read_to_string(root().join("docs/http.md")).unwrap();
+    let mut routes = 0;
+    for path in sources().into_iter().filter(|path| path.starts_with(&handlers)) {
+        let text = fs::read_to_string(&path).unwrap();
+        let module = path.file_stem().unwrap().to_string_lossy().into_owned();
+        for name in text.lines().filter_map(|line| line.strip_prefix("pub(crate) const ")) {
+            let Some(name) = name.split(": Endpoint").next().filter(|_| name.contains(": Endpoint")) else {
+                continue;
+            };
+            assert!(table.contains(&format!("{module}::{name},")), "{module}::{name} is not in `TABLE`");
+            routes += 1;
+        }
+        for marker in ["Endpoint::post(\"", "Endpoint::get(\""] {
+            for path in text.split(marker).skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(page.contains(path), "docs/http.md says nothing of {path}");
+            }
+        }
+    }
+    assert!(routes > 20, "{routes} routes only");
+}
+
+#[test]
+fn imports_are_followed_through_modules_and_re_exports() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("imports");
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("lib.rs", "mod a; mod b; mod c;\npub use a::Thing;\n// use b::Other;\n");
+    write("a/mod.rs", "mod inner;\npub use inner::{Thing, helper as help};\n");
+    write("a/inner.rs", "pub struct Thing;\npub fn helper() {}\n");
+    let uses =
+        "use crate::{Thing, a};\nfn f(x: &'static Thing) { a::help(); let _ = \"crate::c::text()\"; }\n";
+    let tests = "#[cfg(test)]\nmod tests { use crate::c::g; }\n";
+    write("b.rs", &format!("{uses}{tests}"));
+    write("c.rs", "pub fn g() { crate::b::f() }\n");
+    let edges = Crate::read(&dir).edges();
+    let shown: Vec<String> = edges
+        .iter()
+        .flat_map(|(from, to)| to.iter().map(move |(to, items)| format!("{from} -> {to}: {items:?}")))
+        .collect();
+    assert_eq!(
+        shown,
+        ["b.rs -> a/inner.rs: {\"Thing\", \"helper\"}", "c.rs -> b.rs: {\"f\"}"],
+        "re-exports, texts, comments and tests make no edges"
+    );
+    assert!(circles(&edges).is_empty());
+    write("a/inner.rs", "pub struct Thing;\npub fn helper() { crate::c::g() }\n");
+    let found = circles(&Crate::read(&dir).edges());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].iter().map(String::as_str).collect::<Vec<_>>(), ["a/inner.rs", "b.rs", "c.rs"]);
 }
 
 /// Absences that keep the crates what they are.

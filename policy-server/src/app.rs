@@ -86,7 +86,6 @@ impl App {
             metrics: Arc::clone(&metrics),
             log: log.clone(),
         };
-        let document = openapi_document().map_err(std::io::Error::other)?;
         let parts = PartList {
             service: Arc::new(service),
             live: Arc::clone(&live),
@@ -101,7 +100,7 @@ impl App {
             limits,
             lifecycle: Arc::clone(&lifecycle),
             log: log.clone(),
-            document: Document(Arc::new(document)),
+            document: Document(Arc::new(openapi_document())),
         };
         let (parts, surroundings) = (Parts::from(parts), Arc::new(surroundings));
         Ok(Self {

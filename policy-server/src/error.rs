@@ -2,7 +2,6 @@
 //! `http::error`.
 
 use routewright_policy::DecideError;
-use serde_json::json;
 
 /// What went wrong, as callers may rely on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,18 +131,6 @@ impl Code {
     }
 }
 
-/// Longest message and name of a field that are sent, bytes: what a caller sent may be part of both.
-const MESSAGE_BYTES_MAX: usize = 4096;
-const PARAM_BYTES_MAX: usize = 256;
-
-/// The text, cut at the end of a character where it is too long.
-fn cut(text: &str, bytes_max: usize) -> String {
-    if text.len() <= bytes_max {
-        return text.to_owned();
-    }
-    format!("{}...", &text[..text.floor_char_boundary(bytes_max)])
-}
-
 /// An error on its way to the caller.
 #[derive(Debug, Clone)]
 pub(crate) struct ApiError {
@@ -175,14 +162,6 @@ impl ApiError {
         let message = "the server failed to answer this request; its log says why";
         Self { inside: Some(inside.into()), ..Self::new(Code::Internal, message) }
     }
-
-    /// The OpenAI error object.
-    pub(crate) fn body(&self) -> serde_json::Value {
-        let (_, kind, code) = self.code.row();
-        let message = cut(&self.message, MESSAGE_BYTES_MAX);
-        let param = self.param.as_deref().map(|param| cut(param, PARAM_BYTES_MAX));
-        json!({ "error": { "message": message, "type": kind, "param": param, "code": code } })
-    }
 }
 
 impl From<DecideError> for ApiError {
@@ -197,20 +176,5 @@ impl From<DecideError> for ApiError {
             DecideError::NoEligible { .. } => Self::new(Code::NoEligibleCandidate, message),
             _ => Self::internal(message),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_caller_sent_is_repeated_in_part_only() {
-        let long = "ä".repeat(2_000_000);
-        let error = ApiError::new(Code::InvalidRequest, format!("unknown field `{long}`")).param(&long);
-        let body = error.body().to_string();
-        assert!(body.len() < 5000 && body.contains("unknown field `ää"), "{} bytes", body.len());
-        assert_eq!(cut("äb", 1), "...");
-        assert_eq!(cut("äb", 3), "äb");
     }
 }

@@ -3,20 +3,17 @@
 //! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
 //! model to call, the probability it was drawn with, and why. To decide it never calls a model.
 //!
-//! Life of a request: `connections` accepts it, `guard` checks origin, key and rate, reads its body and watches its
-//! time, a handler of `handlers` reads it through `wire` and `extract`, takes the live version of its policy from
-//! `state`, and decides: at once where the predictor is cheap, through `batcher` where it is not, by the
-//! default arm (`deadline`) where it is late. The reply carries the whole distribution, so that every
-//! decision can be evaluated off-policy later; with a `store` it is on disk before it is replied, and
-//! feedback is joined to it exactly once.
+//! The files stand on floors, each of which uses the ones below it and none above: `settings` (the configuration),
+//! `registry` (versions of a policy), `ledger` (the durable log), `live` (what is in service), `decide` (how a decision
+//! is made), `upkeep` (reload, learning, canaries), `http`, and the composition in `app` and `server`. ARCHITECTURE.md
+//! follows a request through them.
 //!
-//! `fusion` has models that answer: ensembles written by the decoder, named `fusion/NAME`.
+//! The reply carries the whole distribution, so that every decision can be evaluated off-policy later; with a `[store]`
+//! it is on disk before it is replied, and feedback is joined to it exactly once.
 //!
-//! `registry` says which version of a policy decides, which only look on, and takes back one that fails.
-//!
-//! Invariants: one request sees one version of a policy (`reload` swaps whole states); only `wire` derives
-//! the JSON of HTTP; every error has the shape of OpenAI's; a panic is a 500, never a dead server; no route
-//! of the data listener changes what is served, but a policy that learns learns from its feedback.
+//! Invariants: one request sees one version of a policy (`live` is swapped whole, through one door); nothing is counted
+//! or shown to a shadow before it is in the log; every error has the shape of OpenAI's; a panic is a 500, never a dead
+//! server; no route of the data listener changes what is served, but a policy that learns learns from its feedback.
 //!
 //! ```no_run
 //! # async fn serve() -> Result<(), routewright_policy_server::ServeError> {

@@ -3,12 +3,14 @@
 
 use crate::error::{ApiError, Code};
 use routewright_data::query_text::{self, Conversation, Dialect};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
 /// Shape of the body in `request`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(inline)]
 pub(crate) enum InputFormat {
     /// `POST /v1/chat/completions`: `messages[]`.
     #[default]

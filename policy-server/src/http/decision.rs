@@ -3,8 +3,8 @@
 use crate::clock::now_seconds;
 use crate::decide::{Decided, Failure};
 use crate::http::wire::{
-    ActionBody, CandidateBody, DecisionBody, ExplorationBody, FlipBody, NeighborBody, PolicyBody,
-    SessionBody, TimingsBody,
+    ActionBody, CandidateBody, DecisionBody, ExplorationBody, FlipBody, NeighborBody, SessionBody,
+    TimingsBody, VersionOfPolicy,
 };
 use crate::live::Served;
 use crate::live::metrics::{PolicyMetrics, reason_name};
@@ -93,7 +93,7 @@ pub(crate) fn describe(decided: &Decided) -> DecisionBody<'_> {
         notice: query.notice,
         id,
         created: now_seconds(),
-        policy: PolicyBody {
+        policy: VersionOfPolicy {
             name: &served.name,
             version: &served.version,
             digest: &served.policy.digest,

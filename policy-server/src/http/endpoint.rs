@@ -3,6 +3,7 @@
 
 use crate::error::Code;
 use crate::http::parts::Parts;
+use crate::http::wire::Body;
 use crate::live::metrics::{EndpointLabel, Series};
 use axum::routing::MethodRouter;
 
@@ -41,13 +42,13 @@ pub(crate) struct Endpoint {
     pub(crate) access: Access,
     pub(crate) kind: Kind,
     pub(crate) title: &'static str,
-    /// Names of the schemas of request and reply, where they are JSON.
-    pub(crate) request: Option<&'static str>,
-    pub(crate) reply: Option<&'static str>,
+    /// Types of request and reply, where they are JSON.
+    pub(crate) request: Option<Body>,
+    pub(crate) reply: Option<Body>,
     /// Whether the request may have no body although it has a schema.
     pub(crate) body_is_optional: bool,
-    /// Schema of a line of the reply to many requests, one a line of NDJSON, where those are taken too.
-    pub(crate) line: Option<&'static str>,
+    /// Type of a line of the reply to many requests, one a line of NDJSON, where those are taken too.
+    pub(crate) line: Option<Body>,
     /// What the status 202 means, where it is a reply beside 200.
     pub(crate) accepted: Option<&'static str>,
     /// Errors of this route beside those that access, kind and request bring with them.

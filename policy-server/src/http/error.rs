@@ -1,6 +1,7 @@
 //! How an error crosses HTTP: its status, its body, the headers that go with it.
 
 use crate::error::{ApiError, Code};
+use crate::http::wire::ErrorBody;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -10,7 +11,7 @@ const RETRY_AFTER: u64 = 1;
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = self.body().to_string();
+        let body = ErrorBody::of(&self).text();
         let json = HeaderValue::from_static("application/json");
         let mut response = (status, [(header::CONTENT_TYPE, json)], body).into_response();
         let headers = response.headers_mut();

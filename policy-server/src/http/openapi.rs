@@ -1,25 +1,23 @@
-//! `/openapi.json`: paths from the route table, schemas from `openapi_schemas.json` beside this file.
+//! `/openapi.json`: paths from the route table, schemas from the types that cross HTTP.
 
 use crate::error::Code;
 use crate::http::endpoint::{Access, Endpoint, Kind};
+use crate::http::wire::{Body, ErrorBody, Schemas, schemas};
 use serde_json::{Map, Value, json};
 
 /// Media type of a batch of feedback: one object a line.
 const NDJSON: &str = "application/x-ndjson";
-/// Schemas, maintained by hand; tests hold them against what the server reads and writes.
-const SCHEMAS: &str = include_str!("openapi_schemas.json");
 
 /// The document of the routes given.
-///
-/// # Errors
-/// If the schemas are not JSON, which a test excludes.
-pub(crate) fn describe(rows: &[Endpoint]) -> Result<Value, serde_json::Error> {
-    let schemas: Value = serde_json::from_str(SCHEMAS)?;
-    let mut paths = Map::new();
-    for row in rows {
-        paths.insert(row.path.to_owned(), json!({ (row.method): operation(row) }));
-    }
-    Ok(json!({
+pub(crate) fn describe(rows: &[Endpoint]) -> Value {
+    let (paths, components) = schemas(|read, written| {
+        let mut paths = Map::new();
+        for row in rows {
+            paths.insert(row.path.to_owned(), json!({ (row.method): operation(row, read, written) }));
+        }
+        paths
+    });
+    json!({
         "openapi": "3.1.0",
         "info": {
             "title": "routewright policy server",
@@ -29,41 +27,44 @@ pub(crate) fn describe(rows: &[Endpoint]) -> Result<Value, serde_json::Error> {
         },
         "paths": paths,
         "components": {
-            "schemas": schemas,
+            "schemas": components,
             "securitySchemes": {
                 "bearer": { "type": "http", "scheme": "bearer" },
                 "header": { "type": "apiKey", "in": "header", "name": "x-api-key" },
             },
         },
-    }))
+    })
 }
 
-fn operation(row: &Endpoint) -> Value {
+/// One path: `read` makes the schemas of what is read, `written` those of what is written.
+fn operation(row: &Endpoint, read: &mut Schemas, written: &mut Schemas) -> Value {
     let mut operation = Map::new();
     operation.insert("summary".to_owned(), json!(row.title));
     operation.insert("operationId".to_owned(), json!(operation_id(row)));
-    if let Some(name) = row.request {
-        let required = !row.body_is_optional;
-        let mut content = content(name);
+    if let Some(body) = row.request {
+        let mut content = content(read, body);
         if row.line.is_some() {
             content[NDJSON] = content["application/json"].clone();
         }
-        operation.insert("requestBody".to_owned(), json!({ "required": required, "content": content }));
+        let body = json!({ "required": !row.body_is_optional, "content": content });
+        operation.insert("requestBody".to_owned(), body);
     }
     let mut reply = match row.reply {
-        Some(name) => json!({ "description": "answered", "content": content(name) }),
+        Some(body) => json!({ "description": "answered", "content": content(written, body) }),
         None => json!({ "description": "answered", "content": { "text/plain": {} } }),
     };
     let mut replies = Map::new();
-    if let Some((description, name)) = row.accepted.zip(row.reply) {
-        replies.insert("202".to_owned(), json!({ "description": description, "content": content(name) }));
+    if let Some((description, body)) = row.accepted.zip(row.reply) {
+        let content = content(written, body);
+        replies.insert("202".to_owned(), json!({ "description": description, "content": content }));
     }
     if let Some(line) = row.line {
-        reply["content"][NDJSON] = content(line)["application/json"].clone();
+        reply["content"][NDJSON] = content(written, line)["application/json"].clone();
     }
     replies.insert("200".to_owned(), reply);
     for (status, description) in errors(row) {
-        replies.insert(status, json!({ "description": description, "content": content("Error") }));
+        let content = content(written, Body::of::<ErrorBody>());
+        replies.insert(status, json!({ "description": description, "content": content }));
     }
     operation.insert("responses".to_owned(), Value::Object(replies));
     let security =
@@ -102,6 +103,6 @@ fn operation_id(row: &Endpoint) -> String {
     format!("{}_{}", row.method, words.collect::<Vec<_>>().join("_"))
 }
 
-fn content(schema: &str) -> Value {
-    json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } })
+fn content(schemas: &mut Schemas, body: Body) -> Value {
+    json!({ "application/json": { "schema": schemas.of(body) } })
 }

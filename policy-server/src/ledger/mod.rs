@@ -40,7 +40,7 @@ pub use event::{
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
-pub(crate) use handle::{EXPIRE_EVERY, Ledger, unavailable};
+pub(crate) use handle::{EXPIRE_EVERY, Ledger};
 pub use open::open;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;

@@ -66,9 +66,9 @@ pub(super) fn close(
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::*;
     use crate::ledger::meter::StoreMeter;
     use crate::ledger::tests::{Dice, decision};
-    use crate::ledger::*;
     use crate::ledger::{DecisionRecord, EventBody, Fold, Measure, Replaced, SqliteStore, Statistics};
     use std::sync::Arc;
 

@@ -5,11 +5,9 @@ use routewright_data::QueryText;
 use routewright_data::features::FeatureInput;
 use routewright_data::query_text::Conversation;
 use routewright_policy::{Constraints, Objective, Policy, Request};
-use serde::Deserialize;
 
 /// How much a decision says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Explain {
     /// The decision and its propensity.
     None,

@@ -1,4 +1,4 @@
-//! Shadows decide what was decided, after the reply, on one thread behind a bounded queue.
+//! Shadows decide what was decided, once it is in the log, on one thread behind a bounded queue.
 //!
 //! They never delay the reply, never change it, and their decisions enter no log: what remains of them are counts by
 //! version. A full queue drops the request and counts it. The difference of predicted scores is by the shadow's own

@@ -14,8 +14,8 @@
 //! [`Slot`], writes the audit line, then the slot. So no change goes unaudited; one that the audit tells and the
 //! disk then refused is followed by a line that says so.
 //!
-//! The server's side: `slot` loads what stands in a slot, `turn` says who decides a request, `shadow` lets shadows
-//! decide after the reply, `trial` keeps the feedback of both sides of a canary, `watch` rolls a falling one back.
+//! Of the server, `live::slot` loads the versions of a slot, `live::assignment` says which one decides a request,
+//! `live::shadow` lets shadows decide, and `upkeep::canary` rolls a falling canary back.
 
 mod audit;
 mod gate;

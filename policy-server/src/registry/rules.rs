@@ -25,7 +25,7 @@ const VERSION_DIGITS: usize = 12;
 pub enum State {
     /// It is known, and does nothing.
     Candidate,
-    /// It decides every request after the reply, and nobody acts upon it.
+    /// It decides every request beside the version that is served, and nobody acts upon it.
     Shadow,
     /// It decides a share of the requests.
     Canary,
@@ -35,15 +35,22 @@ pub enum State {
     Retired,
 }
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl State {
+    /// Its name in the registry, on the command line and in replies.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Candidate => "candidate",
             Self::Shadow => "shadow",
             Self::Canary => "canary",
             Self::Active => "active",
             Self::Retired => "retired",
-        })
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

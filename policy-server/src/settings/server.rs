@@ -1,10 +1,11 @@
 //! `server.toml`, read once and checked; the environment is asked only for secrets named `env::NAME`.
 
-use crate::settings::LearningConfig;
-use crate::settings::Limits;
-use crate::settings::arms::ArmSettings;
 use crate::settings::listen::resolve;
-use crate::settings::{MetricConfig, StoreConfig};
+use crate::settings::registry::check_entry;
+use crate::settings::{
+    ArmSettings, ConfigError, Execution, LearningConfig, Limits, MetricConfig, NAME_RULE, PolicyEntry,
+    Secret, StoreConfig, is_name,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -267,9 +268,7 @@ impl ServerConfig {
                 "at least one section [policies.NAME] with a path, or [fusions.NAME] with an ensemble";
             return value("policies", String::new(), expected);
         }
-        self.policies
-            .iter()
-            .try_for_each(|entry| crate::settings::registry::check_entry(entry, self.store.as_ref()))?;
+        self.policies.iter().try_for_each(|entry| check_entry(entry, self.store.as_ref()))?;
         self.store.as_ref().map_or(Ok(()), StoreConfig::check)?;
         self.limits.check()
     }

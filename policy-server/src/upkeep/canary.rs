@@ -16,6 +16,7 @@ use crate::settings::{PolicyEntry, ServerConfig, registry};
 use crate::upkeep::reload::Reloader;
 use crate::upkeep::trial::{Sides, Trial, Trials};
 use crate::upkeep::unwatched;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +41,24 @@ pub(crate) struct Canaries {
     trials: Mutex<BTreeMap<String, Trial>>,
 }
 
+/// Figures of a trial on one metric, as the audit keeps them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Evidence {
+    pub(crate) metric: String,
+    pub(crate) canary: Side,
+    pub(crate) active: Side,
+}
+
+/// One side of a trial, on the scale from 0 to 1.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Side {
+    /// Reports.
+    pub(crate) count: u64,
+    pub(crate) mean: Option<f64>,
+    /// Bounds of the mean that hold at all times at once.
+    pub(crate) interval: [f64; 2],
+}
+
 /// The fold and its connection.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -62,11 +81,11 @@ impl Canaries {
     }
 
     /// Figures of the trial of a canary on the metric it is judged by, where any feedback has come.
-    pub(crate) fn evidence(&self, entry: &PolicyEntry, canary: &Canary) -> Option<Value> {
+    pub(crate) fn evidence(&self, entry: &PolicyEntry, canary: &Canary) -> Option<Evidence> {
         let metric = registry::metric(entry, self.config.store.as_ref()?)?;
         let trials = self.trials.lock().unwrap_or_else(PoisonError::into_inner);
         let trial = trials.get(entry.name.as_deref()?).filter(|trial| trial.record == canary.trial)?;
-        trial.metrics.get(metric).map(|sides| evidence(metric, sides))
+        trial.metrics.get(metric).map(|sides| Evidence::of(metric, sides))
     }
 
     /// The name of the policy, if its canary fell and was rolled back.
@@ -77,7 +96,8 @@ impl Canaries {
         let trial = trials.policies.get(name).filter(|trial| trial.record == canary.trial)?;
         let metric = registry::metric(entry, self.config.store.as_ref()?)?;
         let sides = trial.metrics.get(metric).filter(|sides| has_fallen(sides))?;
-        let evidence = evidence(metric, sides);
+        // Plain numbers: writing them cannot fail.
+        let evidence = serde_json::to_value(Evidence::of(metric, sides)).unwrap_or_default();
         match roll_back(&Registry::at(dir), &trial.record, metric, sides, evidence.clone()) {
             Ok(false) => None,
             Ok(true) => {
@@ -182,14 +202,14 @@ fn has_fallen(sides: &Sides) -> bool {
     sides.canary.bounds(ALARM).1 < sides.active.bounds(ALARM).0
 }
 
-fn side(sequence: &Sequence) -> Value {
-    let (low, high) = sequence.bounds(ALARM);
-    json!({ "count": sequence.n(), "mean": sequence.mean(), "interval": [low, high] })
-}
-
-/// Figures of a trial, on the scale from 0 to 1.
-fn evidence(metric: &str, sides: &Sides) -> Value {
-    json!({ "metric": metric, "canary": side(&sides.canary), "active": side(&sides.active) })
+impl Evidence {
+    fn of(metric: &str, sides: &Sides) -> Self {
+        let side = |sequence: &Sequence| {
+            let (low, high) = sequence.bounds(ALARM);
+            Side { count: sequence.n(), mean: sequence.mean(), interval: [low, high] }
+        };
+        Self { metric: metric.to_owned(), canary: side(&sides.canary), active: side(&sides.active) }
+    }
 }
 
 /// Retires the canary unless somebody was faster; whether it did.

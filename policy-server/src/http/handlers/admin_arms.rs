@@ -8,7 +8,7 @@ use crate::http::endpoint::{Access, Endpoint};
 use crate::http::extract::{Json, Logged};
 use crate::http::offload::Offload;
 use crate::http::reply::json;
-use crate::http::wire::{ArmBody, ArmsBody, ArmsReply, ChangeArmsRequest};
+use crate::http::wire::{ArmBody, ArmsReply, Body, ChangeArmsRequest, PolicyArms};
 use crate::ids;
 use crate::ledger::{ArmChange, ChangeRecord, Ledger};
 use crate::live::{InService, Live, Served};
@@ -24,14 +24,14 @@ use std::time::{Duration, Instant};
 
 pub(crate) const LIST: Endpoint = Endpoint {
     access: Access::Admin,
-    reply: Some("ArmsReply"),
+    reply: Some(Body::of::<ArmsReply<'static>>()),
     ..Endpoint::get("/admin/v1/arms", "Arms of the policies that learn, with their prices", || get(list))
 };
 
 pub(crate) const CHANGE: Endpoint = Endpoint {
     access: Access::Admin,
-    request: Some("ChangeArmsRequest"),
-    reply: Some("PolicyArms"),
+    request: Some(Body::of::<ChangeArmsRequest>()),
+    reply: Some(Body::of::<PolicyArms<'static>>()),
     errors: &[Code::BatchTooLarge],
     ..Endpoint::post("/admin/v1/arms/change", "Add, remove or reprice arms of a policy that learns", || {
         post(change)
@@ -114,7 +114,7 @@ fn check(ledger: &Ledger, served: &Served, arms: &BTreeMap<String, ArmChange>) -
     table.check(arms, learner, range, true).map_err(refuse)
 }
 
-fn describe(served: &Served, in_service: Option<bool>) -> ArmsBody<'_> {
+fn describe(served: &Served, in_service: Option<bool>) -> PolicyArms<'_> {
     let arm = |arm: &'_ routewright_policy::Arm| ArmBody {
         model: arm.model.clone(),
         cost_usd: arm.price.mean_cost_usd,
@@ -123,7 +123,7 @@ fn describe(served: &Served, in_service: Option<bool>) -> ArmsBody<'_> {
         removed: arm.retired,
         added: !served.base.arms.iter().any(|base| base.model == arm.model),
     };
-    ArmsBody {
+    PolicyArms {
         policy: &served.name,
         version: &served.version,
         changes: served.arm_table.as_ref().map_or(0, |table| table.n_changes),

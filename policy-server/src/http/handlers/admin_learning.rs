@@ -3,7 +3,9 @@
 use crate::error::ApiError;
 use crate::http::endpoint::{Access, Endpoint};
 use crate::http::reply::json;
-use crate::http::wire::{DriftBody, KeySpendBody, LearningBody, LearningReply, ReporterBody, SpendBody};
+use crate::http::wire::{
+    Body, DriftBody, KeySpendBody, LearningReply, PolicyLearning, ReporterBody, SpendBody,
+};
 use crate::live::report::{Report, Spend};
 use crate::live::{InService, Served};
 use axum::extract::State;
@@ -15,7 +17,7 @@ const TITLE: &str = "What policies learned, spend, whom they believe and what ha
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    reply: Some("LearningReply"),
+    reply: Some(Body::of::<LearningReply<'static>>()),
     ..Endpoint::get("/admin/v1/learning", TITLE, || get(handle))
 };
 
@@ -26,7 +28,7 @@ async fn handle(State(live): State<Arc<InService>>) -> Result<Response, ApiError
     json(&LearningReply { object: "list", data })
 }
 
-fn describe(served: &Served, report: Report) -> LearningBody<'_> {
+fn describe(served: &Served, report: Report) -> PolicyLearning<'_> {
     let key = |(key, of): (String, Spend)| KeySpendBody { key, spend: spend(of) };
     let kinds = report.drift.iter().map(|figure| DriftBody {
         kind: figure.kind.name(),
@@ -39,7 +41,7 @@ fn describe(served: &Served, report: Report) -> LearningBody<'_> {
         trust: found.trust,
         withheld: found.withheld,
     });
-    LearningBody {
+    PolicyLearning {
         policy: &served.name,
         version: &served.version,
         updates: report.updates,

@@ -3,17 +3,18 @@
 use crate::error::ApiError;
 use crate::http::endpoint::{Access, Endpoint};
 use crate::http::reply::json;
+use crate::http::wire::{Body, PolicyBody, PolicyList};
 use crate::live::{InService, Served};
 use crate::upkeep::reload::Reloader;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use serde_json::{Value, json as object};
+use routewright_policy::Arm;
 use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    reply: Some("PolicyList"),
+    reply: Some(Body::of::<PolicyList<'static>>()),
     ..Endpoint::get("/admin/v1/policies", "Policies in service, with their versions and refusals", || {
         get(handle)
     })
@@ -25,28 +26,30 @@ async fn handle(
 ) -> Result<Response, ApiError> {
     let refusals = reloader.refusals().await;
     let live = live.load();
-    let describe = |served: &Arc<Served>| -> Value {
-        let (reloads, refused) = served.metrics.reload_counts();
-        let manifest = &served.policy.manifest;
-        object!({
-            "name": served.name,
-            "version": served.version,
-            "digest": served.policy.digest,
-            "path": served.path.as_ref().map(|path| path.display().to_string()),
-            "loaded_at": served.loaded_at,
-            "method": manifest.method,
-            "form": manifest.form.name,
-            "featurizer": manifest.featurizer.spec.name,
-            "selector": manifest.selector.name,
-            "arms": served.policy.arms.iter().map(|arm| &arm.model).collect::<Vec<_>>(),
-            "default_arm": served.policy.arms.get(served.default_arm).map(|arm| &arm.model),
-            "execution": if served.inline { "inline" } else { "worker" },
-            "metrics": manifest.metrics,
-            "reloads": reloads,
-            "refusals": refused,
-            "refused": refusals.get(&served.name),
-        })
-    };
-    let data: Vec<Value> = live.policies.values().map(describe).collect();
-    json(&object!({ "object": "list", "data": data }))
+    let data = live.policies.values().map(|served| describe(served, refusals.get(&served.name)));
+    json(&PolicyList { object: "list", data: data.collect() })
+}
+
+fn describe<'a>(served: &'a Served, refused: Option<&'a String>) -> PolicyBody<'a> {
+    let (reloads, refusals) = served.metrics.reload_counts();
+    let manifest = &served.policy.manifest;
+    let model = |arm: &'a Arm| arm.model.as_str();
+    PolicyBody {
+        name: &served.name,
+        version: &served.version,
+        digest: &served.policy.digest,
+        path: served.path.as_ref().map(|path| path.display().to_string()),
+        loaded_at: served.loaded_at,
+        method: &manifest.method,
+        form: &manifest.form.name,
+        featurizer: &manifest.featurizer.spec.name,
+        selector: &manifest.selector.name,
+        arms: served.policy.arms.iter().map(model).collect(),
+        default_arm: served.policy.arms.get(served.default_arm).map(model).unwrap_or_default(),
+        execution: if served.inline { "inline" } else { "worker" },
+        metrics: &manifest.metrics,
+        reloads,
+        refusals,
+        refused: refused.map(String::as_str),
+    }
 }

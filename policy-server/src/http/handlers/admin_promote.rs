@@ -7,7 +7,7 @@ use crate::http::extract::Json;
 use crate::http::handlers::admin_registry::{describe, refused};
 use crate::http::offload::Offload;
 use crate::http::reply::json;
-use crate::http::wire::PromoteRequest;
+use crate::http::wire::{Body, PromoteRequest, RegistrySlot};
 use crate::live::InService;
 use crate::registry::{Ask, Grounds, Registry, Verb};
 use crate::upkeep::canary::Canaries;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    request: Some("PromoteRequest"),
-    reply: Some("RegistrySlot"),
+    request: Some(Body::of::<PromoteRequest>()),
+    reply: Some(Body::of::<RegistrySlot>()),
     errors: &[Code::ReloadFailed, Code::PromotionRefused],
     ..Endpoint::post("/admin/v1/promote", "Give a version another state, or roll back", || post(handle))
 };

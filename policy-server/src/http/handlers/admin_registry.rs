@@ -4,15 +4,15 @@ use crate::error::{ApiError, Code};
 use crate::http::endpoint::{Access, Endpoint};
 use crate::http::offload::Offload;
 use crate::http::reply::json;
+use crate::http::wire::{Body, RegistryReply, RegistrySlot, ShadowBody, SideBody, TrialBody, VersionBody};
 use crate::live::InService;
 use crate::log::chain;
 use crate::registry::{Registry, RegistryError};
 use crate::settings::PolicyEntry;
-use crate::upkeep::canary::Canaries;
+use crate::upkeep::canary::{Canaries, Evidence, Side};
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use serde_json::{Value, json as object};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -20,7 +20,7 @@ const TITLE: &str = "Versions in each slot: active, canary, shadows, candidates,
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    reply: Some("RegistryReply"),
+    reply: Some(Body::of::<RegistryReply>()),
     ..Endpoint::get("/admin/v1/registry", TITLE, || get(handle))
 };
 
@@ -31,9 +31,9 @@ async fn handle(
 ) -> Result<Response, ApiError> {
     let slots = move || {
         let slots = canaries.slots().map(|entry| describe(&live, &canaries, entry));
-        slots.collect::<Result<Vec<Value>, ApiError>>()
+        slots.collect::<Result<Vec<RegistrySlot>, ApiError>>()
     };
-    json(&object!({ "object": "list", "data": offload.always(slots).await?? }))
+    json(&RegistryReply { object: "list", data: offload.always(slots).await?? })
 }
 
 /// A registry that cannot be read, or refuses, as an error of HTTP.
@@ -49,7 +49,7 @@ pub(super) fn describe(
     live: &InService,
     canaries: &Canaries,
     entry: &PolicyEntry,
-) -> Result<Value, ApiError> {
+) -> Result<RegistrySlot, ApiError> {
     let name = entry.name.as_deref().unwrap_or_default();
     let registry = Registry::at(entry.registry.clone().unwrap_or_default());
     let slot = registry.read().map_err(|error| refused(&error))?;
@@ -59,34 +59,36 @@ pub(super) fn describe(
         let shadow = beside?.shadows.iter().find(|shadow| shadow.served.version == version)?;
         let counts = &shadow.counts;
         let compared = counts.compared.load(Relaxed);
-        let mean = (compared > 0).then(|| counts.difference() / compared as f64);
-        Some(object!({
-            "agreed": counts.agreed.load(Relaxed),
-            "differed": counts.differed.load(Relaxed),
-            "failed": counts.failed.load(Relaxed),
-            "dropped": counts.dropped.load(Relaxed),
-            "score_difference": mean,
-        }))
-    };
-    let versions = slot.entries.iter().map(|found| {
-        object!({
-            "version": found.version(),
-            "digest": found.digest,
-            "path": registry.artifact(found).display().to_string(),
-            "state": found.state,
-            "share": found.share,
-            "since_ms": found.since_ms,
-            "reason": found.reason,
-            "shadow": shadow(found.version()),
+        Some(ShadowBody {
+            agreed: counts.agreed.load(Relaxed),
+            differed: counts.differed.load(Relaxed),
+            failed: counts.failed.load(Relaxed),
+            dropped: counts.dropped.load(Relaxed),
+            score_difference: (compared > 0).then(|| counts.difference() / compared as f64),
         })
+    };
+    let versions = slot.entries.iter().map(|found| VersionBody {
+        version: found.version().to_owned(),
+        digest: found.digest.clone(),
+        path: registry.artifact(found).display().to_string(),
+        state: found.state.name(),
+        share: found.share,
+        since_ms: found.since_ms,
+        reason: found.reason.clone(),
+        shadow: shadow(found.version()),
     });
-    let figures = beside.and_then(|beside| canaries.evidence(entry, beside.canary.as_ref()?));
-    Ok(object!({
-        "policy": name,
-        "registry": registry.dir().display().to_string(),
-        "revision": slot.revision,
-        "serving_revision": beside.map(|beside| beside.slot.revision),
-        "versions": versions.collect::<Vec<_>>(),
-        "trial": figures,
-    }))
+    let evidence = beside.and_then(|beside| canaries.evidence(entry, beside.canary.as_ref()?));
+    Ok(RegistrySlot {
+        policy: name.to_owned(),
+        registry: registry.dir().display().to_string(),
+        revision: slot.revision,
+        serving_revision: beside.map(|beside| beside.slot.revision),
+        versions: versions.collect(),
+        trial: evidence.map(trial),
+    })
+}
+
+fn trial(Evidence { metric, canary, active }: Evidence) -> TrialBody {
+    let side = |side: Side| SideBody { count: side.count, mean: side.mean, interval: side.interval };
+    TrialBody { metric, canary: side(canary), active: side(active) }
 }

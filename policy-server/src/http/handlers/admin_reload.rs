@@ -5,19 +5,18 @@ use crate::http::endpoint::{Access, Endpoint};
 use crate::http::extract::Raw;
 use crate::http::offload::Offload;
 use crate::http::reply::json;
-use crate::http::wire::{self, ReloadRequest};
+use crate::http::wire::{self, Body, ReloadReply, ReloadRequest, ReloadedBody};
 use crate::live::InService;
 use crate::upkeep::reload::{Outcome, Reloader};
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
-use serde_json::{Value, json as object};
 use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    request: Some("ReloadRequest"),
-    reply: Some("ReloadReply"),
+    request: Some(Body::of::<ReloadRequest>()),
+    reply: Some(Body::of::<ReloadReply<'static>>()),
     body_is_optional: true,
     errors: &[Code::ReloadFailed],
     ..Endpoint::post("/admin/v1/policies/reload", "Take what is on disk into service", || post(handle))
@@ -46,15 +45,14 @@ async fn handle(
         return Err(ApiError::new(Code::ReloadFailed, refused.join("; ")));
     }
     let live = live.load();
-    let describe = |(name, outcome): &(String, Outcome)| -> Value {
+    let data = outcomes.iter().map(|(name, outcome)| {
         let served = live.policies.get(name);
-        object!({
-            "name": name,
-            "result": if *outcome == Outcome::Reloaded { "reloaded" } else { "unchanged" },
-            "version": served.map(|served| &served.version),
-            "digest": served.map(|served| &served.policy.digest),
-        })
-    };
-    let data: Vec<Value> = outcomes.iter().map(describe).collect();
-    json(&object!({ "object": "list", "data": data }))
+        ReloadedBody {
+            name,
+            result: if *outcome == Outcome::Reloaded { "reloaded" } else { "unchanged" },
+            version: served.map(|served| served.version.as_str()).unwrap_or_default(),
+            digest: served.map(|served| served.policy.digest.as_str()).unwrap_or_default(),
+        }
+    });
+    json(&ReloadReply { object: "list", data: data.collect() })
 }

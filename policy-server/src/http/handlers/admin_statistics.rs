@@ -5,7 +5,7 @@ use crate::http::endpoint::{Access, Endpoint};
 use crate::http::extract::Logged;
 use crate::http::offload::Offload;
 use crate::http::reply::json;
-use crate::http::wire::{MetricBody, ModelStatisticsBody, PolicyStatisticsBody, StatisticsBody};
+use crate::http::wire::{Body, MetricBody, ModelStatistics, PolicyStatistics, StatisticsReply};
 use crate::ledger::{ArmStatistics, MetricStatistics};
 use crate::log::chain;
 use axum::extract::State;
@@ -14,7 +14,7 @@ use axum::routing::get;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Admin,
-    reply: Some("StatisticsReply"),
+    reply: Some(Body::of::<StatisticsReply<'static>>()),
     errors: &[Code::NoStore, Code::StoreUnavailable],
     ..Endpoint::get("/admin/v1/statistics", "What the log says of each policy and model", || get(handle))
 };
@@ -26,20 +26,20 @@ async fn handle(State(offload): State<Offload>, Logged(ledger): Logged) -> Resul
         inside: Some(chain(&error)),
         ..ApiError::new(Code::StoreUnavailable, "the store cannot be read now; try again")
     })?;
-    let policies = statistics.policies.iter().map(|(policy, models)| PolicyStatisticsBody {
+    let policies = statistics.policies.iter().map(|(policy, models)| PolicyStatistics {
         policy,
         models: models.iter().map(|(model, arm)| describe(model, arm)).collect(),
     });
-    json(&StatisticsBody { object: "list", high_water, data: policies.collect() })
+    json(&StatisticsReply { object: "list", high_water, data: policies.collect() })
 }
 
-fn describe<'a>(model: &'a str, arm: &'a ArmStatistics) -> ModelStatisticsBody<'a> {
+fn describe<'a>(model: &'a str, arm: &'a ArmStatistics) -> ModelStatistics<'a> {
     let body = |name: &'a str, metric: &MetricStatistics| MetricBody {
         metric: name,
         count: metric.count,
         mean: metric.mean(),
     };
-    ModelStatisticsBody {
+    ModelStatistics {
         model,
         decisions: arm.decisions,
         predicted_usd: arm.predicted_usd(),

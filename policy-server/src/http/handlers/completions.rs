@@ -5,7 +5,7 @@ use crate::error::{ApiError, Code};
 use crate::http::endpoint::{Endpoint, Kind};
 use crate::http::extract::Json;
 use crate::http::reply::json;
-use crate::http::wire::{self, Answering, CompletionShape};
+use crate::http::wire::{self, Answering, Body as Schema, CompletionShape, ErrorBody};
 use crate::ids;
 use crate::live::fusion::{self, Fusions, Progress, Writing};
 use crate::live::{InService, Served};
@@ -29,15 +29,15 @@ const TEXT_TITLE: &str = "Continue a prompt with a fused model; streams where as
 
 pub(crate) const CHAT: Endpoint = Endpoint {
     kind: Kind::Answer,
-    request: Some("ChatRequest"),
-    reply: Some("ChatCompletion"),
+    request: Some(Schema::of::<wire::ChatRequest>()),
+    reply: Some(Schema::of::<wire::ChatCompletion>()),
     ..Endpoint::post("/v1/chat/completions", CHAT_TITLE, || post(chat))
 };
 
 pub(crate) const TEXT: Endpoint = Endpoint {
     kind: Kind::Answer,
-    request: Some("CompletionRequest"),
-    reply: Some("Completion"),
+    request: Some(Schema::of::<wire::CompletionRequest>()),
+    reply: Some(Schema::of::<wire::Completion>()),
     ..Endpoint::post("/v1/completions", TEXT_TITLE, || post(text))
 };
 
@@ -162,7 +162,8 @@ impl Events {
                         // The status has been sent: this line is the only place an account can be given.
                         let fields = object!({ "id": self.answering.id, "inside": error.to_string() });
                         self.log.event(Level::Error, "fusion_failed", fields);
-                        self.lines.push_back(fusion::refused(error).body());
+                        let body = ErrorBody::of(&fusion::refused(error));
+                        self.lines.push_back(object!(body));
                     }
                 }
             }

@@ -8,7 +8,7 @@ use crate::http::extract::{Logged, Raw};
 use crate::http::offload::Offload;
 use crate::http::rates::Rates;
 use crate::http::reply::{json, text};
-use crate::http::wire::{self, FeedbackBody, FeedbackLine, FeedbackRequest};
+use crate::http::wire::{self, Body, ErrorBody, FeedbackLine, FeedbackReply, FeedbackRequest};
 use crate::ledger::meter::FeedbackStatus;
 use crate::ledger::{FeedbackRecord, Ledger, Measure, Receipt};
 use crate::live::InService;
@@ -25,9 +25,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
-    request: Some("FeedbackRequest"),
-    reply: Some("FeedbackReply"),
-    line: Some("FeedbackLine"),
+    request: Some(Body::of::<FeedbackRequest>()),
+    reply: Some(Body::of::<FeedbackReply<'static>>()),
+    line: Some(Body::of::<FeedbackLine<'static>>()),
     // Repeated feedback is only confirmed.
     accepted: Some("accepted, and on disk"),
     errors: &[
@@ -153,7 +153,7 @@ fn results(
             Ok(reply) => FeedbackLine { status: status(reply), reply: Some(reply), error: None },
             Err(error) => {
                 let status = error.code.status();
-                FeedbackLine { status, reply: None, error: Some(error.body()["error"].take()) }
+                FeedbackLine { status, reply: None, error: Some(ErrorBody::of(error).error) }
             }
         };
         out.push_str(&text(&line)?);
@@ -174,7 +174,7 @@ impl Reader {
     }
 }
 
-fn status(reply: &FeedbackBody<'_>) -> u16 {
+fn status(reply: &FeedbackReply<'_>) -> u16 {
     if reply.status == "duplicate" { 200 } else { 202 }
 }
 
@@ -183,7 +183,7 @@ fn outcome<'a>(
     ledger: &Ledger,
     (decision_id, key): &'a (String, String),
     receipt: Receipt,
-) -> Result<FeedbackBody<'a>, ApiError> {
+) -> Result<FeedbackReply<'a>, ApiError> {
     let refuse = |code, message: String, param: &str| Err(ApiError::new(code, message).param(param));
     let (status, late) = match receipt {
         Receipt::Accepted { late } => ("accepted", Some(late)),
@@ -206,7 +206,7 @@ fn outcome<'a>(
             return refuse(Code::DecisionNotFound, message, "decision_id");
         }
     };
-    Ok(FeedbackBody { object: "feedback", status, decision_id, idempotency_key: key, late })
+    Ok(FeedbackReply { object: "feedback", status, decision_id, idempotency_key: key, late })
 }
 
 /// Checks a request and makes the record of it.

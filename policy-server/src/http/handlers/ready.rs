@@ -3,17 +3,17 @@
 use crate::error::{ApiError, Code};
 use crate::http::endpoint::{Access, Endpoint};
 use crate::http::reply::json;
+use crate::http::wire::{Body, Status, StoreStatus};
 use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use serde_json::json as object;
 use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     access: Access::Open,
-    reply: Some("Status"),
+    reply: Some(Body::of::<Status>()),
     errors: &[Code::ShuttingDown, Code::StoreUnavailable],
     ..Endpoint::get("/ready", "Whether requests are taken", || get(handle))
 };
@@ -33,7 +33,7 @@ async fn handle(
     }
     let store = condition.map(|condition| {
         let status = if condition.failing.is_some() { "unavailable" } else { "available" };
-        object!({ "status": status, "unreadable_records": condition.unreadable })
+        StoreStatus { status, unreadable_records: condition.unreadable }
     });
-    json(&object!({ "status": "ready", "version": env!("CARGO_PKG_VERSION"), "store": store }))
+    json(&Status { status: "ready", version: env!("CARGO_PKG_VERSION"), store: Some(store) })
 }

@@ -8,7 +8,7 @@ use crate::http::endpoint::{Endpoint, Kind};
 use crate::http::extract::{Began, Json};
 use crate::http::reply::json;
 use crate::http::session;
-use crate::http::wire::RouteRequest;
+use crate::http::wire::{Body, DecisionBody, RouteRequest};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     kind: Kind::Decision,
-    request: Some("RouteRequest"),
-    reply: Some("Decision"),
+    request: Some(Body::of::<RouteRequest>()),
+    reply: Some(Body::of::<DecisionBody<'static>>()),
     errors: &[Code::UnknownCandidate, Code::NoEligibleCandidate],
     ..Endpoint::post("/v1/route", "Decide which model answers one query", || post(handle))
 };

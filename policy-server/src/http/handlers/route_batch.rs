@@ -11,8 +11,10 @@ use crate::http::endpoint::{Endpoint, Kind};
 use crate::http::extract::{Began, Json};
 use crate::http::offload::Offload;
 use crate::http::rates::Rates;
-use crate::http::reply::{json_text, text};
-use crate::http::wire::{self, BatchRequest, BatchSummary, RouteRequest};
+use crate::http::reply::json;
+use crate::http::wire::{
+    self, BatchItem, BatchReply, BatchRequest, BatchSummary, Body, ErrorBody, RouteRequest,
+};
 use crate::settings::Limits;
 use axum::Extension;
 use axum::extract::State;
@@ -23,8 +25,8 @@ use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     kind: Kind::Decision,
-    request: Some("BatchRequest"),
-    reply: Some("BatchReply"),
+    request: Some(Body::of::<BatchRequest>()),
+    reply: Some(Body::of::<BatchReply<'static>>()),
     errors: &[Code::BatchTooLarge],
     ..Endpoint::post("/v1/route/batch", "Decide many queries; each has its own result", || post(handle))
 };
@@ -85,21 +87,17 @@ fn mostly_in_time(outcomes: &[Result<Decided, Failure>]) -> Result<(), ApiError>
     Err(ApiError::new(Code::Overloaded, message))
 }
 
-fn reply(results: &[Result<Decided, Failure>]) -> Result<Response, ApiError> {
-    // Written as text right away: through `Value` an f32 would gain digits it never had.
-    let mut data = Vec::with_capacity(results.len());
-    for result in results {
-        data.push(match result {
-            Ok(decided) => text(&describe(decided))?,
-            Err(failure) => failure.error.body().to_string(),
-        });
-    }
+fn reply<'a>(results: &'a [Result<Decided, Failure>]) -> Result<Response, ApiError> {
+    let item = |result: &'a Result<Decided, Failure>| match result {
+        Ok(decided) => BatchItem::Decision(Box::new(describe(decided))),
+        Err(failure) => BatchItem::Error(ErrorBody::of(&failure.error)),
+    };
     let answered = results.iter().flatten().count();
     let deadline_default = results.iter().flatten().filter(|decided| decided.is_late()).count();
     let (entries, decided) = (results.len(), answered - deadline_default);
     let summary = BatchSummary { entries, decided, deadline_default, failed: entries - answered };
-    let (data, summary) = (data.join(","), text(&summary)?);
-    let mut response = json_text(format!("{{\"object\":\"list\",\"data\":[{data}],\"summary\":{summary}}}"));
+    let mut response =
+        json(&BatchReply { object: "list", data: results.iter().map(item).collect(), summary })?;
     if let Some(decided) = results.iter().flatten().next() {
         attribute(&mut response, decided);
     }

@@ -11,6 +11,7 @@ use crate::http::endpoint::{Endpoint, Kind};
 use crate::http::extract::{Began, Json};
 use crate::http::handlers::route;
 use crate::http::session;
+use crate::http::wire::{Body, DecisionBody, PlainChat, PlainMessages, PlainResponses};
 use crate::live::query::Query;
 use axum::Extension;
 use axum::extract::State;
@@ -22,22 +23,22 @@ use std::sync::Arc;
 
 pub(crate) const CHAT: Endpoint = Endpoint {
     kind: Kind::Decision,
-    request: Some("PlainChat"),
-    reply: Some("Decision"),
+    request: Some(Body::of::<PlainChat>()),
+    reply: Some(Body::of::<DecisionBody<'static>>()),
     ..Endpoint::post("/route/v1/chat/completions", "Decide on a plain OpenAI chat body", || post(chat))
 };
 
 pub(crate) const RESPONSES: Endpoint = Endpoint {
     kind: Kind::Decision,
-    request: Some("PlainResponses"),
-    reply: Some("Decision"),
+    request: Some(Body::of::<PlainResponses>()),
+    reply: Some(Body::of::<DecisionBody<'static>>()),
     ..Endpoint::post("/route/v1/responses", "Decide on a plain OpenAI responses body", || post(responses))
 };
 
 pub(crate) const MESSAGES: Endpoint = Endpoint {
     kind: Kind::Decision,
-    request: Some("PlainMessages"),
-    reply: Some("Decision"),
+    request: Some(Body::of::<PlainMessages>()),
+    reply: Some(Body::of::<DecisionBody<'static>>()),
     ..Endpoint::post("/route/v1/messages", "Decide on a plain Anthropic messages body", || post(messages))
 };
 

@@ -12,7 +12,7 @@ use crate::http::endpoint::{Endpoint, Kind};
 use crate::http::extract::{Began, Json};
 use crate::http::reply::json;
 use crate::http::session;
-use crate::http::wire::{WeightsReply, WeightsRequest};
+use crate::http::wire::{Body, Weights, WeightsRequest};
 use crate::live::query::{Explain, Query};
 use axum::Extension;
 use axum::extract::State;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 
 pub(crate) const ENDPOINT: Endpoint = Endpoint {
     kind: Kind::Plain,
-    request: Some("WeightsRequest"),
-    reply: Some("Weights"),
+    request: Some(Body::of::<WeightsRequest>()),
+    reply: Some(Body::of::<Weights>()),
     errors: &[Code::Overloaded],
     ..Endpoint::post("/v1/weights", "Weigh the members of an ensemble for what follows a state", || {
         post(handle)
@@ -55,7 +55,7 @@ async fn handle(
         Err(failure) => return failure.into_response(),
     };
     let served = decided.served();
-    let weights = json(&WeightsReply {
+    let weights = json(&Weights {
         policy: served.name.clone(),
         version: served.version.clone(),
         models: served.policy.arms.iter().map(|arm| arm.model.clone()).collect(),

@@ -4,51 +4,72 @@ use crate::error::{ApiError, Code};
 use routewright_decoder::chat::{Message as Turn, joined};
 use routewright_decoder::ensemble::Ensemble;
 use routewright_decoder::generation::{Answer, Ask, Finish};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-/// Body of `POST /v1/chat/completions`. Fields that are not named here, nor in [`UNABLE`], change nothing.
-#[derive(Debug, Deserialize)]
+/// A chat to be answered. Other fields of the OpenAI API change nothing, or are refused where they would.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ChatRequest {
+    /// members with a chat template read them with their roles, others their texts, a line break between them
+    #[schemars(length(min = 1))]
     messages: Vec<Message>,
+    /// in place of `max_tokens`
+    #[schemars(range(min = 1))]
     max_completion_tokens: Option<usize>,
     #[serde(flatten)]
     common: Common,
 }
 
-/// Body of `POST /v1/completions`.
-#[derive(Debug, Deserialize)]
+/// A prompt to be continued.
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct CompletionRequest {
     prompt: Prompt,
     #[serde(flatten)]
     common: Common,
 }
 
-/// One prompt, also as a list of one.
-#[derive(Debug, Deserialize)]
+/// one text, also as a list of one
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 enum Prompt {
     Text(String),
     List(Vec<Value>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(inline, extend("additionalProperties" = true))]
 struct Message {
     role: Option<String>,
+    /// a text, a list of text parts, or null
     #[serde(default)]
+    #[schemars(extend("type" = ["string", "array", "null"]))]
     content: Value,
+    #[schemars(skip)]
     tool_calls: Option<Value>,
 }
 
 /// What both bodies have.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Common {
+    /// `fusion/NAME`
     model: String,
+    /// tokens of the answer at most, as the first member that declares a tokenizer cuts it
+    #[schemars(range(min = 1))]
     max_tokens: Option<usize>,
+    #[schemars(range(min = 0, max = 2))]
     temperature: Option<f32>,
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = 1))]
     top_p: Option<f32>,
+    /// a text or a list of texts the answer ends before
     stop: Option<Stops>,
+    /// one seed, one answer; without one every answer is another draw
     seed: Option<u64>,
+    #[serde(default)]
+    #[schemars(extend("const" = 1))]
+    n: Value,
+    /// server-sent events, each a chunk; the last is [DONE]
     #[serde(default)]
     stream: bool,
     stream_options: Option<StreamOptions>,
@@ -56,10 +77,12 @@ struct Common {
     others: Map<String, Value>,
 }
 
+/// Why an `n` other than 1 is refused.
+const ONE_ANSWER: &str = "`n` must be 1: a fused model writes one answer";
+
 /// Fields of the OpenAI APIs that would change an answer and cannot here: the values that ask for nothing, and why
 /// others are refused.
-const UNABLE: [(&str, fn(&Value) -> bool, &str); 17] = [
-    ("n", is_one, "`n` must be 1: a fused model writes one answer"),
+const UNABLE: [(&str, fn(&Value) -> bool, &str); 16] = [
     ("best_of", is_one, "`best_of` must be 1: a fused model writes one answer"),
     ("logprobs", is_nothing, "fused models report no log-probabilities"),
     ("top_logprobs", is_nothing, "fused models report no log-probabilities"),
@@ -106,14 +129,16 @@ fn is_text_only(value: &Value) -> bool {
     is_nothing(value) || *value == json!(["text"])
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(inline)]
 enum Stops {
     One(String),
     Many(Vec<String>),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = true))]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
@@ -221,6 +246,9 @@ impl Asked {
         max_tokens: Option<usize>,
         common: Common,
     ) -> Result<Self, ApiError> {
+        if !is_one(&common.n) {
+            return Err(refuse("n", ONE_ANSWER));
+        }
         for (name, is_accepted, reason) in UNABLE {
             if common.others.get(name).is_some_and(|value| !is_accepted(value)) {
                 return Err(refuse(name, reason));
@@ -283,21 +311,23 @@ impl CompletionShape {
 
 impl Answering {
     /// The whole answer.
-    pub(crate) fn whole(&self, answer: &Answer) -> Value {
-        let finish = finish(answer.finish);
-        let (object, choice) = match self.shape {
-            CompletionShape::Chat => (
-                "chat.completion",
-                json!({ "index": 0, "message": { "role": "assistant", "content": answer.text },
-                        "finish_reason": finish }),
-            ),
-            CompletionShape::Text => {
-                ("text_completion", json!({ "index": 0, "text": answer.text, "finish_reason": finish }))
+    pub(crate) fn whole(&self, answer: &Answer) -> WholeBody {
+        let (id, created, model) = (self.id.clone(), self.created, self.model.clone());
+        let (finish_reason, usage) = (finish(answer.finish), usage(answer));
+        let text = answer.text.clone();
+        match self.shape {
+            CompletionShape::Chat => {
+                let message = MessageBody { role: "assistant", content: text };
+                let choices = [ChatChoice { index: 0, message, finish_reason }];
+                let object = "chat.completion";
+                WholeBody::Chat(ChatCompletion { id, object, created, model, choices, usage })
             }
-        };
-        let mut whole = self.object(object, vec![choice]);
-        whole["usage"] = usage(answer);
-        whole
+            CompletionShape::Text => {
+                let choices = [TextChoice { index: 0, text, finish_reason }];
+                let object = "text_completion";
+                WholeBody::Text(Completion { id, object, created, model, choices, usage })
+            }
+        }
     }
 
     /// What is sent before the first piece.
@@ -325,7 +355,7 @@ impl Answering {
         }];
         if with_usage {
             let mut last = self.object(self.chunk_object(), Vec::new());
-            last["usage"] = usage(answer);
+            last["usage"] = json!(usage(answer));
             chunks.push(last);
         }
         chunks
@@ -362,21 +392,112 @@ fn finish(finish: Finish) -> &'static str {
 
 /// Tokens: those of the prompt as the first member that read it cuts it, those of the answer as the first member that
 /// declares a tokenizer does; by member what it did.
-fn usage(answer: &Answer) -> Value {
+fn usage(answer: &Answer) -> Usage {
     let members = answer.trace.members();
     let prompt = members.iter().map(|member| member.prompt_tokens).find(|tokens| *tokens > 0).unwrap_or(0);
-    let completion = answer.tokens;
-    let of = |member: &routewright_decoder::trace::MemberTrace| {
-        json!({ "model": member.name, "prompt_tokens": member.prompt_tokens, "calls": member.usage.calls,
-                "tokens_read": member.usage.read, "tokens_pushed": member.pushed,
-                "tokens_rolled_back": member.rolled_back })
+    let of = |member: &routewright_decoder::trace::MemberTrace| MemberUsage {
+        model: member.name.clone(),
+        prompt_tokens: member.prompt_tokens as u64,
+        calls: member.usage.calls as u64,
+        tokens_read: member.usage.read as u64,
+        tokens_pushed: member.pushed as u64,
+        tokens_rolled_back: member.rolled_back as u64,
     };
-    json!({
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "members": members.iter().map(of).collect::<Vec<_>>(),
-    })
+    Usage {
+        prompt_tokens: prompt as u64,
+        completion_tokens: answer.tokens as u64,
+        total_tokens: (prompt + answer.tokens) as u64,
+        members: members.iter().map(of).collect(),
+    }
+}
+
+/// A whole answer, in the shape of the API that was asked.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum WholeBody {
+    Chat(ChatCompletion),
+    Text(Completion),
+}
+
+/// An answer to a chat.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct ChatCompletion {
+    id: String,
+    #[schemars(extend("const" = "chat.completion"))]
+    object: &'static str,
+    /// seconds since 1970
+    created: u64,
+    model: String,
+    choices: [ChatChoice; 1],
+    usage: Usage,
+}
+
+/// The one answer to a chat.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
+struct ChatChoice {
+    index: u64,
+    message: MessageBody,
+    #[schemars(extend("enum" = ["stop", "length"]))]
+    finish_reason: &'static str,
+}
+
+/// What a fused model says.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
+struct MessageBody {
+    #[schemars(extend("const" = "assistant"))]
+    role: &'static str,
+    content: String,
+}
+
+/// A continuation of a prompt.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(crate) struct Completion {
+    id: String,
+    #[schemars(extend("const" = "text_completion"))]
+    object: &'static str,
+    /// seconds since 1970
+    created: u64,
+    model: String,
+    choices: [TextChoice; 1],
+    usage: Usage,
+}
+
+/// The one continuation.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
+struct TextChoice {
+    index: u64,
+    text: String,
+    #[schemars(extend("enum" = ["stop", "length"]))]
+    finish_reason: &'static str,
+}
+
+/// Tokens of an answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Usage {
+    /// tokens of the prompt as the first member that read it cuts it
+    prompt_tokens: u64,
+    /// tokens of the answer as the first member that declares a tokenizer cuts it
+    completion_tokens: u64,
+    total_tokens: u64,
+    members: Vec<MemberUsage>,
+}
+
+/// What one member did.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
+struct MemberUsage {
+    model: String,
+    prompt_tokens: u64,
+    calls: u64,
+    tokens_read: u64,
+    tokens_pushed: u64,
+    tokens_rolled_back: u64,
 }
 
 fn refuse(param: &str, message: &str) -> ApiError {

@@ -4,7 +4,7 @@ use super::policy_learner::PolicyLearner;
 use crate::ledger::{
     ArmChange, ChangeRecord, Consumer, DecisionRecord, Entry, Event, FeedbackRecord, Measure, SqliteStore,
 };
-use crate::ledger::{EventBody, Fold, Store};
+use crate::ledger::{Fold, Store};
 use crate::settings::LearningConfig;
 use crate::settings::MetricConfig;
 use routewright_data::features::Column;
