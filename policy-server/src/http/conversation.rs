@@ -12,12 +12,12 @@ use serde_json::Value;
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub(crate) enum InputFormat {
-    /// `POST /v1/chat/completions`: `messages[]`.
+    // `POST /v1/chat/completions`: `messages[]`.
     #[default]
     OpenaiChat,
-    /// `POST /v1/responses`: `input`.
+    // `POST /v1/responses`: `input`.
     OpenaiResponses,
-    /// `POST /v1/messages`: `messages[]`.
+    // `POST /v1/messages`: `messages[]`.
     AnthropicMessages,
 }
 

@@ -5,6 +5,7 @@
 
 use crate::error::{ApiError, Code};
 use crate::http::wire::ErrorBody;
+use axum::http::StatusCode;
 
 /// Every reply of a handler has this header, none of the library has.
 const OWN: &[u8] = b"x-request-id: ";
@@ -24,7 +25,7 @@ pub(super) fn translate(bytes: &[u8]) -> Option<(Code, &'static str)> {
 
 /// A whole reply, after which the connection ends.
 pub(super) fn reply(code: Code, message: &str) -> Vec<u8> {
-    let status = code.status();
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let body = ErrorBody::of(&ApiError::new(code, message)).text();
     let id = crate::ids::fresh();
     let length = body.len();

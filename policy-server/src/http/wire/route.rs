@@ -199,8 +199,10 @@ impl RouteRequest {
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainChat {
+    #[schemars(rename = "model")]
     _model: Option<String>,
     #[schemars(length(min = 1))]
+    #[schemars(rename = "messages")]
     _messages: Vec<OpenObject>,
 }
 
@@ -209,8 +211,10 @@ pub(crate) struct PlainChat {
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainResponses {
+    #[schemars(rename = "model")]
     _model: Option<String>,
     #[schemars(extend("type" = ["string", "array"], "minLength" = 1))]
+    #[schemars(rename = "input")]
     _input: Value,
 }
 
@@ -219,8 +223,10 @@ pub(crate) struct PlainResponses {
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainMessages {
+    #[schemars(rename = "model")]
     _model: Option<String>,
     #[schemars(length(min = 1))]
+    #[schemars(rename = "messages")]
     _messages: Vec<OpenObject>,
 }
 

@@ -22,6 +22,7 @@ pub(crate) struct WeightsRequest {
 
 /// How much each member counts for what follows.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct Weights {
     pub(crate) policy: String,
     pub(crate) version: String,
