@@ -1,29 +1,40 @@
 //! A simulated world whose expected scores and costs are known: what tests and the quickstart train on.
 //!
-//! Users of six languages ask about eight topics at three levels of difficulty; all three can be read off
-//! the text. Arm `a` answers query `q`, asked at time `t` in `[0, 1)`, rightly with probability
+//! Users of six languages ask about eight topics at three levels of difficulty for five audiences; all four can be
+//! read off the text. Arm `a` answers query `q`, asked at time `t` in `[0, 1)`, rightly with probability
 //!
 //! ```text
-//! p = sigmoid(ability[a] + skill[a, topic] + fluency[a, language] - hardness[level] + drift[a] t + e[q])
+//! p = sigmoid(ability[a] + turn[topic, level] skill[a, topic] + craft[a, level] + fluency[a, language]
+//!             + drift[a] t - strain[a] (hardness[level] + twist[level, audience] + e[q]))
 //! ```
 //!
-//! where `e[q]` is a small part that the text does not show. Ability grows with price, but skills are spread
-//! so widely that another arm is best on almost every topic: a router that reads the topic beats the best
-//! single arm clearly. `score` is one draw of that probability, `soft_score` the mean of ten.
+//! where `e[q]` is a part that the text does not show. `score` is one draw of that probability, `soft_score` the mean
+//! of ten. How large the parts are is the [`Kind`] of the world:
+//!
+//! - In [`Kind::Topics`], `turn` and `strain` are 1, `craft` and `twist` 0. Ability grows with price, but skills are
+//!   spread so widely that another arm is best on almost every topic: a router that reads the topic beats the best
+//!   single arm clearly, and there is little else to find.
+//! - In [`Kind::Interactions`], the best arm of a topic depends on the level: arms differ in `craft`, and `turn` is
+//!   -1 on hard queries of three topics, so that who leads such a topic on easy queries trails on hard ones.
+//!   Difficulty has a part that no word shows (`twist`) and a larger `e`, and arms feel it unequally (`strain`). The
+//!   best arm of each topic gains a half or less of what the oracle gains over the best single arm.
 //!
 //! Cost is `tokens_in price_in + tokens_out price_out` where `tokens_out` is log-normal around a mean that
 //! depends on level and arm; prices span [`Settings::price_ratio`].
 
 mod answers;
+mod kind;
 mod phrases;
 
 pub use answers::AnsweredWorld;
+pub use kind::Kind;
 
 use crate::log::{LogError, OutcomeRow, RowWriter, WriteOptions};
 use crate::rng::{self, Rng};
 use crate::split::{Fractions, prompt_key, random_split};
 use crate::{Cells, OutcomeTable, Query};
-use phrases::{LANGUAGES, N_LEVELS, TOPICS};
+use kind::{REVERSING, Shape, reversed, twist};
+use phrases::{LANGUAGES, LEVEL_SHARES, N_LEVELS, TOPICS};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use std::path::Path;
@@ -34,15 +45,11 @@ const START_MS: i64 = 1_767_225_600_000;
 const SPAN_MS: f64 = 90.0 * 86_400_000.0;
 /// Share of each language, in the order of the phrase table.
 const LANGUAGE_SHARES: [f64; 6] = [0.4, 0.16, 0.12, 0.12, 0.1, 0.1];
-/// Share of each level: easy, middling, hard.
-const LEVEL_SHARES: [f64; N_LEVELS] = [0.35, 0.4, 0.25];
 const HARDNESS: [f64; N_LEVELS] = [-1.0, 0.0, 1.2];
 /// Mean tokens of an answer of verbosity 1.
 const ANSWER_TOKENS: [f64; N_LEVELS] = [60.0, 220.0, 700.0];
 /// Spread of the logarithm of the answer's length.
 const ANSWER_SIGMA: f64 = 0.35;
-/// Spread of the part of a query's difficulty that its text does not show.
-const HIDDEN_SIGMA: f64 = 0.3;
 /// Draws behind a `soft_score`.
 const SOFT_DRAWS: u32 = 10;
 /// Earlier queries that a repeat may repeat.
@@ -56,8 +63,12 @@ const NAMES: [&str; 16] = [
 /// The size and the roughness of a world.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
+    /// What decides which arm is best.
+    pub kind: Kind,
     /// Number of arms, at least 1.
     pub n_arms: usize,
+    /// Number of languages, 1 (English) to 6.
+    pub n_languages: usize,
     /// Price of the dearest arm over that of the cheapest.
     pub price_ratio: f64,
     /// Share of cells without an outcome, `[0, 1)`; every query keeps at least one.
@@ -75,7 +86,16 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let fractions = Fractions::default();
-        Self { n_arms: 8, price_ratio: 200.0, missing: 0.05, drift: 0.5, repeats: 0.05, fractions }
+        Self {
+            kind: Kind::default(),
+            n_arms: 8,
+            n_languages: LANGUAGES.len(),
+            price_ratio: 200.0,
+            missing: 0.05,
+            drift: 0.5,
+            repeats: 0.05,
+            fractions,
+        }
     }
 }
 
@@ -90,7 +110,9 @@ pub struct SimulatedArm {
     pub output_usd_per_mtok: f64,
     ability: f64,
     skill: [f64; TOPICS.len()],
+    craft: [f64; N_LEVELS],
     fluency: [f64; LANGUAGES.len()],
+    strain: f64,
     drift: f64,
     verbosity: f64,
 }
@@ -100,7 +122,10 @@ pub struct SimulatedArm {
 pub struct World {
     settings: Settings,
     seed: u64,
+    shape: Shape,
     arms: Vec<SimulatedArm>,
+    /// Topics whose skills change sign on hard queries.
+    reversed: [bool; TOPICS.len()],
     /// Weight of each topic at the start and at the end.
     topic_weights: [[f64; TOPICS.len()]; 2],
 }
@@ -111,6 +136,8 @@ struct Draft {
     topic: usize,
     language: usize,
     level: usize,
+    audience: usize,
+    /// The part of its ease that the text does not show.
     hidden: f64,
     prompt: String,
 }
@@ -160,24 +187,28 @@ fn count_tokens(text: &str) -> f64 {
 impl World {
     /// Draws the arms. The same settings and seed give the same world.
     ///
-    /// `n_arms` below 1 counts as 1, shares are clamped to their ranges.
+    /// `n_arms` below 1 counts as 1, `n_languages` and shares are clamped to their ranges.
     pub fn new(settings: Settings, seed: u64) -> Self {
         let n_arms = settings.n_arms.max(1);
         let settings = Settings {
             n_arms,
+            n_languages: settings.n_languages.clamp(1, LANGUAGES.len()),
             price_ratio: settings.price_ratio.max(1.0),
             missing: settings.missing.clamp(0.0, 0.99),
             repeats: settings.repeats.clamp(0.0, 1.0),
             ..settings
         };
+        let shape = settings.kind.shape();
         let mut rng = rng::stream(seed, "synthetic arms");
+        // A stream of its own: the arms of a world of topics are what they were before there were other kinds.
+        let mut more = rng::stream(seed, "synthetic crafts");
         let mut arms: Vec<SimulatedArm> =
-            (0..n_arms).map(|number| draw_arm(&settings, number, &mut rng)).collect();
+            (0..n_arms).map(|number| draw_arm(&settings, number, &mut rng, &mut more)).collect();
         arms.sort_by(|a, b| a.name.cmp(&b.name));
         let mut rng = rng::stream(seed, "synthetic topics");
         let mut weights = [[1.0; TOPICS.len()]; 2];
         weights[1].iter_mut().for_each(|weight| *weight = (settings.drift * normal(&mut rng)).exp());
-        Self { settings, seed, arms, topic_weights: weights }
+        Self { settings, seed, shape, arms, reversed: reversed(&shape, seed), topic_weights: weights }
     }
 
     /// The arms, sorted by name: the columns of every table of this world.
@@ -253,28 +284,35 @@ impl World {
 
     /// The queries one by one, so that a log of any length is written in bounded memory.
     fn simulate(&self, n: usize) -> impl Iterator<Item = Simulated> + '_ {
-        let mut texts = rng::stream(self.seed, "synthetic texts");
         let mut draws = rng::stream(self.seed, "synthetic outcomes");
-        let mut memory: Vec<Draft> = Vec::new();
         let width = n.to_string().len();
-        (0..n).map(move |number| {
+        self.drafts(n).enumerate().map(move |(number, draft)| {
             let time = number as f64 / n as f64;
-            let draft = self.draw_draft(time, &memory, &mut texts);
             let cells = self.draw_cells(time, &draft, &mut draws);
             let split = random_split(prompt_key(&draft.prompt), self.seed, &self.settings.fractions);
             let query = Query {
                 id: format!("q{number:0width$}"),
-                prompt: draft.prompt.clone(),
+                prompt: draft.prompt,
                 source: Some(TOPICS[draft.topic].to_owned()),
                 split: Some(split.to_owned()),
                 timestamp_ms: Some(START_MS + (time * SPAN_MS) as i64),
             };
-            if memory.len() < MEMORY {
-                memory.push(draft);
-            } else {
-                memory[number % MEMORY] = draft;
-            }
             Simulated { query, cells }
+        })
+    }
+
+    /// What the prompts of `n` queries are made from, in the order they are asked.
+    fn drafts(&self, n: usize) -> impl Iterator<Item = Draft> + '_ {
+        let mut texts = rng::stream(self.seed, "synthetic texts");
+        let mut memory: Vec<Draft> = Vec::new();
+        (0..n).map(move |number| {
+            let draft = self.draw_draft(number as f64 / n as f64, &memory, &mut texts);
+            if memory.len() < MEMORY {
+                memory.push(draft.clone());
+            } else {
+                memory[number % MEMORY] = draft.clone();
+            }
+            draft
         })
     }
 
@@ -292,9 +330,9 @@ impl World {
         let [start, end] = &self.topic_weights;
         let weights: Vec<f64> = start.iter().zip(end).map(|(a, b)| a * (1.0 - time) + b * time).collect();
         let topic = weighted(rng, &weights);
-        let language = weighted(rng, &LANGUAGE_SHARES);
+        let language = weighted(rng, &LANGUAGE_SHARES[..self.settings.n_languages]);
         let level = weighted(rng, &LEVEL_SHARES);
-        let hidden = HIDDEN_SIGMA * normal(rng);
+        let hidden = self.shape.hidden * normal(rng);
         let phrases = &LANGUAGES[language];
         let terms = &phrases.terms[topic];
         let first = rng.random_range(0..terms.len());
@@ -304,8 +342,20 @@ impl World {
             .replace("{a}", terms[first])
             .replace("{b}", terms[second])
             .replace("{n}", &rng.random_range(2..20).to_string());
-        let audience = phrases.audiences[rng.random_range(0..phrases.audiences.len())];
-        Draft { topic, language, level, hidden, prompt: format!("{body} ({audience})") }
+        let audience = rng.random_range(0..phrases.audiences.len());
+        let prompt = format!("{body} ({})", phrases.audiences[audience]);
+        Draft { topic, language, level, audience, hidden, prompt }
+    }
+
+    /// Log-odds of a right answer. The order of the sum keeps worlds of topics what they were to the last bit.
+    fn logit(&self, arm: &SimulatedArm, draft: &Draft, time: f64) -> f64 {
+        let turn = if self.reversed[draft.topic] && draft.level == REVERSING { -1.0 } else { 1.0 };
+        let twist = self.shape.twist * twist(draft.level, draft.audience);
+        arm.ability + turn * arm.skill[draft.topic] + arm.fluency[draft.language]
+            - arm.strain * HARDNESS[draft.level]
+            + arm.drift * time
+            + arm.strain * draft.hidden
+            + (arm.craft[draft.level] - arm.strain * twist)
     }
 
     fn draw_cells(&self, time: f64, draft: &Draft, rng: &mut Rng) -> Vec<Cell> {
@@ -314,11 +364,7 @@ impl World {
             .arms
             .iter()
             .map(|arm| {
-                let logit = arm.ability + arm.skill[draft.topic] + arm.fluency[draft.language]
-                    - HARDNESS[draft.level]
-                    + arm.drift * time
-                    + draft.hidden;
-                let expected_score = 1.0 / (1.0 + (-logit).exp());
+                let expected_score = 1.0 / (1.0 + (-self.logit(arm, draft, time)).exp());
                 let mean_tokens = ANSWER_TOKENS[draft.level] * arm.verbosity;
                 // exp(sigma z - sigma^2 / 2) has mean 1: `mean_tokens` is expected, up to rounding.
                 let spread = (ANSWER_SIGMA * normal(rng) - ANSWER_SIGMA * ANSWER_SIGMA / 2.0).exp();
@@ -348,7 +394,9 @@ impl World {
     }
 }
 
-fn draw_arm(settings: &Settings, number: usize, rng: &mut Rng) -> SimulatedArm {
+/// Draws the arm of a rank of price; `more` draws what worlds of topics do not have.
+fn draw_arm(settings: &Settings, number: usize, rng: &mut Rng, more: &mut Rng) -> SimulatedArm {
+    let shape = settings.kind.shape();
     // 0 for the cheapest arm, 1 for the dearest; prices in between are geometric.
     let rank = if settings.n_arms == 1 { 0.5 } else { number as f64 / (settings.n_arms - 1) as f64 };
     let output_usd_per_mtok = 0.05 * settings.price_ratio.powf(rank);
@@ -359,20 +407,22 @@ fn draw_arm(settings: &Settings, number: usize, rng: &mut Rng) -> SimulatedArm {
         input_usd_per_mtok: output_usd_per_mtok / 4.0,
         output_usd_per_mtok,
         ability: -0.7 + 1.4 * rank,
-        skill: draw_skills(rng),
+        skill: draw_centred(shape.skill, rng),
+        craft: draw_centred(shape.craft, more),
         fluency: std::array::from_fn(|language| if language == 0 { 0.0 } else { 0.4 * normal(rng) }),
+        strain: (shape.strain * normal(more)).exp(),
         drift: settings.drift * normal(rng),
         verbosity: (0.25 * normal(rng)).exp(),
     }
 }
 
-/// Skills of mean 0 and spread 1.4 over the topics: no arm is better at everything than its ability says.
-fn draw_skills(rng: &mut Rng) -> [f64; TOPICS.len()] {
-    let draws: [f64; TOPICS.len()] = std::array::from_fn(|_| normal(rng));
-    let n = TOPICS.len() as f64;
+/// Draws of mean 0 and the spread given: no arm is better at everything than its ability says.
+fn draw_centred<const N: usize>(spread: f64, rng: &mut Rng) -> [f64; N] {
+    let draws: [f64; N] = std::array::from_fn(|_| normal(rng));
+    let n = N as f64;
     let mean = draws.iter().sum::<f64>() / n;
-    let spread = (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-9);
-    draws.map(|draw| 1.4 * (draw - mean) / spread)
+    let drawn = (draws.iter().map(|draw| (draw - mean).powi(2)).sum::<f64>() / n).sqrt().max(1e-9);
+    draws.map(|draw| spread * (draw - mean) / drawn)
 }
 
 #[cfg(test)]

@@ -7,6 +7,9 @@ pub(super) const TOPICS: [&str; 8] =
 /// Kinds of request by difficulty: easy, middling, hard.
 pub(super) const N_LEVELS: usize = 3;
 
+/// Share of each level.
+pub(super) const LEVEL_SHARES: [f64; N_LEVELS] = [0.35, 0.4, 0.25];
+
 /// One language: its terms by topic and its templates by level.
 #[derive(Debug)]
 pub(super) struct Language {

@@ -98,3 +98,89 @@ fn worlds_of_one_arm_and_of_many_stand() {
     assert_eq!(table.n_arms(), 40);
     assert!(table.models.is_sorted() && (0..20).all(|row| table.score.row_mean(row).is_some()));
 }
+
+fn interactions(n_arms: usize) -> Settings {
+    Settings { kind: Kind::Interactions, n_arms, drift: 0.0, ..Settings::default() }
+}
+
+/// Mean expected score over `judged` of the arm that has the best mean score on `train` among the rows of the same key;
+/// the best arm of all where no row has the key.
+fn table_of<K: Ord>(keys: &[K], train: &[usize], judged: &[usize], score: &Cells, expected: &Cells) -> f64 {
+    let best_on = |rows: &[usize]| {
+        let of_rows = score.select_rows(rows);
+        let means = (0..score.n_cols()).map(|arm| of_rows.column_mean(arm).unwrap_or(0.0));
+        means.enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0
+    };
+    let mut groups: std::collections::BTreeMap<&K, Vec<usize>> = std::collections::BTreeMap::new();
+    train.iter().for_each(|&row| groups.entry(&keys[row]).or_default().push(row));
+    let best: std::collections::BTreeMap<&K, usize> =
+        groups.into_iter().map(|(key, rows)| (key, best_on(&rows))).collect();
+    let overall = best_on(train);
+    let chosen = |row: usize| best.get(&keys[row]).copied().unwrap_or(overall);
+    mean(judged.iter().map(|&row| f64::from(expected.row(row)[chosen(row)])))
+}
+
+#[test]
+fn the_table_of_topics_gains_at_most_seven_tenths_of_the_oracle_and_topic_with_level_clearly_more() {
+    for (n_arms, seed) in [4, 8].into_iter().flat_map(|n_arms| (0..8).map(move |seed| (n_arms, seed))) {
+        let world = World::new(interactions(n_arms), seed);
+        let (table, expected, _) = world.table(4000);
+        let drafts: Vec<Draft> = world.drafts(4000).collect();
+        assert!(drafts.iter().zip(&table.queries).all(|(draft, query)| draft.prompt == query.prompt));
+        let (train, judged): (Vec<usize>, Vec<usize>) = (0..4000).partition(|row| row % 2 == 0);
+        let by = |keys: &[(usize, usize)]| table_of(keys, &train, &judged, &table.score, &expected);
+        let single = by(&[(0, 0); 4000]);
+        let oracle =
+            mean(judged.iter().map(|&row| {
+                expected.row(row).iter().fold(0.0_f64, |best, score| best.max(f64::from(*score)))
+            }));
+        let share = |reached: f64| (reached - single) / (oracle - single);
+        let topic = share(by(&drafts.iter().map(|d| (d.topic, 0)).collect::<Vec<_>>()));
+        let with_level = share(by(&drafts.iter().map(|d| (d.topic, d.level)).collect::<Vec<_>>()));
+        assert!(oracle > single + 0.08, "{n_arms} arms, seed {seed}: {single} to {oracle}");
+        assert!(topic <= 0.7, "{n_arms} arms, seed {seed}: the table of topics gains {topic}");
+        // Found: 0 to 0.58 by topic, 0.85 to 0.98 by topic and level.
+        assert!(
+            with_level > topic + 0.35 && with_level > 0.8,
+            "{n_arms} arms, seed {seed}: {topic}, {with_level}"
+        );
+    }
+}
+
+#[test]
+fn three_topics_reverse_and_their_best_arm_on_hard_queries_is_another() {
+    let world = World::new(interactions(8), 3);
+    assert_eq!(world.reversed.iter().filter(|reversed| **reversed).count(), 3);
+    let best = |topic: usize, level: usize| {
+        let draft = Draft { topic, language: 0, level, audience: 4, hidden: 0.0, prompt: String::new() };
+        let worth = |arm: &SimulatedArm| world.logit(arm, &draft, 0.0);
+        world.arms.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).unwrap().name.clone()
+    };
+    let changes = |topic: &usize| best(*topic, 0) != best(*topic, REVERSING);
+    assert!((0..TOPICS.len()).filter(|topic| world.reversed[*topic]).all(|topic| changes(&topic)));
+}
+
+#[test]
+fn no_word_shows_the_twist_but_level_and_audience_together_do() {
+    let shape = Kind::Interactions.shape();
+    for audience in 0..5 {
+        let over_levels: f64 = (0..N_LEVELS).map(|level| LEVEL_SHARES[level] * twist(level, audience)).sum();
+        assert!(over_levels.abs() < 1e-12, "audience {audience}: {over_levels}");
+    }
+    for level in 0..N_LEVELS {
+        assert_eq!((0..5).map(|audience| twist(level, audience)).sum::<f64>(), 0.0, "level {level}");
+    }
+    let square = |level: usize, audience: usize| LEVEL_SHARES[level] / 5.0 * twist(level, audience).powi(2);
+    let spread: f64 = (0..N_LEVELS).flat_map(|level| (0..5).map(move |a| square(level, a))).sum();
+    assert!(shape.twist * spread.sqrt() > 0.5, "{spread}");
+}
+
+/// Digests of the tables before worlds had kinds: logs, records and examples were made with them.
+#[test]
+fn worlds_of_topics_are_what_they_always_were() {
+    let usual = World::new(Settings::default(), 7).table(300).0.digest();
+    assert_eq!(usual, "0d9e5ff8904de9dbcddbfc1e83796cb247666b0090d1e0074d1e4f2698cf2d3c");
+    let rough = Settings { n_arms: 4, drift: 0.0, missing: 0.2, ..Settings::default() };
+    let rough = World::new(rough, 5).table(700).0.digest();
+    assert_eq!(rough, "e21ef53059f9011f6e78698137a7466e2e27f55b7ad8609f2c9eed09c09907b3");
+}

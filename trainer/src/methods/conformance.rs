@@ -1,8 +1,10 @@
 //! What every registered method must do; a new row inherits these tests.
 
+mod routing;
+
 use super::ALL;
 use crate::evaluate::Average;
-use crate::method::{Device, Family, FitError, Fitted, MethodRow, Need};
+use crate::method::{Device, FitError, Fitted, MethodRow, Need};
 use crate::progress::Silent;
 use crate::train::{BaseFeatures, FeatureChoice, Prepared, RunOptions, SOURCE_WEIGHT, arms, feature_inputs};
 use routewright_data::features::{FeatureInput, LexicalSettings};
@@ -53,6 +55,10 @@ fn prepare(table: OutcomeTable) -> Prepared {
 }
 
 fn fit(row: &MethodRow, prepared: &Prepared) -> Result<Fitted, FitError> {
+    fit_with(row, &quick(row), prepared)
+}
+
+fn fit_with(row: &MethodRow, params: &Value, prepared: &Prepared) -> Result<Fitted, FitError> {
     let run = RunOptions {
         average: Average::Micro,
         seed: 3,
@@ -60,44 +66,7 @@ fn fit(row: &MethodRow, prepared: &Prepared) -> Result<Fitted, FitError> {
         progress: &Silent,
         checkpoint: None,
     };
-    prepared.fit(row, &quick(row), &run)
-}
-
-/// Mean expected score of the decisions on the rows given.
-fn worth(row: &MethodRow, prepared: &Prepared, rest: &OutcomeTable, expected: &Cells) -> f64 {
-    let fitted = fit(row, prepared).unwrap();
-    let features = prepared.featurizer.featurize(&feature_inputs(rest)).unwrap();
-    let prediction = prepared.predict(&fitted, rest, &features).unwrap();
-    let selector = selectors::build(&fitted.selector, &arms(&prepared.train)).unwrap();
-    let eligible = vec![true; rest.n_arms()];
-    let mut total = 0.0;
-    for query in 0..rest.n_queries() {
-        let distribution = selector.distribution(&prediction.row(query), &eligible);
-        let sum: f32 = distribution.iter().sum();
-        assert!((sum - 1.0).abs() < 1e-5 && distribution.iter().all(|p| *p >= 0.0), "{}", row.name);
-        total += distribution.iter().zip(expected.row(query)).map(|(p, s)| f64::from(p * s)).sum::<f64>();
-    }
-    total / rest.n_queries() as f64
-}
-
-#[test]
-fn learned_methods_beat_random_and_the_best_of_them_the_best_single_model_on_a_known_world() {
-    let (table, expected) = world(2400);
-    let (kept, held): (Vec<usize>, Vec<usize>) = (0..2400).partition(|row| row % 3 != 0);
-    let prepared = prepare(table.select_rows(&kept));
-    let (rest, truth) = (table.select_rows(&held), expected.select_rows(&held));
-    let reach = |name: &str| worth(super::find(name).unwrap(), &prepared, &rest, &truth);
-    let (random, best_single) = (reach("random"), reach("best-single"));
-    assert!(best_single > random);
-    let mut best = f64::NEG_INFINITY;
-    for row in learnable().filter(|row| row.family != Family::Baseline) {
-        let reached = worth(row, &prepared, &rest, &truth);
-        assert!(reached > random + 0.05, "{}: {reached} against random {random}", row.name);
-        // Clusters of mixed languages miss a topic now and then; none may be far behind the best arm.
-        assert!(reached > best_single - 0.03, "{}: {reached} against best single {best_single}", row.name);
-        best = best.max(reached);
-    }
-    assert!(best > best_single + 0.01, "best learned {best} against best single {best_single}");
+    prepared.fit(row, params, &run)
 }
 
 #[test]
