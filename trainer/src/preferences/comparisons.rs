@@ -58,14 +58,6 @@ impl Comparisons {
         Self::new(rows.len(), rows.iter().enumerate().flat_map(at).collect())
     }
 
-    /// Those between two of some arms, renumbered to their order.
-    #[must_use]
-    pub fn select_arms(&self, arms: &[usize]) -> Self {
-        let number = |arm: usize| arms.iter().position(|kept| *kept == arm);
-        let kept = |c: &Comparison| Some(Comparison { a: number(c.a)?, b: number(c.b)?, ..*c });
-        Self::new(self.n_rows(), self.all.iter().filter_map(kept).collect())
-    }
-
     fn n_rows(&self) -> usize {
         self.starts.len().saturating_sub(1)
     }

@@ -122,8 +122,8 @@ fn a_pair_log_stands_behind_the_rows_of_an_outcome_log_without_scores() {
     // Shares of the query: b won 1.5 of 2.
     let shares = comparisons.win_shares(3);
     assert_eq!((shares.get(2, 1), shares.get(2, 0), shares.get(2, 2)), (Some(0.75), Some(0.25), None));
-    let kept = comparisons.select_rows(&[2, 0]).select_arms(&[1, 0]);
-    assert_eq!((kept.of(0)[0].a, kept.of(0)[0].b, kept.of(1).len()), (0, 1, 0));
+    let kept = comparisons.select_rows(&[2, 0]);
+    assert_eq!((kept.of(0)[0].a, kept.of(0)[0].b, kept.of(1).len()), (1, 0, 0));
 }
 
 /// Two kinds of prompts, three models: `sums` wins on sums, `poems` on poems, `poor` loses to both; a fifth of the

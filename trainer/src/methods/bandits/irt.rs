@@ -2,11 +2,9 @@
 //!
 //! `P(arm k answers query x rightly) = sigmoid(f(x, I_k))` with `I_k ~ N(mu_k, sigma_k^2)` and prior `N(0, 1)`.
 //! The loss is the cross-entropy of successes, plus that of `sigmoid(f_a - f_b)` against "a did better than b" on the
-//! same query (or a judgement of a pair log, a tie half of each), plus `kl_weight` times the divergence from the
-//! prior; `I` is drawn again in every step.
+//! same query, plus `kl_weight` times the divergence from the prior; `I` is drawn again in every step.
 
 use crate::neural::{AdamW, FreeParameters, Stack};
-use crate::preferences::{Comparison, Comparisons};
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use routewright_data::dense::sigmoid;
@@ -73,44 +71,13 @@ fn inputs(features: &FeatureMatrix, rows: &[usize], identities: &[f32], width: u
     rows.iter().flat_map(with).collect()
 }
 
-/// What the identities are learned from.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Evidence<'a> {
-    /// Scores `(rows, n_arms)`.
-    pub(super) score: &'a Cells,
-    /// Judgements of the rows; a row with one is learned from by the pairwise loss alone.
-    pub(super) pairs: Option<&'a Comparisons>,
-}
-
-impl Evidence<'_> {
-    fn judged(&self, row: usize) -> &[Comparison] {
-        self.pairs.map_or(&[], |pairs| pairs.of(row))
-    }
-
-    /// Successes of the rows without a judgement.
-    fn successes(&self) -> Cells {
-        let mut scores = self.score.clone();
-        for row in (0..scores.n_rows()).filter(|row| !self.judged(*row).is_empty()) {
-            (0..scores.n_cols()).for_each(|arm| scores.set(row, arm, f32::NAN));
-        }
-        successes(&scores)
-    }
-}
-
-/// Gradient of both losses with respect to `f`, `(rows, m)`. A judgement counts as a pair of a query of two cells,
-/// times its weight.
-fn gradient(f: &[f32], labels: &Cells, from: Evidence<'_>, rows: &[usize], pair_weight: f32) -> Vec<f32> {
-    let (m, scores) = (labels.n_cols(), from.score);
+/// Gradient of both losses with respect to `f`, `(rows, m)`.
+fn gradient(f: &[f32], labels: &Cells, scores: &Cells, rows: &[usize], pair_weight: f32) -> Vec<f32> {
+    let m = labels.n_cols();
     let mut out = vec![0.0; f.len()];
     let known = |row: usize| (0..m).filter(move |k| labels.get(row, *k).is_some());
-    let n_of = |row: &usize| known(*row).count() + 2 * from.judged(*row).len();
-    let n_cells = rows.iter().map(n_of).sum::<usize>().max(1) as f32;
+    let n_cells = rows.iter().map(|row| known(*row).count()).sum::<usize>().max(1) as f32;
     for ((row, f), g) in rows.iter().zip(f.chunks_exact(m)).zip(out.chunks_exact_mut(m)) {
-        for c in from.judged(*row) {
-            let pull = pair_weight * c.weight * (sigmoid(f[c.a] - f[c.b]) - c.share) / n_cells;
-            g[c.a] += pull;
-            g[c.b] -= pull;
-        }
         let n_pairs = known(*row).count().saturating_sub(1).max(1) as f32;
         for a in known(*row) {
             g[a] += (sigmoid(f[a]) - labels.get(*row, a).unwrap_or(0.0)) / n_cells;
@@ -125,15 +92,10 @@ fn gradient(f: &[f32], labels: &Cells, from: Evidence<'_>, rows: &[usize], pair_
 }
 
 impl Irt {
-    /// Learns the identities of all arms.
-    pub(super) fn fit(
-        settings: IrtSettings,
-        from: Evidence<'_>,
-        features: &FeatureMatrix,
-        seed: u64,
-    ) -> Self {
-        let (m, width, dim) = (from.score.n_cols(), settings.width, features.dim());
-        let (n, labels) = (from.score.n_rows(), from.successes());
+    /// Learns the identities of all arms from scores `(rows, n_arms)`.
+    pub(super) fn fit(settings: IrtSettings, score: &Cells, features: &FeatureMatrix, seed: u64) -> Self {
+        let (m, width, dim) = (score.n_cols(), settings.width, features.dim());
+        let (n, labels) = (score.n_rows(), successes(score));
         let optimizer = AdamW { rate: settings.rate, weight_decay: 0.0, ..AdamW::default() };
         let mut rng = rng::stream(seed, "irt");
         let mut ability = Stack::new(dim + width, &[settings.hidden], 1, optimizer, seed);
@@ -149,7 +111,7 @@ impl Irt {
             let input = inputs(features, &rows, &drawn, width);
             let f = ability.outputs(&input);
             let below =
-                ability.learn_through(&input, gradient(&f, &labels, from, &rows, settings.pair_weight));
+                ability.learn_through(&input, gradient(&f, &labels, score, &rows, settings.pair_weight));
             let mut pull = vec![0.0; m * width];
             for (at, row) in below.chunks_exact(dim + width).enumerate() {
                 let own = &mut pull[at % m * width..(at % m + 1) * width];
@@ -260,8 +222,7 @@ mod tests {
             kl_weight: 1e-3,
         };
         let score = Cells::from_vec(n, 3, scores);
-        let from = Evidence { score: &score, pairs: None };
-        let mut irt = Irt::fit(settings, from, &features, 1);
+        let mut irt = Irt::fit(settings, &score, &features, 1);
         let f = irt.strengths(&features, &[0, 1]);
         assert!(f[0] > 1.0 && f[1] < -1.0 && f[2] > 1.0, "{f:?}");
         assert!(f[3] < -1.0 && f[4] > 1.0 && f[5] > 1.0, "{f:?}");

@@ -1,6 +1,6 @@
 //! LLM Bandit (arXiv 2502.02743): a preference-conditioned policy over a set of arms known by identity vectors.
 //!
-//! 1. Identities: `irt.rs`, variational item response theory on outcomes and pairs.
+//! 1. Identities: `irt.rs`, variational item response theory on outcomes and on pairs of them.
 //! 2. Warm start: the policy imitates `argmax_k p_k - w cost_k` with calibrated successes `p` and relative prices,
 //!    `w ~ U(0, 2)`, on random subsets of the arms.
 //! 3. PPO on replayed outcomes, one step an episode: reward `(score, -relative cost)`, a value network `V(x)` of
@@ -22,12 +22,9 @@
 //! 6. `w` is drawn as twice the square of a uniform number, so that preferences near pure quality are practised;
 //! 7. a cold arm is placed with the prior of weight 1 beside the *sum* over its quiz, the known arms with
 //!    `kl_weight` beside a *mean*: a short quiz moves a cold arm less than training would.
-//!
-//! It can learn identities from the judgements of a pair log, but is not among the methods that read one: alone on
-//! a pair log its policy stays behind the strengths of the models.
 
 use super::gradient::{Actions, sample, softmax, standardize, surrogate};
-use super::irt::{Evidence, Irt, IrtSettings, discriminative};
+use super::irt::{Irt, IrtSettings, discriminative};
 use super::paid;
 use super::set_policy::{Decisions, SetPolicy, SetSizes, decisions};
 use crate::evaluate::Tuning;
@@ -35,7 +32,6 @@ use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Nee
 use crate::methods::baselines::means;
 use crate::methods::costs;
 use crate::neural::{AdamW, Stack};
-use crate::preferences::Comparisons;
 use crate::validation;
 use rand::RngExt as _;
 use rand_distr::{Beta, Distribution as _};
@@ -132,8 +128,6 @@ impl Default for Params {
 /// Some rows of the log as the policy sees them: the arms that are not cold.
 struct World {
     table: OutcomeTable,
-    /// Whether a row has judgements of a pair log.
-    judged: Vec<bool>,
     features: FeatureMatrix,
     relative: Vec<f32>,
     unit_usd: f64,
@@ -150,12 +144,6 @@ impl World {
         (0..self.table.n_queries()).filter(|row| self.table.score.row_mean(*row).is_some()).collect()
     }
 
-    /// Rows that are imitated: those with a score or a judgement.
-    fn imitated(&self) -> Vec<usize> {
-        let is_known = |row: &usize| self.judged[*row] || self.table.score.row_mean(*row).is_some();
-        (0..self.table.n_queries()).filter(is_known).collect()
-    }
-
     fn m(&self) -> usize {
         self.table.n_arms()
     }
@@ -165,14 +153,10 @@ impl World {
         logged.unwrap_or(self.relative[arm])
     }
 
-    /// Each arm that has an outcome (each arm, where none has), kept with probability one half, but at least two
-    /// where there are.
+    /// Each arm that has an outcome on a scored row, kept with probability one half, but at least two where there are.
     fn subset(&self, row: usize, rng: &mut Rng) -> Vec<bool> {
-        let mut observed: Vec<usize> =
+        let observed: Vec<usize> =
             (0..self.m()).filter(|k| self.table.score.get(row, *k).is_some()).collect();
-        if observed.is_empty() {
-            observed = (0..self.m()).collect();
-        }
         let whole = rng.random_bool(0.5);
         let mut out = vec![false; self.m()];
         observed.iter().for_each(|k| out[*k] = whole || rng.random_bool(0.5));
@@ -193,13 +177,12 @@ impl Method for LlmBandit {
         let (cold, known): (Vec<usize>, Vec<usize>) =
             (0..models.len()).partition(|arm| params.cold_arms.contains(&models[*arm]));
         let table = context.train.select_arms(&known);
-        let pairs = context.pairs.map(|pairs| pairs.select_arms(&known));
         if table.score.n_present() == 0 {
             let reason =
                 "only arms of `cold_arms` have scores, expected some of an arm to learn from".to_owned();
             return Err(FitError::Log { method: Self::NAME, reason });
         }
-        let log = Log { table, pairs, params, context };
+        let log = Log { table, params, context };
         let (steps, worth, imitation) = log.choose_steps()?;
         let all: Vec<usize> = (0..log.table.n_queries()).collect();
         let mut irt = log.identities(&all);
@@ -242,7 +225,6 @@ impl Method for LlmBandit {
 /// What is learned from, the arms that are not cold.
 struct Log<'a> {
     table: OutcomeTable,
-    pairs: Option<Comparisons>,
     params: &'a Params,
     context: &'a FitContext<'a>,
 }
@@ -262,16 +244,12 @@ impl Log<'_> {
             kl_weight: params.kl_weight,
         };
         let score = self.table.score.select_rows(rows);
-        let pairs = self.pairs.as_ref().map(|pairs| pairs.select_rows(rows));
-        let from = Evidence { score: &score, pairs: pairs.as_ref() };
-        Irt::fit(settings, from, &self.context.features.select_rows(rows), self.context.seed)
+        Irt::fit(settings, &score, &self.context.features.select_rows(rows), self.context.seed)
     }
 
     /// Some rows with what is derived of them, from these rows alone but for `strengths` and `mean_usd`.
     fn world(&self, rows: &[usize], strengths: &[f32], mean_usd: &[f32]) -> Result<World, FitError> {
         let (table, features) = (self.table.select_rows(rows), self.context.features.select_rows(rows));
-        let is_judged = |row: &usize| self.pairs.as_ref().is_some_and(|pairs| !pairs.of(*row).is_empty());
-        let judged = rows.iter().map(is_judged).collect();
         let (relative, unit_usd) = relative_costs(mean_usd);
         let points = strengths.iter().zip(table.score.values()).filter(|(_, s)| !s.is_nan());
         let (slope, level) = logistic_line(points.map(|(f, s)| (f64::from(*f), f64::from(*s))));
@@ -286,7 +264,6 @@ impl Log<'_> {
             near.first().map_or(row, |n: &routewright_policy::search::Neighbor| n.row as usize)
         };
         Ok(World {
-            judged,
             features,
             relative,
             unit_usd,
@@ -310,7 +287,7 @@ impl Log<'_> {
         };
         let (seen, held_out) = (part(&slice.fit)?, part(&slice.valid)?);
         if seen.scored().is_empty() || held_out.scored().is_empty() {
-            // Scores stand on one side only: nothing can be judged, and imitation is the plainer policy.
+            // Only one side has scores: nothing can be judged, and imitation is the plainer policy.
             return Ok((0, f64::NAN, f64::NAN));
         }
         let (_, watched) = train(params, &seen, Some(&held_out), &irt.identities, params.ppo_steps, context);
@@ -366,7 +343,7 @@ fn train(
     n_ppo: u64,
     context: &FitContext<'_>,
 ) -> (SetPolicy, (u64, f64, f64)) {
-    let (rows, imitated) = (&world.scored(), &world.imitated());
+    let rows = &world.scored();
     let sizes = SetSizes {
         dim: world.features.dim(),
         width: params.identity,
@@ -378,7 +355,7 @@ fn train(
     let mut rng = rng::stream(context.seed, "llm-bandit");
     context.progress.start("policy", params.warm_steps + n_ppo);
     for step in 0..params.warm_steps {
-        imitate(&mut policy, world, imitated, params, &mut rng);
+        imitate(&mut policy, world, rows, params, &mut rng);
         if step % 50 == 0 {
             context.progress.step(step, "warm start");
         }

@@ -43,7 +43,7 @@ fn nothing_the_slice_is_judged_with_was_learned_from_it() {
             progress: &Silent,
             checkpoint: None,
         };
-        let log = Log { table: table.clone(), pairs: None, params: &params, context: &context };
+        let log = Log { table: table.clone(), params: &params, context: &context };
         let mut irt = log.identities(&slice.fit);
         let strengths = irt.strengths(&features, &slice.fit);
         let world = log.world(&slice.fit, &strengths, &[0.001, 0.002]).unwrap();
