@@ -1,12 +1,14 @@
-//! Logged requests of any tool: a table of where it keeps our columns, and one way to read a row of it.
+//! Logged requests of any tool: a table of where it keeps our columns, one way to read a row of it, one loop over records.
 
 use super::answer_columns::{complete_answer, read_answer};
 use super::mapping::Mapping;
 use super::messages::{answer, asked};
 use super::record::{Record, unreadable_type};
 use super::sink::Sink;
-use super::{ImportError, ImportOptions};
+use super::{ImportError, ImportOptions, ImportSummary, records};
 use crate::log::OutcomeRow;
+use crate::schema;
+use std::path::{Path, PathBuf};
 
 /// Names of fields for one column, in the order they are looked for.
 pub(super) type Names = &'static [&'static str];
@@ -51,6 +53,24 @@ pub(super) const PLAIN: Shape = Shape {
     response: &["response"],
     reference: &["reference"],
 };
+
+/// Imports a log with one request a record: `take` writes the row of a record into the sink, or leaves it out.
+pub(super) fn import(
+    inputs: &[PathBuf],
+    out: &Path,
+    options: &ImportOptions,
+    mut take: impl FnMut(&Record, &Mapping<'_>, &mut Sink<'_, OutcomeRow>) -> Result<(), ImportError>,
+) -> Result<ImportSummary, ImportError> {
+    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
+    let mut sink = Sink::of_requests(out, options)?;
+    records::for_each(inputs, &mut |record| {
+        sink.summary.records += 1;
+        mapping.see(&record);
+        take(&record, &mapping, &mut sink)
+    })?;
+    mapping.check()?;
+    sink.finish(inputs)
+}
 
 /// The prompt of a logged request, by the rule of the import; `None` where it has no text of a user. All importers of
 /// requests have this one way.

@@ -3,13 +3,9 @@
 //! A score is taken where the observation has exactly one; of several, map one (`score=scores.1.value`). Other types
 //! and failed observations are left out and counted.
 
-use super::chat::{PLAIN, Shape, prompt};
-use super::mapping::Mapping;
+use super::chat::{PLAIN, Shape, import, prompt};
 use super::record::Record;
-use super::sink::Sink;
-use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
-use crate::log::OutcomeRow;
-use crate::schema;
+use super::{ImportError, ImportOptions, ImportSummary, Importer};
 use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
@@ -44,28 +40,22 @@ fn unwanted(record: &Record) -> Result<Option<String>, ImportError> {
 }
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
-    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
-    records::for_each(inputs, &mut |record| {
-        sink.summary.records += 1;
-        mapping.see(&record);
-        if let Some(reason) = unwanted(&record)? {
+    import(inputs, out, options, |record, mapping, sink| {
+        if let Some(reason) = unwanted(record)? {
             sink.skip(reason);
             return Ok(());
         }
-        let Some(prompt) = prompt(&record, options, &sink)? else {
+        let Some(prompt) = prompt(record, options, sink)? else {
             sink.skip("without text of a user in `input`");
             return Ok(());
         };
-        let mut row = SHAPE.row(&record, &mapping, prompt)?;
+        let mut row = SHAPE.row(record, mapping, prompt)?;
         let n_scores = record.value("scores").and_then(|scores| scores.as_array().map(Vec::len));
         let is_own = mapping.maps("score") || record.value("score").is_some();
         if n_scores.is_some_and(|n| n > 1) && !is_own {
             row.score = None;
             sink.summary.change("with several scores: none is taken, `--map score=scores.N.value` takes one");
         }
-        sink.push(&record, row)
-    })?;
-    mapping.check()?;
-    sink.finish(inputs)
+        sink.push(record, row)
+    })
 }

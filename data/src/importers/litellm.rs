@@ -6,14 +6,10 @@
 //! embeddings.
 //! Of an answer from the cache, cost and latency are missing: they are not the model's.
 
-use super::chat::{PLAIN, Shape};
-use super::mapping::Mapping;
+use super::chat::{PLAIN, Shape, import};
 use super::messages::asked;
 use super::record::Record;
-use super::sink::Sink;
-use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
-use crate::log::OutcomeRow;
-use crate::schema;
+use super::{ImportError, ImportOptions, ImportSummary, Importer};
 use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
@@ -65,17 +61,13 @@ fn unwanted(record: &Record) -> Result<Option<String>, ImportError> {
 }
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
-    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
-    records::for_each(inputs, &mut |record| {
-        sink.summary.records += 1;
-        mapping.see(&record);
-        if let Some(reason) = unwanted(&record)? {
+    import(inputs, out, options, |record, mapping, sink| {
+        if let Some(reason) = unwanted(record)? {
             sink.skip(reason);
             return Ok(());
         }
         // Where prompts are not stored, `messages` is `{}`; newer proxies keep the whole request beside it.
-        let Ok(asked) = asked(&record, options.map.get("prompt")) else {
+        let Ok(asked) = asked(record, options.map.get("prompt")) else {
             sink.skip("with messages that cannot be read");
             return Ok(());
         };
@@ -87,7 +79,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             sink.skip("with a prompt the proxy cut or redacted (`MAX_STRING_LENGTH_PROMPT_IN_DB`)");
             return Ok(());
         }
-        let mut row = SHAPE.row(&record, &mapping, prompt)?;
+        let mut row = SHAPE.row(record, mapping, prompt)?;
         if row.response.as_ref().is_some_and(|text| text.contains(CUT) || text.contains(REDACTED)) {
             row.response = None;
             sink.summary.change("with an answer the proxy cut or redacted: it is left missing");
@@ -96,8 +88,6 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             (row.cost_usd, row.latency_ms) = (None, None);
             sink.summary.change("answered from the cache: cost and latency are left missing");
         }
-        sink.push(&record, row)
-    })?;
-    mapping.check()?;
-    sink.finish(inputs)
+        sink.push(record, row)
+    })
 }

@@ -3,13 +3,9 @@
 //! Feedback values lie between -10 and 10: `--score-min -10 --score-max 10`, or what is given. Failed requests are left
 //! out and counted; costs in cents become dollars, other currencies are refused.
 
-use super::chat::{PLAIN, Shape, prompt};
-use super::mapping::Mapping;
+use super::chat::{PLAIN, Shape, import, prompt};
 use super::record::Record;
-use super::sink::Sink;
-use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
-use crate::log::OutcomeRow;
-use crate::schema;
+use super::{ImportError, ImportOptions, ImportSummary, Importer};
 use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
@@ -53,26 +49,20 @@ fn currency(record: &Record) -> Result<f64, ImportError> {
 }
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
-    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
-    records::for_each(inputs, &mut |record| {
-        sink.summary.records += 1;
-        mapping.see(&record);
-        if failed(&record)? {
+    import(inputs, out, options, |record, mapping, sink| {
+        if failed(record)? {
             sink.skip("failed");
             return Ok(());
         }
-        let Some(prompt) = prompt(&record, options, &sink)? else {
+        let Some(prompt) = prompt(record, options, sink)? else {
             sink.skip("without text of a user in `request`");
             return Ok(());
         };
-        let mut row = SHAPE.row(&record, &mapping, prompt)?;
+        let mut row = SHAPE.row(record, mapping, prompt)?;
         if !mapping.maps("cost_usd") {
-            let dollars = currency(&record)?;
+            let dollars = currency(record)?;
             row.cost_usd = row.cost_usd.map(|cost| cost * dollars);
         }
-        sink.push(&record, row)
-    })?;
-    mapping.check()?;
-    sink.finish(inputs)
+        sink.push(record, row)
+    })
 }

@@ -3,12 +3,8 @@
 //! The variant is the model and the function the source. Parts of messages are read as the old gateway (`value`) and
 //! the new one (`text`) store them.
 
-use super::chat::{PLAIN, Shape, prompt};
-use super::mapping::Mapping;
-use super::sink::Sink;
-use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
-use crate::log::OutcomeRow;
-use crate::schema;
+use super::chat::{PLAIN, Shape, import, prompt};
+use super::{ImportError, ImportOptions, ImportSummary, Importer};
 use std::path::{Path, PathBuf};
 
 pub(super) const ROW: Importer = Importer {
@@ -30,18 +26,12 @@ const SHAPE: Shape = Shape {
 };
 
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
-    let mut mapping = Mapping::new(options, &schema::OUTCOME)?;
-    let mut sink = Sink::<OutcomeRow>::of_requests(out, options)?;
-    records::for_each(inputs, &mut |record| {
-        sink.summary.records += 1;
-        mapping.see(&record);
-        let Some(prompt) = prompt(&record, options, &sink)? else {
+    import(inputs, out, options, |record, mapping, sink| {
+        let Some(prompt) = prompt(record, options, sink)? else {
             sink.skip("without text of a user in `input`");
             return Ok(());
         };
-        let row = SHAPE.row(&record, &mapping, prompt)?;
-        sink.push(&record, row)
-    })?;
-    mapping.check()?;
-    sink.finish(inputs)
+        let row = SHAPE.row(record, mapping, prompt)?;
+        sink.push(record, row)
+    })
 }
