@@ -2,8 +2,8 @@
 //!
 //! Fitting counts the n-grams of [`super::ngrams`] on the train split and keeps the most frequent words
 //! and the most frequent character n-grams (by number of queries). A query becomes two sparse blocks of
-//! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`; words get 0.8 of the squared norm, characters
-//! 0.2. Their concatenation is projected on the leading right singular vectors of the training rows and normalised.
+//! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`; words get the share `word_share` (0.8) of the squared
+//! norm, characters the rest. Their concatenation is projected on the leading right singular vectors of the training rows and normalised.
 //! The projection is stored in signed bytes with one scale an n-gram, and training uses the stored one, so
 //! that training and serving see the same features bit for bit.
 //!
@@ -29,7 +29,7 @@ pub(super) const ROW: FeaturizerRow = FeaturizerRow {
 };
 
 /// Settings of [`Lexical::fit`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LexicalSettings {
     /// Width of the features; less where the log has fewer queries.
@@ -42,11 +42,22 @@ pub struct LexicalSettings {
     pub queries_min: usize,
     /// Queries the fit looks at, at most; a seeded sample of a longer log.
     pub fit_queries_max: usize,
+    /// Share of the squared norm that words get, characters get the rest; from 0 to 1.
+    pub word_share: f64,
 }
 
 impl Default for LexicalSettings {
     fn default() -> Self {
-        Self { dim: 128, words_max: 16_384, chars_max: 16_384, queries_min: 2, fit_queries_max: 40_000 }
+        Self {
+            dim: 128,
+            words_max: 16_384,
+            chars_max: 16_384,
+            queries_min: 2,
+            fit_queries_max: 40_000,
+            // Chosen by cross-validation on the train split of three logs, where equal shares were a little worse and
+            // words alone lost texts without spaces.
+            word_share: 0.8,
+        }
     }
 }
 
@@ -54,6 +65,7 @@ impl Default for LexicalSettings {
 #[derive(Debug, Clone)]
 pub struct Lexical {
     spec: FeaturizerSpec,
+    word_share: f32,
     vocabulary: Vocabulary,
     /// `idf` of each n-gram, words first.
     idf: Vec<f32>,
@@ -76,9 +88,8 @@ struct Vocabulary {
 const SHARD_SHIFT: u32 = 26;
 /// Columns summed at once: eight vectors of eight.
 const STRIP: usize = 64;
-/// Share of the squared norm that words get; chosen by cross-validation on the train split of three logs, where
-/// equal shares were a little worse and words alone lost texts without spaces.
-const WORD_SHARE: f32 = 0.8;
+/// [`LexicalSettings::word_share`] of artifacts that name none: it was a constant when they were written.
+const UNNAMED_WORD_SHARE: f64 = 0.8;
 
 /// Memory of a thread, kept between texts.
 #[derive(Debug, Default)]
@@ -126,9 +137,10 @@ impl Lexical {
     /// Fits on the texts of the train split.
     ///
     /// # Errors
-    /// If no n-gram occurs at all, or the SVD does not converge.
+    /// If the share of words is not one, no n-gram occurs at all, or the SVD does not converge.
     pub fn fit(texts: &[&str], settings: LexicalSettings, seed: u64) -> Result<Self, FeatureError> {
         let error = |reason: String| FeatureError::Setup { name: ROW.name.to_owned(), reason };
+        let word_share = checked_share(settings.word_share)?;
         let sample = sample(texts, settings.fit_queries_max, seed);
         let grams: Vec<NGrams> = sample.par_iter().map(|text| NGrams::of(text)).collect();
         let words = frequent(&distinct(&grams, |g| &g.words), settings.words_max, settings.queries_min);
@@ -143,18 +155,19 @@ impl Lexical {
         let idf: Vec<f32> = words.iter().chain(&chars).map(|(_, df)| idf(*df)).collect();
         let hashes = words.iter().chain(&chars).map(|(hash, _)| *hash).collect();
         let vocabulary = Vocabulary::new(hashes, words.len());
-        let rows: Vec<Vec<(u32, f32)>> = grams.par_iter().map(|g| weigh(&vocabulary, &idf, g)).collect();
+        let rows: Vec<Vec<(u32, f32)>> = grams.par_iter().map(|g| weigh(&vocabulary, &idf, word_share, g)).collect();
         let matrix = SparseRows::from_rows(idf.len(), &rows);
         let dim = settings.dim.min(matrix.n_rows()).min(matrix.n_cols).max(1);
         let vectors = right_singular_vectors(&matrix, dim, seed).map_err(|e| error(e.to_string()))?;
         let (scale, projection) = quantize(&vectors, dim);
         let settings = serde_json::to_value(settings).map_err(|e| error(e.to_string()))?;
         let spec = FeaturizerSpec { name: ROW.name.to_owned(), dim, settings };
-        Ok(Self { spec, vocabulary, idf, scale, projection })
+        Ok(Self { spec, word_share, vocabulary, idf, scale, projection })
     }
 
     fn restore(spec: &FeaturizerSpec, mut tensors: Tensors) -> Result<Self, FeatureError> {
         let wrap = |source| FeatureError::Tensor { name: ROW.name.to_owned(), source };
+        let word_share = stored_share(&spec.settings)?;
         let n = tensors.shape("idf").map_err(wrap)?.first().copied().unwrap_or(0);
         let idf = tensors.take_f32("idf", &[n]).map_err(wrap)?;
         let scale = tensors.take_f32("scale", &[n]).map_err(wrap)?;
@@ -162,7 +175,7 @@ impl Lexical {
         let projection = tensors.take_i8("projection", &[n, spec.dim]).map_err(wrap)?;
         let n_words = tensors.take_u32("n_words", &[1]).map_err(wrap)?[0] as usize;
         let vocabulary = Vocabulary::new(hashes, n_words.min(n));
-        Ok(Self { spec: spec.clone(), vocabulary, idf, scale, projection })
+        Ok(Self { spec: spec.clone(), word_share, vocabulary, idf, scale, projection })
     }
 
     /// Sums the weighted rows, a strip of columns at a time, so that its sums stay in registers.
@@ -194,7 +207,7 @@ impl Lexical {
     }
 
     fn write_features(&self, text: &str, out: &mut [f32]) {
-        let mut weights = weigh(&self.vocabulary, &self.idf, &NGrams::of(text));
+        let mut weights = weigh(&self.vocabulary, &self.idf, self.word_share, &NGrams::of(text));
         weights.iter_mut().for_each(|(row, weight)| *weight *= self.scale[*row as usize]);
         crate::simd::widest(
             #[inline(always)]
@@ -236,6 +249,25 @@ impl Featurizer for Lexical {
         }
         Ok(FeatureMatrix::from_vec(inputs.len(), dim, values))
     }
+}
+
+/// The share of words that an artifact states.
+fn stored_share(settings: &serde_json::Value) -> Result<f32, FeatureError> {
+    let Some(stored) = settings.get("word_share") else { return checked_share(UNNAMED_WORD_SHARE) };
+    let number = stored.as_f64().ok_or_else(|| {
+        let reason = format!("`word_share` is `{stored}`, expected a number from 0 to 1");
+        FeatureError::Setup { name: ROW.name.to_owned(), reason }
+    })?;
+    checked_share(number)
+}
+
+fn checked_share(share: f64) -> Result<f32, FeatureError> {
+    // NaN fails this test too.
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share as f32);
+    }
+    let reason = format!("`word_share` is `{share}`, expected a number from 0 to 1");
+    Err(FeatureError::Setup { name: ROW.name.to_owned(), reason })
 }
 
 /// The texts the fit looks at: all, or a seeded sample in log order.
@@ -284,15 +316,14 @@ fn distinct<'a>(grams: &'a [NGrams], part: impl Fn(&'a NGrams) -> &'a [u32] + Sy
     grams.par_iter().map(distinct).collect()
 }
 
-/// The two TF-IDF blocks of a text, words of squared norm [`WORD_SHARE`], characters the rest; in the order of
-/// the text.
-fn weigh(vocabulary: &Vocabulary, idf: &[f32], grams: &NGrams) -> Vec<(u32, f32)> {
+/// The two TF-IDF blocks of a text, words of squared norm `word_share`, characters the rest; in the order of the text.
+fn weigh(vocabulary: &Vocabulary, idf: &[f32], word_share: f32, grams: &NGrams) -> Vec<(u32, f32)> {
     let counts = vocabulary.counts(grams);
     let weight = |(row, count): (u32, u16)| (row, (1.0 + f32::from(count).ln()) * idf[row as usize]);
     let mut weights: Vec<(u32, f32)> = counts.into_iter().map(weight).collect();
     let boundary = weights.partition_point(|(row, _)| (*row as usize) < vocabulary.n_words);
     let (words, chars) = weights.split_at_mut(boundary);
-    for (block, share) in [(words, WORD_SHARE), (chars, 1.0 - WORD_SHARE)] {
+    for (block, share) in [(words, word_share), (chars, 1.0 - word_share)] {
         let norm = (block.iter().map(|(_, w)| w * w).sum::<f32>() / share).sqrt();
         block.iter_mut().for_each(|(_, w)| *w /= norm);
     }
@@ -352,6 +383,28 @@ mod tests {
         let inputs = [FeatureInput::from("What is the sum of numbers?"), FeatureInput::from("")];
         assert_eq!(fitted.featurize(&inputs).unwrap(), restored.featurize(&inputs).unwrap());
         assert!(fitted.featurize(&inputs).unwrap().row(1).iter().all(|v| *v == 0.0));
+    }
+
+    #[test]
+    fn the_share_of_words_is_stored_and_an_artifact_without_one_has_the_constant_of_its_time() {
+        let inputs = [FeatureInput::from("What is the sum of numbers?")];
+        let features = |featurizer: &dyn Featurizer| featurizer.featurize(&inputs).unwrap();
+        let fit = |word_share: f64| {
+            Lexical::fit(TEXTS, LexicalSettings { dim: 4, word_share, ..Default::default() }, 1)
+        };
+        let (equal, usual) = (fit(0.5).unwrap(), fit(0.8).unwrap());
+        let restored = restore(equal.spec(), equal.tensors()).unwrap();
+        assert_eq!(features(restored.as_ref()), features(&equal));
+        assert_ne!(features(&equal), features(&usual));
+        let mut spec = usual.spec().clone();
+        assert_eq!(spec.settings.as_object_mut().unwrap().remove("word_share").unwrap(), 0.8);
+        let old = restore(&spec, usual.tensors()).unwrap();
+        assert_eq!(features(old.as_ref()), features(&usual));
+        assert_eq!(old.spec(), &spec, "an old artifact keeps its digest");
+        spec.settings["word_share"] = "much".into();
+        assert!(restore(&spec, usual.tensors()).unwrap_err().to_string().contains("`word_share` is `\"much\"`"));
+        assert!(fit(1.5).unwrap_err().to_string().contains("`word_share` is `1.5`"));
+        assert!(fit(1.0).is_ok() && fit(0.0).is_ok());
     }
 
     #[test]
