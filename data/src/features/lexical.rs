@@ -155,7 +155,8 @@ impl Lexical {
         let idf: Vec<f32> = words.iter().chain(&chars).map(|(_, df)| idf(*df)).collect();
         let hashes = words.iter().chain(&chars).map(|(hash, _)| *hash).collect();
         let vocabulary = Vocabulary::new(hashes, words.len());
-        let rows: Vec<Vec<(u32, f32)>> = grams.par_iter().map(|g| weigh(&vocabulary, &idf, word_share, g)).collect();
+        let rows: Vec<Vec<(u32, f32)>> =
+            grams.par_iter().map(|g| weigh(&vocabulary, &idf, word_share, g)).collect();
         let matrix = SparseRows::from_rows(idf.len(), &rows);
         let dim = settings.dim.min(matrix.n_rows()).min(matrix.n_cols).max(1);
         let vectors = right_singular_vectors(&matrix, dim, seed).map_err(|e| error(e.to_string()))?;
@@ -402,7 +403,9 @@ mod tests {
         assert_eq!(features(old.as_ref()), features(&usual));
         assert_eq!(old.spec(), &spec, "an old artifact keeps its digest");
         spec.settings["word_share"] = "much".into();
-        assert!(restore(&spec, usual.tensors()).unwrap_err().to_string().contains("`word_share` is `\"much\"`"));
+        assert!(
+            restore(&spec, usual.tensors()).unwrap_err().to_string().contains("`word_share` is `\"much\"`")
+        );
         assert!(fit(1.5).unwrap_err().to_string().contains("`word_share` is `1.5`"));
         assert!(fit(1.0).is_ok() && fit(0.0).is_ok());
     }

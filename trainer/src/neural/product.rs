@@ -13,4 +13,3 @@ pub(super) fn product(a: View<'_>, b: View<'_>, out: &mut [f32], add: bool) {
         routewright_data::product::product(a, b, out, add);
     }
 }
-
