@@ -174,6 +174,7 @@ impl From<DecideError> for ApiError {
             }
             DecideError::Number { field, .. } => Self::new(Code::InvalidRequest, message).param(field),
             DecideError::NoEligible { .. } => Self::new(Code::NoEligibleCandidate, message),
+            DecideError::Steps { .. } => Self::new(Code::InvalidRequest, message).param("policy"),
             _ => Self::internal(message),
         }
     }

@@ -86,10 +86,11 @@ impl PolicyWeights {
     pub fn weights(&self, state: &State<'_>) -> Result<Vec<f32>, DecideError> {
         let text = state.to_text();
         let request = Request { input: FeatureInput::from(&*text), ..Request::default() };
-        let features = self.0.featurizer.featurize(&[request.input])?;
-        let prediction = self.0.predictor.predict(&crate::Batch::of(&features))?;
+        let router = self.0.router()?;
+        let features = router.featurizer.featurize(&[request.input])?;
+        let prediction = router.predictor.predict(&crate::Batch::of(&features))?;
         let eligible: Vec<bool> = self.0.arms.iter().map(|arm| !arm.retired).collect();
-        self.0.checked_distribution(&prediction.row(0), &eligible)
+        router.checked_distribution(&self.0.arms, &prediction.row(0), &eligible)
     }
 }
 

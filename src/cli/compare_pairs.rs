@@ -142,7 +142,8 @@ pub(crate) fn evaluate(
 /// Predicted scores of a policy for the queries of a pair log.
 fn scores(policy: &Policy, pairs: &PairTable) -> anyhow::Result<Vec<f32>> {
     let table = of_pairs(pairs.clone()).table;
-    let features = policy.featurizer.featurize(&feature_inputs(&table))?;
+    let router = policy.router()?;
+    let features = router.featurizer.featurize(&feature_inputs(&table))?;
     let batch = Batch { sources: &table.sources(), ..Batch::of(&features) };
-    Ok(policy.predictor.predict(&batch)?.score)
+    Ok(router.predictor.predict(&batch)?.score)
 }

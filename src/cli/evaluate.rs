@@ -110,19 +110,20 @@ impl EvaluateCommand {
         let test = with_vectors.as_ref().unwrap_or(test);
         let outcomes = align(test, &policy.arms)?;
         let train = train.map(|train| align(train, &policy.arms)).transpose()?;
-        let features = policy.featurizer.featurize(&feature_inputs(test))?;
+        let router = policy.router()?;
+        let features = router.featurizer.featurize(&feature_inputs(test))?;
         let sources = test.sources();
-        let prediction = policy.predictor.predict(&Batch { sources: &sources, ..Batch::of(&features) })?;
+        let prediction = router.predictor.predict(&Batch { sources: &sources, ..Batch::of(&features) })?;
         let at = |lambda: f64| {
             let lambdas = vec![Some(lambda); sources.len()];
-            policy.predictor.predict(&Batch { features: &features, sources: &sources, lambdas: &lambdas })
+            router.predictor.predict(&Batch { features: &features, sources: &sources, lambdas: &lambdas })
         };
         let contender = Contender {
-            repredict: if policy.predictor.is_conditioned() { Some(&at) } else { None },
-            ..Contender::new(&policy.manifest.method, &prediction, policy.selector.as_ref())
+            repredict: if router.predictor.is_conditioned() { Some(&at) } else { None },
+            ..Contender::new(&policy.manifest.method, &prediction, router.selector.as_ref())
         };
         let mut evaluation = judge(&contender, &outcomes, train.as_ref(), options)?;
-        evaluation.reads_source = reads_source(policy.predictor.as_ref(), &features, &sources)?;
+        evaluation.reads_source = reads_source(router.predictor.as_ref(), &features, &sources)?;
         evaluation.fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
         evaluation.decide_us = decide_us(policy, test)?;
         Ok(evaluation)

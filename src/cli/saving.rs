@@ -117,7 +117,7 @@ pub(crate) fn on_rows(
     average: Average,
 ) -> anyhow::Result<Calibrated> {
     let manifest = &policy.manifest;
-    check_steerable(&manifest.name, &manifest.selector.name, policy.predictor.is_conditioned())?;
+    check_steerable(&manifest.name, &manifest.selector.name, policy.router()?.predictor.is_conditioned())?;
     Calibrated::of(calibrate::price(prediction, table, goal, average))
 }
 
@@ -179,8 +179,9 @@ pub(crate) fn rows(policy: &Policy, log: &Path, split: &str) -> anyhow::Result<O
 
 /// What a policy predicts of every query of `rows`.
 pub(crate) fn predict(policy: &Policy, rows: &OutcomeTable) -> anyhow::Result<Prediction> {
-    let features = policy.featurizer.featurize(&feature_inputs(rows))?;
-    Ok(policy.predictor.predict(&Batch { sources: &rows.sources(), ..Batch::of(&features) })?)
+    let router = policy.router()?;
+    let features = router.featurizer.featurize(&feature_inputs(rows))?;
+    Ok(router.predictor.predict(&Batch { sources: &rows.sources(), ..Batch::of(&features) })?)
 }
 
 /// The promise of a policy and what it became on other queries.
@@ -203,7 +204,7 @@ impl Kept {
             let rows = rows(policy, log, split)?;
             let average: Average = promise.average.parse()?;
             let outcomes = align(&rows, &policy.arms)?;
-            let decisions = Decisions::of(&predict(policy, &rows)?, policy.selector.as_ref());
+            let decisions = Decisions::of(&predict(policy, &rows)?, policy.router()?.selector.as_ref());
             let always = Always::of(&outcomes, &promise.expected.against, average);
             let found = always.and_then(|always| always.saving(&decisions, &outcomes, average));
             let least = COMMON_SHARE_MIN * rows.n_queries() as f64;

@@ -42,7 +42,8 @@ impl Featurizer for Column {
         let mut values = Vec::with_capacity(inputs.len() * dim);
         for (row, input) in inputs.iter().enumerate() {
             let error = |reason: String| FeatureError::Input { row, reason };
-            let vector = input.vector.ok_or_else(|| {
+            // A vector of width 0 says nothing, given or not.
+            let vector = input.vector.or((dim == 0).then_some(&[][..])).ok_or_else(|| {
                 error(format!("this policy reads a precomputed vector of width {dim}; none was given"))
             })?;
             if vector.len() != dim {

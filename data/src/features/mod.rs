@@ -23,6 +23,7 @@ mod lexical;
 #[cfg(all(test, any(feature = "bert", feature = "embed")))]
 mod minilm;
 pub mod ngrams;
+mod query_answer;
 mod source_posterior;
 mod sources;
 mod sparse;
@@ -39,6 +40,7 @@ pub use column::Column;
 pub use embed::Embed;
 pub use encoder::{EncoderSettings, Pooling};
 pub use lexical::{Lexical, LexicalSettings};
+pub use query_answer::QueryAnswer;
 pub use source_posterior::Posterior;
 pub use sources::WithSources;
 pub use state::{Sight, State, StateFeatures, StateSettings};
@@ -59,7 +61,7 @@ impl<'a> From<&'a str> for FeatureInput<'a> {
 }
 
 /// Name, width and settings of a featurizer; with its tensors, all there is to know about it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeaturizerSpec {
     /// Registered name, e.g. `lexical`.
     pub name: String,
@@ -151,6 +153,7 @@ pub static ALL: &[FeaturizerRow] = &[
     bag::ROW,
     sources::ROW,
     state::ROW,
+    query_answer::ROW,
     #[cfg(feature = "bert")]
     bert::ROW,
     #[cfg(feature = "embed")]

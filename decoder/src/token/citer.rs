@@ -117,7 +117,7 @@ impl Citer {
             at.ok_or_else(|| unfit::<Self>(&format!("the policy has no arm `{name}`, which is a member")))
         };
         let arms = backends.iter().map(arm).collect::<Result<Vec<_>, _>>()?;
-        let dim = policy.featurizer.dim();
+        let dim = policy.router().map_err(|error| unfit::<Self>(&error.to_string()))?.featurizer.dim();
         let hidden = dim > WIDTH;
         if dim < WIDTH {
             return Err(unfit::<Self>(&format!(

@@ -164,8 +164,9 @@ impl Chooser for Explorer<'_> {
             Source::Served(policy) => return policy.until(self.stop.clone()).choose(state),
             Source::Explored(policy) => {
                 let text = state.to_text();
-                let features = policy.featurizer.featurize(&[(&*text).into()]).map_err(|e| e.to_string())?;
-                let over = policy.predictor.over_weights(features.row(0));
+                let router = policy.router().map_err(|e| e.to_string())?;
+                let features = router.featurizer.featurize(&[(&*text).into()]).map_err(|e| e.to_string())?;
+                let over = router.predictor.over_weights(features.row(0));
                 over.ok_or("the policy gives no distribution to draw weights from")?
             }
         };

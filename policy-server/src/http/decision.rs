@@ -140,7 +140,10 @@ fn fallbacks(served: &Served, query: &Query, decision: &Decision) -> Vec<usize> 
     let (quality, cost, latency) = match query.objective {
         _ if decision.reason.is_default_arm() => (0.0, 1.0, 0.0),
         Some(objective) => (objective.quality, objective.cost, objective.latency),
-        None => (1.0, served.policy.selector.lambda() + query.price, 0.0),
+        None => {
+            let lambda = served.policy.router().map_or(0.0, |router| router.selector.lambda());
+            (1.0, lambda + query.price, 0.0)
+        }
     };
     let utility = |candidate: &Candidate| {
         let price = candidate.cost_usd.map_or(f64::INFINITY, f64::from);

@@ -3,7 +3,7 @@
 use crate::settings::LearningConfig;
 use routewright_policy::decide::WEIGHT_MAX;
 use routewright_policy::selectors::{self, SelectorError};
-use routewright_policy::{Arm, Policy, Predictor, Selector, SelectorSpec};
+use routewright_policy::{Arm, Policy, Predictor, Router, Selector, SelectorSpec};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -43,5 +43,6 @@ pub(crate) fn assembled(
     // The spec was built once already, when the policy was loaded.
     let selector = selector(base, config, lambda, epsilon).ok()?;
     let (manifest, digest) = (base.manifest.clone(), base.digest.clone());
-    Some(Policy { manifest, digest, arms, featurizer: Arc::clone(&base.featurizer), predictor, selector })
+    let featurizer = Arc::clone(&base.router().ok()?.featurizer);
+    Some(Policy::one_call(manifest, digest, arms, Router { featurizer, predictor, selector }))
 }

@@ -67,7 +67,7 @@ impl Query {
     /// # Errors
     /// If the policy reads text and a vector was given.
     pub(crate) fn read_by(&mut self, name: &str, policy: &Policy) -> Result<(), ApiError> {
-        let reads_vector = policy.featurizer.reads_vector();
+        let reads_vector = policy.reads_vector();
         if self.vector.is_some() && !reads_vector {
             let message =
                 format!("policy `{name}` reads text, not a vector: give `input` or `request` alone");

@@ -151,7 +151,8 @@ impl Served {
         if arms == self.base.arms || arms.iter().all(|arm| arm.retired) {
             return self;
         }
-        let Some(learner) = self.base.predictor.learner() else { return self };
+        let router = self.base.router().ok();
+        let Some(learner) = router.and_then(|router| router.predictor.learner()) else { return self };
         match assembled(&self.base, config, [config.lambda, 0.0], arms, learner.snapshot()) {
             Some(policy) => self.with_arms_of(policy),
             None => self,
@@ -167,12 +168,13 @@ impl Served {
 /// Checks that a policy can learn as its section says, and gives it the selector it explores with.
 fn learnable(name: &str, config: &LearningConfig, policy: &mut Policy) -> Result<(), ServeError> {
     let refuse = |reason: String| ServeError::Learning { policy: name.to_owned(), reason };
-    if policy.predictor.learner().is_none() {
-        let form = policy.predictor.form();
+    let router = policy.router().map_err(|error| refuse(error.to_string()))?;
+    if router.predictor.learner().is_none() {
+        let form = router.predictor.form();
         return Err(refuse(format!("its form `{form}` learns nothing; train it with a method that does")));
     }
-    policy.selector =
-        selector(policy, config, config.lambda, 0.0).map_err(|error| refuse(error.to_string()))?;
+    let selector = selector(policy, config, config.lambda, 0.0).map_err(|error| refuse(error.to_string()))?;
+    policy.router_mut().map_err(|error| refuse(error.to_string()))?.selector = selector;
     Ok(())
 }
 
@@ -196,7 +198,8 @@ fn cheapest(policy: &Policy) -> usize {
 
 /// Times a decision on an ordinary query: the best of three, the first of which warms the caches.
 fn is_cheap(policy: &Policy) -> bool {
-    let mut vector = vec![0.0; policy.featurizer.dim()];
+    let Ok(router) = policy.router() else { return false };
+    let mut vector = vec![0.0; router.featurizer.dim()];
     if let Some(first) = vector.first_mut() {
         *first = 1.0;
     }

@@ -74,7 +74,7 @@ fn staged(
 ) -> Result<(Results, FeatureMatrix, StageTimes), DecideError> {
     let start = Instant::now();
     let inputs: Vec<_> = requests.iter().map(|request| request.input).collect();
-    let features = policy.featurizer.featurize(&inputs)?;
+    let features = policy.router()?.featurizer.featurize(&inputs)?;
     let featurized = Instant::now();
     let prediction = policy.predict_on(&features, requests)?;
     let predicted = Instant::now();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The manifest of an artifact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Manifest {
     /// Always [`super::KIND`].
     pub kind: String,
@@ -23,14 +23,26 @@ pub struct Manifest {
     pub crate_version: String,
     /// Seed it was trained with.
     pub seed: u64,
-    /// The learned shape.
+    /// The learned shape of a policy of one step; of format 2, empty here and in [`Self::parts`].
+    #[serde(default, skip_serializing_if = "FormRecord::is_absent")]
     pub form: FormRecord,
     /// Arms, in the order of every prediction.
     pub arms: Vec<Arm>,
-    /// How features are made.
+    /// How features are made; as [`Self::form`].
+    #[serde(default, skip_serializing_if = "FeaturizerRecord::is_absent")]
     pub featurizer: FeaturizerRecord,
-    /// How an arm is chosen from a prediction.
+    /// How an arm is chosen from a prediction; as [`Self::form`].
+    #[serde(default, skip_serializing_if = "SelectorSpec::is_absent")]
     pub selector: SelectorSpec,
+    /// What it does, step by step; `None` in format 1, which is `one-call`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<ProgramRecord>,
+    /// Routers of the program, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, PartRecord>,
+    /// File of each prompt, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prompts: BTreeMap<String, String>,
     /// What of a request is its text; absent in older artifacts, see [`Policy::query_text`](crate::Policy::query_text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query_text: Option<QueryText>,
@@ -50,8 +62,30 @@ pub struct Manifest {
     pub unknown: BTreeMap<String, serde_json::Value>,
 }
 
-/// Form and its configuration.
+/// Program and its configuration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    /// Name in [`crate::programs::ALL`].
+    pub name: String,
+    /// Layout of its configuration.
+    pub version: u32,
+    /// Sizes, thresholds, orders.
+    pub config: serde_json::Value,
+}
+
+/// A router of a program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartRecord {
+    /// How features are made.
+    pub featurizer: FeaturizerRecord,
+    /// The learned shape.
+    pub form: FormRecord,
+    /// How an arm is chosen from a prediction.
+    pub selector: SelectorSpec,
+}
+
+/// Form and its configuration.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FormRecord {
     /// Name in [`crate::forms::ALL`].
     pub name: String,
@@ -61,8 +95,20 @@ pub struct FormRecord {
     pub config: serde_json::Value,
 }
 
+impl FormRecord {
+    fn is_absent(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
+impl FeaturizerRecord {
+    fn is_absent(&self) -> bool {
+        self.digest.is_empty()
+    }
+}
+
 /// Featurizer and its digest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeaturizerRecord {
     /// Name, width, settings.
     #[serde(flatten)]

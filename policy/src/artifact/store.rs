@@ -1,27 +1,24 @@
 //! Writing, reading and verifying the directory of an artifact.
 
+use super::parts::{self, NamedBytes, PartFiles};
 use super::{
-    DataRecord, FORMAT, FeaturizerRecord, FileRecord, FormRecord, KIND, Manifest, Promise, TrainingRows,
-    arms, safetensors_codec,
+    DataRecord, FORMAT, FORMAT_ONE_CALL, FileRecord, KIND, Manifest, PartRecord, Promise, TrainingRows, arms,
+    program_draft,
 };
+use crate::programs::ProgramError;
 use crate::selectors::{self, SelectorError};
-use crate::{Arm, FormState, LoadError, Policy, Predictor, Selector, SelectorSpec, forms};
+use crate::{Arm, LoadError, Policy, Predictor, Router, Selector, SelectorSpec, forms};
+use routewright_data::QueryText;
 use routewright_data::features::{self, FeatureError, Featurizer};
 use routewright_data::files::{self, FileError};
-use routewright_data::{QueryText, Tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 const MANIFEST: &str = "manifest.json";
-const PREDICTOR: &str = "predictor.safetensors";
-const FEATURIZER: &str = "featurizer.safetensors";
-const TRAINING_ROWS: &str = "training-rows.bin";
+pub(super) const TRAINING_ROWS: &str = "training-rows.bin";
 /// A manifest is a page of JSON; anything longer is not one.
 const MANIFEST_BYTES_MAX: u64 = 16 << 20;
-
-/// A file of an artifact: name and content.
-type NamedBytes = (&'static str, Vec<u8>);
 
 /// Why an artifact could not be written or was refused.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +79,15 @@ pub enum ArtifactError {
         #[source]
         source: FeatureError,
     },
+    /// The stored program was refused.
+    #[error("cannot load the program of policy `{path}`")]
+    Program {
+        /// Directory.
+        path: String,
+        /// The reason.
+        #[source]
+        source: ProgramError,
+    },
     /// The stored selector was refused.
     #[error("cannot load the selector of policy `{path}`")]
     Selector {
@@ -131,46 +137,36 @@ impl Draft {
         let selector = build_selector(&self.selector, &self.arms, "(in memory)")?;
         let digest = digest_of(&manifest)?;
         let Self { arms, featurizer, predictor, .. } = self;
-        Ok(Policy { manifest, digest, arms, featurizer, predictor, selector })
+        Ok(Policy::one_call(manifest, digest, arms, Router { featurizer, predictor, selector }))
     }
 
     /// The manifest and the files it speaks of.
     fn encode(&self) -> Result<(Manifest, Vec<NamedBytes>), ArtifactError> {
-        let state = self.predictor.state();
-        let spec = self.featurizer.spec().clone();
-        let weights = [(PREDICTOR, state.tensors), (FEATURIZER, self.featurizer.tensors())];
-        let mut encoded = Vec::new();
-        for (name, tensors) in weights {
-            let bytes =
-                safetensors_codec::encode(&tensors).map_err(|reason| not_an_artifact("(new)", reason))?;
-            encoded.push((name, bytes));
-        }
-        let digest = featurizer_digest(&spec, &encoded[1].1);
-        encoded.extend(self.data.rows.as_ref().map(|rows| (TRAINING_ROWS, rows.encode())));
-        let record = |bytes: &[u8]| FileRecord {
-            bytes: bytes.len() as u64,
-            blake3: blake3::hash(bytes).to_hex().to_string(),
-        };
-        let form = self.predictor.form();
-        let version = forms::ALL.iter().find(|row| row.name == form).map_or(0, |row| row.version);
+        let (record, files) = parts::encode(
+            &*self.predictor,
+            &*self.featurizer,
+            self.selector.clone(),
+            PartFiles::of_router(),
+        )?;
+        let mut encoded = Vec::from(files);
+        encoded.extend(self.data.rows.as_ref().map(|rows| (TRAINING_ROWS.to_owned(), rows.encode())));
         let manifest = Manifest {
             kind: KIND.to_owned(),
-            format: FORMAT,
+            format: FORMAT_ONE_CALL,
             name: self.name.clone(),
             method: self.method.clone(),
             crate_version: env!("CARGO_PKG_VERSION").to_owned(),
             seed: self.seed,
-            form: FormRecord { name: form.to_owned(), version, config: state.config },
+            form: record.form,
             arms: self.arms.clone(),
-            featurizer: FeaturizerRecord { spec, digest },
-            selector: self.selector.clone(),
+            featurizer: record.featurizer,
+            selector: record.selector,
             query_text: Some(self.query_text),
-            promise: None,
             params: self.params.clone(),
             data: self.data.clone(),
             metrics: self.metrics.clone(),
-            files: encoded.iter().map(|(name, bytes)| ((*name).to_owned(), record(bytes))).collect(),
-            unknown: BTreeMap::new(),
+            files: encoded.iter().map(|(name, bytes)| (name.clone(), record_of(bytes))).collect(),
+            ..Manifest::default()
         };
         Ok((manifest, encoded))
     }
@@ -213,6 +209,10 @@ pub fn recalibrate(
     promise: Promise,
 ) -> Result<Manifest, ArtifactError> {
     let (mut manifest, _) = read_manifest(from)?;
+    if let Some(program) = &manifest.program {
+        let reason = format!("it runs the program `{}`, expected a policy of one step", program.name);
+        return Err(not_an_artifact(&from.display().to_string(), reason));
+    }
     build_selector(&selector, &manifest.arms, &to.display().to_string())?;
     check_target(to)?;
     let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
@@ -228,7 +228,7 @@ pub fn recalibrate(
     write(to, manifest, &contents)
 }
 
-fn check_target(path: &Path) -> Result<(), ArtifactError> {
+pub(super) fn check_target(path: &Path) -> Result<(), ArtifactError> {
     if path.exists() && !path.join(MANIFEST).is_file() && !files::is_empty_dir(path) {
         let reason = "it exists and holds no manifest.json; choose another directory".to_owned();
         return Err(not_an_artifact(&path.display().to_string(), reason));
@@ -237,7 +237,7 @@ fn check_target(path: &Path) -> Result<(), ArtifactError> {
 }
 
 /// Writes the files and, last, the manifest.
-fn write<N: AsRef<str>>(
+pub(super) fn write<N: AsRef<str>>(
     path: &Path,
     manifest: Manifest,
     contents: &[(N, Vec<u8>)],
@@ -255,45 +255,20 @@ fn write<N: AsRef<str>>(
 /// # Errors
 /// If anything is missing, damaged, unknown or newer than this build; the reason is named.
 pub fn load(path: &Path) -> Result<Policy, ArtifactError> {
-    let shown = path.display().to_string();
     let (mut manifest, digest) = read_manifest(path)?;
-    let mut contents: BTreeMap<&str, Tensors> = BTreeMap::new();
-    for name in [PREDICTOR, FEATURIZER] {
-        let bytes = read_checked(path, &manifest, name)?;
-        if name == FEATURIZER
-            && featurizer_digest(&manifest.featurizer.spec, &bytes) != manifest.featurizer.digest
-        {
-            let reason = "its digest is not the one of the featurizer the policy was trained with".to_owned();
-            return Err(ArtifactError::Damaged { path: shown, file: name.to_owned(), reason });
-        }
-        let tensors = safetensors_codec::decode(&bytes).map_err(|reason| ArtifactError::Damaged {
-            path: shown.clone(),
-            file: name.to_owned(),
-            reason,
-        })?;
-        contents.insert(name, tensors);
-    }
-    let form = &manifest.form;
-    let tensors = contents.remove(PREDICTOR).unwrap_or_default();
-    let state = FormState { config: form.config.clone(), tensors };
-    let predictor = forms::load(&form.name, form.version, state, manifest.arms.len())
-        .map_err(|source| ArtifactError::Form { path: shown.clone(), source })?;
-    let featurizer =
-        features::restore(&manifest.featurizer.spec, contents.remove(FEATURIZER).unwrap_or_default())
-            .map_err(|source| ArtifactError::Featurizer { path: shown.clone(), source })?;
-    if let Some(expected) = predictor.dim().filter(|dim| *dim != featurizer.dim()) {
-        let reason =
-            format!("the featurizer makes width {}, the predictor reads {expected}", featurizer.dim());
-        return Err(ArtifactError::Damaged { path: shown, file: MANIFEST.to_owned(), reason });
-    }
-    let selector = build_selector(&manifest.selector, &manifest.arms, &shown)?;
-    arms::probe(&*predictor, &manifest.arms).map_err(|reason| ArtifactError::Damaged {
-        path: shown,
-        file: PREDICTOR.to_owned(),
-        reason,
-    })?;
     manifest.data.rows = read_training_rows(path, &manifest)?;
-    Ok(Policy { arms: manifest.arms.clone(), manifest, digest, featurizer, predictor, selector })
+    let arms = manifest.arms.clone();
+    if let Some(record) = &manifest.program {
+        let program = program_draft::load(path, &manifest, record)?;
+        return Ok(Policy { manifest, digest, arms, program });
+    }
+    let record = PartRecord {
+        featurizer: manifest.featurizer.clone(),
+        form: manifest.form.clone(),
+        selector: manifest.selector.clone(),
+    };
+    let router: Router = parts::load(path, &manifest, &record, &PartFiles::of_router())?;
+    Ok(Policy::one_call(manifest, digest, arms, router))
 }
 
 /// Checks an artifact without using it: everything [`load`] checks.
@@ -324,16 +299,47 @@ fn read_manifest(path: &Path) -> Result<(Manifest, String), ArtifactError> {
         _ => return Err(not_an_artifact(&shown, format!("manifest.json has format {}", value["format"]))),
     }
     let manifest: Manifest = serde_json::from_value(value).map_err(malformed)?;
+    check_layout(&manifest).map_err(|reason| not_an_artifact(&shown, reason))?;
     check_arms(&manifest.arms, &shown)?;
-    let dim = manifest.featurizer.spec.dim;
-    if dim > forms::SIZE_MAX {
+    let parts = manifest.parts.values().map(|part| &part.featurizer);
+    let dims = parts.chain([&manifest.featurizer]).map(|featurizer| featurizer.spec.dim);
+    if let Some(dim) = dims.max().filter(|dim| *dim > forms::SIZE_MAX) {
         let reason = format!("its features have width {dim}, expected at most {}", forms::SIZE_MAX);
         return Err(not_an_artifact(&shown, reason));
     }
     Ok((manifest, blake3::hash(&bytes).to_hex().to_string()))
 }
 
-fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, ArtifactError> {
+/// Each format has its own keys: those of one step in 1, those of programs in 2.
+fn check_layout(manifest: &Manifest) -> Result<(), String> {
+    let of_one_step = [
+        ("form", manifest.form.name.is_empty()),
+        ("featurizer", manifest.featurizer.digest.is_empty()),
+        ("selector", manifest.selector.name.is_empty()),
+    ];
+    if manifest.format == FORMAT_ONE_CALL {
+        if let Some((key, _)) = of_one_step.into_iter().find(|(_, is_absent)| *is_absent) {
+            return Err(format!("manifest.json: missing field `{key}`"));
+        }
+        if manifest.program.is_some() || !manifest.parts.is_empty() || !manifest.prompts.is_empty() {
+            return Err("manifest.json has a program, expected none in format 1".to_owned());
+        }
+        return Ok(());
+    }
+    if manifest.program.is_none() {
+        return Err("manifest.json: missing field `program`".to_owned());
+    }
+    if let Some((key, _)) = of_one_step.into_iter().find(|(_, is_absent)| !*is_absent) {
+        return Err(format!("manifest.json has `{key}` beside `parts`, expected it in a part"));
+    }
+    program_draft::check_names(manifest)
+}
+
+pub(super) fn record_of(bytes: &[u8]) -> FileRecord {
+    FileRecord { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+}
+
+pub(super) fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>, ArtifactError> {
     let damaged = |reason: String| ArtifactError::Damaged {
         path: path.display().to_string(),
         file: name.to_owned(),
@@ -353,7 +359,7 @@ fn read_checked(path: &Path, manifest: &Manifest, name: &str) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-fn check_arms(checked: &[Arm], path: &str) -> Result<(), ArtifactError> {
+pub(super) fn check_arms(checked: &[Arm], path: &str) -> Result<(), ArtifactError> {
     arms::check(checked).map_err(|reason| ArtifactError::Arms { path: path.to_owned(), reason })
 }
 
@@ -371,7 +377,11 @@ fn read_training_rows(path: &Path, manifest: &Manifest) -> Result<Option<Arc<Tra
     TrainingRows::decode(&bytes).map(Arc::new).map(Some).map_err(damaged)
 }
 
-fn build_selector(spec: &SelectorSpec, arms: &[Arm], path: &str) -> Result<Box<dyn Selector>, ArtifactError> {
+pub(super) fn build_selector(
+    spec: &SelectorSpec,
+    arms: &[Arm],
+    path: &str,
+) -> Result<Box<dyn Selector>, ArtifactError> {
     selectors::build(spec, arms).map_err(|source| ArtifactError::Selector { path: path.to_owned(), source })
 }
 
@@ -382,11 +392,11 @@ fn manifest_bytes(manifest: &Manifest) -> Result<Vec<u8>, ArtifactError> {
     Ok(bytes)
 }
 
-fn digest_of(manifest: &Manifest) -> Result<String, ArtifactError> {
+pub(super) fn digest_of(manifest: &Manifest) -> Result<String, ArtifactError> {
     Ok(blake3::hash(&manifest_bytes(manifest)?).to_hex().to_string())
 }
 
-fn featurizer_digest(spec: &features::FeaturizerSpec, weights: &[u8]) -> String {
+pub(super) fn featurizer_digest(spec: &features::FeaturizerSpec, weights: &[u8]) -> String {
     let mut hasher = blake3::Hasher::new();
     hasher.update(spec.name.as_bytes());
     hasher.update(&(spec.dim as u64).to_le_bytes());
@@ -395,6 +405,6 @@ fn featurizer_digest(spec: &features::FeaturizerSpec, weights: &[u8]) -> String 
     hasher.finalize().to_hex().to_string()
 }
 
-fn not_an_artifact(path: &str, reason: String) -> ArtifactError {
+pub(super) fn not_an_artifact(path: &str, reason: String) -> ArtifactError {
     ArtifactError::NotAnArtifact { path: path.to_owned(), reason }
 }

@@ -210,7 +210,9 @@ fn policy(spec: SelectorSpec, prediction: Prediction) -> Policy {
         query_text: routewright_data::QueryText::default(),
         metrics: std::collections::BTreeMap::new(),
     };
-    Policy { predictor: Box::new(Fixed(prediction)), ..draft.into_policy().unwrap() }
+    let mut policy = draft.into_policy().unwrap();
+    policy.router_mut().unwrap().predictor = Box::new(Fixed(prediction));
+    policy
 }
 
 fn request(objective: Option<Objective>, seed: u64) -> Request<'static> {
@@ -288,12 +290,12 @@ fn nothing_is_drawn_from_what_is_no_distribution() {
     };
     for broken in [vec![f32::NAN; 2], vec![0.0; 2], vec![0.0125; 2], vec![1.5, -0.5], vec![1.0]] {
         let mut policy = policy(SelectorSpec::named("argmax"), good.clone());
-        policy.selector = Box::new(Broken(broken.clone()));
+        policy.router_mut().unwrap().selector = Box::new(Broken(broken.clone()));
         let error = policy.decide(&request(None, 1)).unwrap_err().to_string();
         assert!(error.starts_with("selector `broken` gave no distribution: "), "{broken:?}: {error}");
     }
     let mut policy = policy(SelectorSpec::named("argmax"), good);
-    policy.selector = Box::new(Broken(vec![0.5, 0.5]));
+    policy.router_mut().unwrap().selector = Box::new(Broken(vec![0.5, 0.5]));
     let only = ["a".to_owned()];
     let error = policy.decide(&Request { candidates: Some(&only), ..request(None, 1) }).unwrap_err();
     assert!(error.to_string().contains("arm 1 is not eligible"), "{error}");

@@ -48,7 +48,7 @@ pub use utility::Utility;
 pub use votes::Votes;
 
 /// Name and settings of a selector, as the manifest stores them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SelectorSpec {
     /// Name of the row in [`ALL`].
     pub name: String,
@@ -61,6 +61,11 @@ impl SelectorSpec {
     /// The spec of a selector without settings.
     pub fn named(name: &str) -> Self {
         Self { name: name.to_owned(), settings: serde_json::json!({}) }
+    }
+
+    /// Whether it names none: that of a manifest whose selectors are in its parts.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.name.is_empty()
     }
 }
 

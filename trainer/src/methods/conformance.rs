@@ -111,12 +111,13 @@ fn a_masked_arm_is_never_chosen_and_bad_features_are_refused() {
             let arm = policy.decide(&request).unwrap().arm;
             assert!(arm == 1 || arm == 2, "{}: masked arm {arm} was chosen", row.name);
         }
-        let Some(dim) = policy.predictor.dim() else { continue };
+        let predictor = &policy.router().unwrap().predictor;
+        let Some(dim) = predictor.dim() else { continue };
         let narrow = FeatureMatrix::zeros(1, dim + 1);
-        let refused = policy.predictor.predict(&Batch::of(&narrow));
+        let refused = predictor.predict(&Batch::of(&narrow));
         assert!(matches!(refused, Err(PredictError::Width { .. })), "{}", row.name);
         let nan = FeatureMatrix::from_vec(1, dim, vec![f32::NAN; dim]);
-        let refused = policy.predictor.predict(&Batch::of(&nan));
+        let refused = predictor.predict(&Batch::of(&nan));
         assert!(matches!(refused, Err(PredictError::NotFinite { .. })), "{}", row.name);
     }
 }

@@ -61,9 +61,10 @@ fn fit(logged: &LoggedTable, target: &Policy, record: &DecisionsRecord) -> Resul
     let average: Average = read(&record.average, "average").map_err(refuse)?;
     let manifest = &target.manifest;
     let method = methods::find(&manifest.method).map_err(|error| refuse(error.to_string()))?;
-    let vectors = target.featurizer.featurize(&feature_inputs(&logged.table))?;
+    let featurizer = &target.router()?.featurizer;
+    let vectors = featurizer.featurize(&feature_inputs(&logged.table))?;
     let seed = manifest.seed;
-    let prepared = Prepared::on(logged.table.clone(), Arc::clone(&target.featurizer), vectors, 0.0, seed);
+    let prepared = Prepared::on(logged.table.clone(), Arc::clone(featurizer), vectors, 0.0, seed);
     let mut prepared = prepared.map_err(|error| refuse(error.to_string()))?;
     logged.fill(kind, &mut prepared.train, &prepared.features)?;
     let run = RunOptions { average, seed, device: Device::Cpu, progress: &Silent, checkpoint: None };

@@ -110,14 +110,14 @@ fn explore(policy: &mut Policy, share: f64) -> Result<(), OpeError> {
     let uniform = SelectorSpec::named("uniform");
     policy.manifest.selector = if share < 1.0 {
         let parts = serde_json::json!([
-            { "weight": 1.0 - share, "selector": policy.selector.spec() },
+            { "weight": 1.0 - share, "selector": policy.router()?.selector.spec() },
             { "weight": share, "selector": uniform },
         ]);
         SelectorSpec { name: "mixture".to_owned(), settings: serde_json::json!({ "parts": parts }) }
     } else {
         uniform
     };
-    policy.selector = selectors::build(&policy.manifest.selector, &policy.arms)?;
+    policy.router_mut()?.selector = selectors::build(&policy.manifest.selector, &policy.arms)?;
     Ok(())
 }
 

@@ -334,7 +334,8 @@ fn features(policy: &Policy, rows: &[(DecisionRow, f64)]) -> Result<FeatureMatri
 /// Features of the policy for each row: those logged, where its own featurizer made them, else of the prompt.
 fn features_of(policy: &Policy, rows: &[&(DecisionRow, f64)]) -> Result<FeatureMatrix, OpeError> {
     let digest = Some(policy.manifest.featurizer.digest.as_str());
-    let dim = policy.featurizer.dim();
+    let featurizer = &policy.router()?.featurizer;
+    let dim = featurizer.dim();
     let logged = |row: &DecisionRow| {
         row.featurizer_digest.as_deref() == digest && row.features.as_ref().is_some_and(|x| x.len() == dim)
     };
@@ -354,7 +355,7 @@ fn features_of(policy: &Policy, rows: &[&(DecisionRow, f64)]) -> Result<FeatureM
             vector: row.features.as_deref(),
         })
         .collect();
-    Ok(policy.featurizer.featurize(&inputs)?)
+    Ok(featurizer.featurize(&inputs)?)
 }
 
 /// The policy's probabilities over the logged candidates of each row; `None` where it has none of them.

@@ -108,7 +108,8 @@ fn check(ledger: &Ledger, served: &Served, arms: &BTreeMap<String, ArmChange>) -
     let declared = ledger.config().metrics.get(metric);
     let range = declared.map_or(MetricConfig::default().range, |metric| metric.range);
     let missing = || ApiError::internal("a learning policy has no learner");
-    let learner = served.policy.predictor.learner().ok_or_else(missing)?;
+    let router = served.policy.router().map_err(|_| missing())?;
+    let learner = router.predictor.learner().ok_or_else(missing)?;
     let table = served.arm_table.as_ref().ok_or_else(missing)?;
     let refuse = |why| ApiError::new(Code::InvalidRequest, why).param("arms");
     table.check(arms, learner, range, true).map_err(refuse)

@@ -83,7 +83,7 @@ impl PolicyLearner {
         config: &LearningConfig,
         metric: &MetricConfig,
     ) -> Option<Self> {
-        let learner = policy.predictor.learner()?;
+        let learner = policy.router().ok()?.predictor.learner()?;
         let arm_table = ArmTable::new(&policy.arms);
         let n_base = arm_table.arms.len();
         Some(Self {
