@@ -2,12 +2,12 @@
 
 use super::evaluate::write_report;
 use super::pair_log::PairArgs;
-use super::{compare_pairs, fitting, output};
+use super::{answers, compare_pairs, fitting, output};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use routewright_trainer::compare::{CompareOptions, compare};
 use routewright_trainer::evaluate::YARDSTICKS;
-use routewright_trainer::method::MethodRow;
+use routewright_trainer::method::{MethodRow, Reads};
 use routewright_trainer::methods;
 use routewright_trainer::report;
 use std::path::PathBuf;
@@ -53,7 +53,7 @@ impl CompareCommand {
             return self.on_pairs().run(path, json);
         }
         let log = self.log.clone().context("`--log` is missing, expected an outcome log")?;
-        let rows = rows(&self.methods)?;
+        let rows = rows(&self.methods, answers::are_in(&log)?)?;
         self.check_device(&rows)?;
         let mut entries = Vec::new();
         for row in rows {
@@ -65,6 +65,7 @@ impl CompareCommand {
         }
         let train = self.fitting.read(&log, &self.fitting.split)?;
         let test = self.fitting.read(&log, &self.test_split)?;
+        let answers = answers::of_sides(&log, [&train, &test], entries.iter().map(|(row, _)| *row))?;
         let bars = output::Bars::with_lines("compare");
         let options = CompareOptions {
             features: self.fitting.feature_choice()?,
@@ -74,6 +75,7 @@ impl CompareCommand {
             device: self.fitting.device,
             log: log.display().to_string(),
             split: self.test_split.clone(),
+            answers,
         };
         let compared = compare(&train, &test, &entries, &options, &bars)?;
         drop(bars);
@@ -115,11 +117,13 @@ impl CompareCommand {
     }
 }
 
-/// The rows named; `all` means every method but the five yardsticks, which every table has.
-fn rows(names: &[String]) -> anyhow::Result<Vec<&'static MethodRow>> {
+/// The rows named; `all` means every method that can be compared on outcomes, and on answers where the log has them, but
+/// the five yardsticks, which every table has.
+fn rows(names: &[String], has_answers: bool) -> anyhow::Result<Vec<&'static MethodRow>> {
     if names == ["all"] {
-        let is_yardstick = |row: &&MethodRow| YARDSTICKS.contains(&row.name);
-        return Ok(methods::ALL.iter().filter(|row| !is_yardstick(row)).collect());
+        let is_open =
+            |row: &&MethodRow| !YARDSTICKS.contains(&row.name) && (has_answers || !row.reads(Reads::Answers));
+        return Ok(methods::ALL.iter().filter(is_open).collect());
     }
     names.iter().map(|name| super::methods::find(name)).collect()
 }

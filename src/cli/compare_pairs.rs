@@ -8,6 +8,7 @@ use routewright_data::{OutcomeTable, PairTable};
 use routewright_policy::{Batch, Policy, selectors};
 use routewright_trainer::evaluate::{Contender, JudgeOptions, Judged, Judging, align, judge};
 use routewright_trainer::method::MethodRow;
+use routewright_trainer::method::Reads;
 use routewright_trainer::methods;
 use routewright_trainer::preferences::{
     FittedOnPairs, PairsCompared, PairsOptions, compare_pairs, judge_prediction, of_pairs,
@@ -70,7 +71,7 @@ impl Request<'_> {
             [all] if all == "all" => methods::reading_pairs().collect(),
             named => named.iter().map(|name| super::methods::find(name)).collect::<Result<_, _>>()?,
         };
-        if let Some(row) = rows.iter().find(|row| !row.reads_pairs) {
+        if let Some(row) = rows.iter().find(|row| !row.reads(Reads::Pairs)) {
             let known: Vec<String> = methods::reading_pairs().map(|row| format!("`{}`", row.name)).collect();
             bail!("method `{}` does not learn from a pair log; these do: {}", row.name, known.join(", "));
         }

@@ -1,7 +1,7 @@
-//! `routewright data import|validate|stats|split|simulate|log-decisions|export|from-store`: foreign formats to
+//! `routewright data import|validate|stats|split|price|simulate|log-decisions|export|from-store`: foreign formats to
 //! logs and back, and logs looked at.
 
-use super::{export, from_store, output, query_text};
+use super::{export, from_store, output, price, query_text};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUnit};
@@ -33,6 +33,8 @@ enum Action {
     Stats(Stats),
     /// Assign splits by prompt and write them as a column of a new log.
     Split(Split),
+    /// Write the price of every call by list prices and tokens, for a log that has none.
+    Price(price::PriceCommand),
     /// Write a log of a simulated world whose expected scores and costs are known.
     Simulate(Simulate),
     /// Write the decision and feedback logs a policy would have left on an outcome log.
@@ -236,6 +238,7 @@ impl DataCommand {
             Action::Validate(validate) => validate.run(json),
             Action::Stats(stats) => stats.run(json),
             Action::Split(split) => split.run(json),
+            Action::Price(price) => price.run(json),
             Action::Simulate(simulate) => simulate.run(json),
             Action::LogDecisions(log) => log.run(json),
             Action::Export(export) => export.run(json),

@@ -2,16 +2,17 @@
 
 use super::pair_log::PairArgs;
 use super::saving::Kept;
-use super::{compare_pairs, date, output, query_text};
+use super::{answers, compare_pairs, date, output, query_text};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
 use routewright_policy::{Batch, Policy, Request, artifact};
 use routewright_trainer::compare::reads_source;
 use routewright_trainer::evaluate::{
-    Average, Contender, Evaluation, JudgeOptions, Judged, Judging, align, judge,
+    Average, Contender, Evaluation, JudgeOptions, Judged, Judging, align, judge, judge_played,
 };
 use routewright_trainer::report::{self, ReportNote};
+use routewright_trainer::rollout::{self, ReplayWorld};
 use routewright_trainer::train::feature_inputs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -110,6 +111,9 @@ impl EvaluateCommand {
         let test = with_vectors.as_ref().unwrap_or(test);
         let outcomes = align(test, &policy.arms)?;
         let train = train.map(|train| align(train, &policy.arms)).transpose()?;
+        if policy.program.router().is_none() {
+            return self.play(policy, log, test, [Some(&outcomes), train.as_ref()], options);
+        }
         let router = policy.router()?;
         let features = router.featurizer.featurize(&feature_inputs(test))?;
         let sources = test.sources();
@@ -127,6 +131,29 @@ impl EvaluateCommand {
         evaluation.fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
         evaluation.decide_us = decide_us(policy, test)?;
         Ok(evaluation)
+    }
+
+    /// Plays a policy of several steps on the answers of the log.
+    fn play(
+        &self,
+        policy: &Policy,
+        log: &Path,
+        test: &OutcomeTable,
+        [outcomes, train]: [Option<&OutcomeTable>; 2],
+        options: &JudgeOptions,
+    ) -> anyhow::Result<Evaluation> {
+        let outcomes = outcomes.unwrap_or(test);
+        let answers = answers::of(log, test)?;
+        let world = ReplayWorld::new(&test.queries, &test.models, &answers, &policy.arms);
+        let method = &policy.manifest.method;
+        let started = Instant::now();
+        let played = rollout::play(method, policy, outcomes, &world, options, &[self.seed])?;
+        // Every setting was played on every query.
+        let episodes = (policy.program.lambdas().len() + 1) * test.n_queries().max(1);
+        let decide_us = started.elapsed().as_secs_f64() * 1e6 / episodes as f64;
+        let evaluation = judge_played(played, outcomes, train, options)?;
+        let fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
+        Ok(Evaluation { fit_seconds, decide_us: Some(decide_us), ..evaluation })
     }
 
     /// The rows of `test` with the vectors of a column.

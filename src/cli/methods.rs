@@ -1,6 +1,6 @@
 //! `routewright methods`: the registry, of the trainer and of the decoder alike; and names looked up in both.
 
-use super::output;
+use super::{output, train_fusion};
 use anyhow::bail;
 use clap::Args;
 use routewright_decoder::fuse;
@@ -27,6 +27,8 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     level: Option<fuse::Level>,
     needs: Value,
+    /// What it learns from; nothing where it is not trained.
+    reads: Value,
     defaults: Value,
 }
 
@@ -39,6 +41,7 @@ fn rows() -> Vec<Row> {
         family: json!(row.family),
         level: None,
         needs: json!(row.needs),
+        reads: json!(row.reads),
         defaults: output::short_floats((row.defaults)()),
     });
     let systems = fuse::ALL.iter().map(|row| Row {
@@ -48,6 +51,7 @@ fn rows() -> Vec<Row> {
         family: json!("fusion"),
         level: Some(row.level),
         needs: row.needs.iter().map(|need| need.text()).collect(),
+        reads: json!(train_fusion::reads(row.name)),
         defaults: output::short_floats((row.params)()),
     });
     methods.chain(systems).collect()
@@ -57,6 +61,9 @@ fn rows() -> Vec<Row> {
 const BASELINES: &str = "Baselines: `train NAME`; `compare` and `evaluate` print five of them in every table";
 const ROUTERS: &str = "Routers trained on an outcome log: `train NAME`, `compare --methods NAME`";
 const BANDITS: &str = "Bandits, which learn from rewards: `train NAME`, `compare`, `simulate --methods NAME`";
+const AFTER: &str =
+    "Methods that look at answers: `train NAME`, `compare --methods NAME`; `ask` drives what they make";
+const TRAINED: &str = "Systems of fusion that are trained: `train NAME`, then `fuse --system NAME`";
 const FUSION: &str = "Systems of fusion, one answer by several models: `fuse --system NAME`";
 
 impl MethodsCommand {
@@ -72,7 +79,9 @@ impl MethodsCommand {
 
 fn heading(row: &Row) -> &'static str {
     match methods::find(row.name) {
+        _ if row.level.is_some() && train_fusion::find(row.name).is_some() => TRAINED,
         _ if row.level.is_some() => FUSION,
+        Ok(found) if found.family == Family::After => AFTER,
         Ok(found) if found.start.is_some() => BANDITS,
         Ok(found) if found.family == Family::Baseline => BASELINES,
         _ => ROUTERS,
@@ -82,7 +91,7 @@ fn heading(row: &Row) -> &'static str {
 /// The rows under their headings: name, paper, title, needs.
 fn table(rows: &[Row]) -> String {
     let mut text = String::new();
-    for group in [BASELINES, ROUTERS, BANDITS, FUSION] {
+    for group in [BASELINES, ROUTERS, AFTER, BANDITS, TRAINED, FUSION] {
         let gap = if text.is_empty() { "" } else { "\n" };
         let _infallible = writeln!(text, "{gap}{group}");
         for row in rows.iter().filter(|row| heading(row) == group) {

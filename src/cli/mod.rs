@@ -4,6 +4,8 @@
 //! codes: 0 ok, 1 a negative result (a log with complaints, a policy that does not verify, a benchmark that misses a
 //! target), 2 an error.
 
+mod answers;
+mod ask;
 mod bench;
 mod calibrate;
 mod compare;
@@ -24,6 +26,7 @@ mod ope;
 pub(crate) mod output;
 mod pair_log;
 mod policy;
+mod price;
 mod promotion;
 mod query_text;
 mod quickstart;
@@ -34,6 +37,7 @@ mod simulate;
 mod store;
 mod token_labels;
 mod train;
+mod train_fusion;
 mod train_weights;
 
 use clap::{Parser, Subcommand};
@@ -74,6 +78,12 @@ Examples:
   routewright route --policy policy 'What is 2+2?' --explain
   routewright route --policy policy --lambda 10 - < prompt.txt
   routewright route --policy policy --request body.json";
+
+const ASK: &str = "\
+Examples:
+  routewright ask --policy cascade --log split.parquet --query q17
+  routewright ask --policy cascade --answers answers.json 'What is 2+2?' --budget 0.01
+Exit code 1: the policy abstained. Steps: docs/programs.md";
 
 /// Decide which language model answers: train routers on your own logs, prove them, serve them.
 #[derive(Debug, Parser)]
@@ -119,6 +129,9 @@ enum Command {
     /// Ask a policy which arm should answer a prompt.
     #[command(after_help = ROUTE)]
     Route(route::RouteCommand),
+    /// Drive a policy step by step on recorded or scripted answers.
+    #[command(after_help = ASK)]
+    Ask(ask::AskCommand),
     /// Show, verify, promote or roll back an exported policy.
     Policy(policy::PolicyCommand),
     /// Measure our processor time beside a named peer's, in one run.
@@ -143,6 +156,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Store(command) => command.run(self.json),
             Command::Route(command) => command.run(self.json),
+            Command::Ask(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
             Command::Bench(command) => command.run(self.json),
             Command::Completions(command) => Ok(command.run()),

@@ -5,7 +5,8 @@ use super::calibrate::CalibrateCommand;
 use super::promotion::{HistoryCommand, PromoteCommand, RetireCommand, RollbackCommand};
 use super::{output, saving};
 use clap::{Args, Subcommand};
-use routewright_policy::{Policy, artifact};
+use routewright_policy::artifact::{self, FeaturizerRecord, FormRecord, Manifest};
+use routewright_policy::{Policy, SelectorSpec};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -79,6 +80,28 @@ impl PolicyCommand {
     }
 }
 
+/// What a policy predicts and selects by: of one step, or of each part of its program.
+fn shape(manifest: &Manifest) -> Vec<String> {
+    let of = |featurizer: &FeaturizerRecord, form: &FormRecord, selector: &SelectorSpec| {
+        let settings = output::short_floats(selector.settings.clone());
+        [
+            format!("form        {} version {}", form.name, form.version),
+            format!("featurizer  {} of width {}", featurizer.spec.name, featurizer.spec.dim),
+            format!("selector    {} {settings}", selector.name),
+        ]
+    };
+    let Some(program) = &manifest.program else {
+        return Vec::from(of(&manifest.featurizer, &manifest.form, &manifest.selector));
+    };
+    let mut lines = vec![format!("program     {} version {}", program.name, program.version)];
+    for (name, part) in &manifest.parts {
+        let own = of(&part.featurizer, &part.form, &part.selector);
+        lines.extend(own.map(|line| line.replacen("  ", &format!("  {name}: "), 1)));
+    }
+    lines.extend(manifest.prompts.iter().map(|(id, file)| format!("prompt      {id} in {file}")));
+    lines
+}
+
 fn describe(policy: &Policy) -> String {
     let (manifest, digest, rule) = (&policy.manifest, &policy.digest, policy.query_text());
     let named = if manifest.query_text.is_none() { ", which it does not name" } else { "" };
@@ -88,14 +111,10 @@ fn describe(policy: &Policy) -> String {
             "method      {} with seed {}, routewright {}",
             manifest.method, manifest.seed, manifest.crate_version
         ),
-        format!("form        {} version {}", manifest.form.name, manifest.form.version),
-        format!("featurizer  {} of width {}", manifest.featurizer.spec.name, manifest.featurizer.spec.dim),
+    ];
+    lines.extend(shape(manifest));
+    lines.extend([
         format!("query text  {rule}: {}{named}", rule.title()),
-        format!(
-            "selector    {} {}",
-            manifest.selector.name,
-            output::short_floats(manifest.selector.settings.clone())
-        ),
         manifest.promise.as_ref().map_or_else(
             || "promise     none; `policy calibrate` makes one".to_owned(),
             |promise| format!("promise     {}", saving::lines(promise).replace("\n  ", "\n            ")),
@@ -108,7 +127,7 @@ fn describe(policy: &Policy) -> String {
             manifest.data.split,
             &manifest.data.digest[..12.min(manifest.data.digest.len())]
         ),
-    ];
+    ]);
     lines.extend(manifest.metrics.iter().map(|(name, value)| format!("metric      {name} {value:.4}")));
     for arm in &manifest.arms {
         let cost =

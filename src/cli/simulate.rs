@@ -115,6 +115,7 @@ impl SimulateCommand {
         let warm = FitContext {
             train: &prepared.train,
             pairs: None,
+            answers: None,
             features: &prepared.features,
             featurizer: &prepared.featurizer,
             average: Average::Micro,

@@ -3,8 +3,9 @@
 //! preferences; weights of an ensemble with `--tasks`.
 
 use super::pair_log::PairArgs;
+use super::train_fusion::{self, RowsOptions, Trained};
 use super::train_weights::{self, WeightsArgs};
-use super::{fitting, methods, output, query_text, saving};
+use super::{answers, fitting, methods, output, query_text, saving};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use routewright_data::QueryText;
@@ -12,8 +13,10 @@ use routewright_data::decisions::{Combine, Outcomes};
 use routewright_data::suggest::near_names;
 use routewright_policy::artifact::{DecisionsRecord, Goal, Manifest};
 use routewright_policy::{SelectorSpec, artifact, selectors};
+use routewright_trainer::MethodRow;
 use routewright_trainer::calibrate::Priced;
 use routewright_trainer::evaluate::Average;
+use routewright_trainer::method::Reads;
 use routewright_trainer::ope::{LoggedTable, TargetKind};
 use routewright_trainer::preferences;
 use routewright_trainer::train::{BaseFeatures, Prepared, RunOptions, arms};
@@ -24,7 +27,7 @@ use std::time::Instant;
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainCommand {
-    /// Method: one that `routewright methods` lists under `train`, or `rlae`.
+    /// Method: one that `routewright methods` lists with `train`.
     method: String,
     #[command(flatten)]
     rows: Rows,
@@ -196,7 +199,27 @@ pub(crate) fn selector(text: &str) -> Result<SelectorSpec, String> {
 impl TrainCommand {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         let params = fitting::params(self.config.as_deref(), &self.settings)?;
-        if train_weights::is_method(&self.method) {
+        let trained = train_fusion::find(&self.method);
+        ensure!(
+            trained.is_none() || self.saving.goal()?.is_none(),
+            "`--save`, `--max-loss` and `--budget` are for routers; `{}` is a system of fusion",
+            self.method
+        );
+        if trained == Some(Trained::Rows) {
+            let options = RowsOptions {
+                ensemble: self.weights.ensemble.as_deref(),
+                tasks: self.weights.tasks.as_ref(),
+                split: &self.fitting.split,
+                seed: self.fitting.seed,
+                params,
+                out: &self.out,
+            };
+            return train_fusion::rows(&options, json);
+        }
+        if trained == Some(Trained::Router) {
+            return self.train_router(&params, json);
+        }
+        if trained == Some(Trained::Weights) {
             let options = train_weights::Options {
                 log: self.rows.log.as_deref(),
                 split: &self.fitting.split,
@@ -206,14 +229,19 @@ impl TrainCommand {
                 out: &self.out,
                 checkpoint: self.checkpoint.as_deref(),
             };
-            ensure!(
-                self.saving.goal()?.is_none(),
-                "`--save`, `--max-loss` and `--budget` are for routers; `{}` learns the weights of an ensemble",
-                self.method
-            );
             return self.weights.run(&options, json);
         }
         self.train(&params, json)
+    }
+
+    /// The router of a system of tokens: a method that reads token labels, on the states in column `features`.
+    fn train_router(mut self, params: &serde_json::Value, json: bool) -> anyhow::Result<ExitCode> {
+        let name = std::mem::replace(&mut self.method, train_fusion::router_of_tokens()?.name.to_owned());
+        self.name.get_or_insert(name);
+        if !self.fitting.features.starts_with("column:") {
+            self.fitting.features = "column:features".to_owned();
+        }
+        self.train(params, json)
     }
 
     /// What the policy is calibrated to, which takes the outcomes of several models a query.
@@ -232,6 +260,26 @@ impl TrainCommand {
         Ok(goal)
     }
 
+    /// The rows with their answers, where the method reads them.
+    fn answered(&self, method: &MethodRow, prepared: Prepared, has_goal: bool) -> anyhow::Result<Prepared> {
+        if !method.reads(Reads::Answers) {
+            return Ok(prepared);
+        }
+        ensure!(
+            self.selector.is_none() && !has_goal,
+            "`--selector`, `--save`, `--max-loss` and `--budget` steer a router; `{}` makes a policy of several steps, \
+             whose parameters are on docs/methods/{}.md",
+            method.name,
+            method.name
+        );
+        let Some(log) = &self.rows.log else { return Ok(prepared) };
+        if !answers::are_in(log)? {
+            return Ok(prepared);
+        }
+        let all = self.fitting.read(log, &self.fitting.split)?;
+        Ok(prepared.with_answers(&answers::of(log, &all)?, &all.models))
+    }
+
     fn train(self, params: &serde_json::Value, json: bool) -> anyhow::Result<ExitCode> {
         let goal = self.goal()?;
         let method = methods::find(&self.method)?;
@@ -239,6 +287,7 @@ impl TrainCommand {
         let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
         let (mut prepared, logged) = self.rows.prepare(&self.fitting)?;
         prepared.query_text = rule;
+        let prepared = self.answered(method, prepared, goal.is_some())?;
         if let Some(selector) = &self.selector {
             selectors::build(selector, &arms(&prepared.train)).context("cannot use `--selector`")?;
         }
@@ -266,6 +315,11 @@ impl TrainCommand {
             fitted.selector = selector;
         }
         let name = self.name.as_deref().unwrap_or(method.name);
+        if let Some(program) = fitted.program.take() {
+            let (about, split) = ((fitted.params, fitted.metrics), &self.fitting.split);
+            let draft = prepared.program_draft(name, method, program, about, split, self.fitting.seed);
+            return written(&draft.save(&self.out)?, &self.out, is_named, seconds, json);
+        }
         let split = if self.rows.decisions.is_some() { "decisions" } else { &self.fitting.split };
         let mut draft = prepared.draft(name, method, fitted, split, self.fitting.seed);
         if let Some(logged) = &logged {
@@ -276,17 +330,26 @@ impl TrainCommand {
             saving::promise(priced, goal, self.fitting.average, &self.fitting.split, true)
         });
         let manifest = artifact::save_promised(&draft, promise, &self.out)?;
-        if json {
-            let summary = serde_json::json!({
-                "policy": self.out, "manifest": manifest, "fit_seconds": seconds,
-            });
-            output::say_json(&summary)?;
-        } else {
-            say(&manifest, is_named, seconds);
-            output::say(&format!("written to {}", self.out.display()));
-        }
-        Ok(ExitCode::SUCCESS)
+        written(&manifest, &self.out, is_named, seconds, json)
     }
+}
+
+/// Reports an artifact that was written.
+fn written(
+    manifest: &Manifest,
+    out: &Path,
+    is_named: bool,
+    seconds: f64,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        let summary = serde_json::json!({ "policy": out, "manifest": manifest, "fit_seconds": seconds });
+        output::say_json(&summary)?;
+    } else {
+        say(manifest, is_named, seconds);
+        output::say(&format!("written to {}", out.display()));
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints what was trained.

@@ -57,11 +57,6 @@ struct Weights {
     curve: Curve,
 }
 
-/// Whether `method` is the one of this file.
-pub(crate) fn is_method(method: &str) -> bool {
-    method == Rlae::NAME
-}
-
 impl WeightsArgs {
     pub(crate) fn run(&self, options: &Options<'_>, json: bool) -> anyhow::Result<ExitCode> {
         let params = self.params(options)?;

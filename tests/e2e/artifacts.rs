@@ -56,7 +56,7 @@ const DAMAGES: &[Damage] = &[
         |dir| edit_manifest(dir, "\"name\": \"linear\"", "\"name\": \"lineal\""),
         &["lineal", "linear"],
     ),
-    ("newer format", |dir| edit_manifest(dir, "\"format\": 1", "\"format\": 99"), &["99", "up to 1"]),
+    ("newer format", |dir| edit_manifest(dir, "\"format\": 1", "\"format\": 99"), &["99", "up to 2"]),
     ("newer form", |dir| edit_manifest(dir, "\"version\": 1", "\"version\": 42"), &["linear", "42"]),
     ("wrong dimension", |dir| edit_manifest(dir, "\"dim\":", "\"dim\": 7, \"was\":"), &["policy"]),
     ("another kind", |dir| edit_manifest(dir, "routewright-policy", "something-else"), &["something-else"]),

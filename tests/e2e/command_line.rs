@@ -83,12 +83,14 @@ fn a_system_of_fusion_names_the_command_that_runs_it_and_a_method_the_one_that_t
 fn methods_are_listed_by_what_runs_them_with_what_they_need() {
     let text = ok(Path::new("."), &["methods"]).stdout;
     let groups: Vec<&str> = text.split("\n\n").collect();
-    assert_eq!(groups.len(), 4, "{text}");
+    assert_eq!(groups.len(), 6, "{text}");
     for (group, heading, name) in [
         (0, "train NAME", "oracle"),
         (1, "compare", "knn"),
-        (2, "simulate", "lints"),
-        (3, "fuse --system", "gac"),
+        (2, "ask", "frugalgpt"),
+        (3, "simulate", "lints"),
+        (4, "train NAME", "rlae"),
+        (5, "fuse --system", "gac"),
     ] {
         assert!(groups[group].lines().next().unwrap().contains(heading), "{}", groups[group]);
         let line = groups[group].lines().find(|line| line.trim().starts_with(&format!("{name} "))).unwrap();

@@ -9,6 +9,7 @@ mod artifacts;
 mod bad_feedback;
 mod bad_input;
 mod bench;
+mod cascades;
 mod command_line;
 #[cfg(unix)]
 mod crash;

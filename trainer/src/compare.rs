@@ -8,15 +8,21 @@
 //! The fits of the cross-validation run on all cores; the fit on all train rows, whose time is reported, runs alone.
 //! A method that fails keeps its name and its error in the document and costs no other its row.
 
-use crate::evaluate::{Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, Run, judge};
-use crate::method::{Device, Fitted, MethodRow};
+use crate::evaluate::{
+    Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, QueryOutcomes, judge,
+    judge_played,
+};
+use crate::method::{Device, Fitted, MethodRow, Reads};
 use crate::progress::{Progress, Silent};
 use crate::report;
+use crate::rollout::{self, ReplayWorld, RolloutError};
 use crate::train::{FeatureChoice, Prepared, RunOptions, TrainError, arms, feature_inputs, observed_arms};
+use routewright_data::answers::AnswerTable;
 use routewright_data::stats::Coverage;
 use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_policy::program::Budget;
 use routewright_policy::selectors::{self, SelectorError};
-use routewright_policy::{Batch, PredictError, Predictor, Selector};
+use routewright_policy::{Batch, Policy, PredictError, Predictor, Request, Selector};
 use std::time::Instant;
 
 mod out_of_fold;
@@ -48,6 +54,17 @@ pub struct CompareOptions {
     pub log: String,
     /// Split judged on, for the report.
     pub split: String,
+    /// The answers of both sides, where a method reads them.
+    pub answers: Option<Answers>,
+}
+
+/// The answers to the train rows and to the test rows, each by the models and in the order of its table.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// What is learned from.
+    pub train: AnswerTable,
+    /// What is judged on.
+    pub test: AnswerTable,
 }
 
 /// Why methods could not be compared.
@@ -63,6 +80,15 @@ pub enum CompareError {
     /// The selector of a method could not be built.
     #[error(transparent)]
     Selector(#[from] SelectorError),
+    /// A policy of several steps could not be played.
+    #[error(transparent)]
+    Rollout(#[from] Box<RolloutError>),
+    /// A method reads answers, and none were given.
+    #[error("method `{method}` reads answers, which the log does not have: expected a column `response`")]
+    NoAnswers {
+        /// Name of the method.
+        method: &'static str,
+    },
 }
 
 /// The outcome of a comparison.
@@ -91,6 +117,8 @@ pub fn compare(
     options: &CompareOptions,
     progress: &dyn Progress,
 ) -> Result<Compared, CompareError> {
+    let models = [train.models.as_slice(), test.models.as_slice()];
+    let answers = options.answers.as_ref().map(|answers| sides::Logged { answers, models });
     let train = &observed_arms(train.clone());
     let test = &crate::evaluate::align(test, &arms(train))?;
     let judge_options = JudgeOptions { average: options.average, ..JudgeOptions::default() };
@@ -98,13 +126,13 @@ pub fn compare(
     let mut rows: Vec<MethodRuns> = methods.iter().map(|_| Ok(Vec::new())).collect();
     let mut picks = Vec::new();
     progress.start("methods", (options.seeds.len() * methods.len()) as u64);
-    let sides = Sides::open(train, test, &options.features)?;
+    let sides = Sides::open(train, test, &options.features)?.with_answers(answers);
     for (round, &seed) in options.seeds.iter().enumerate() {
         let (prepared, features) = sides.whole(seed)?;
         let run = run_options(options, seed);
         let left_out = LeftOut::each(&sides, seed, options.folds, options.average)?;
         let validated = left_out.as_ref().map(|left_out| left_out.validate(methods, &run));
-        let one = One { prepared: &prepared, test, features: &features, run, judge_options };
+        let one = One { prepared: &prepared, test, features: &features, answers, run, judge_options };
         for (at, (method, params)) in methods.iter().enumerate() {
             progress.step((round * methods.len() + at) as u64, &format!("{}, seed {seed}", method.name));
             let Ok(evaluations) = &mut rows[at] else { continue };
@@ -182,7 +210,7 @@ fn picked(
         reasons: Vec::new(),
         figures: crate::evaluate::Figures::default(),
         reads_source: false,
-        runs: Vec::<Run>::new(),
+        runs: Vec::<QueryOutcomes>::new(),
     };
     for (seed, pick) in picks.into_iter().enumerate() {
         let Some(at) = pick.method else {
@@ -205,6 +233,7 @@ struct One<'a> {
     prepared: &'a Prepared,
     test: &'a OutcomeTable,
     features: &'a FeatureMatrix,
+    answers: Option<sides::Logged<'a>>,
     run: RunOptions<'a>,
     judge_options: JudgeOptions,
 }
@@ -217,9 +246,15 @@ impl One<'_> {
         params: &serde_json::Value,
         validated: Option<&OutOfFold>,
     ) -> Result<Evaluation, CompareError> {
+        if method.reads(Reads::Answers) && self.prepared.answers.is_none() {
+            return Err(CompareError::NoAnswers { method: method.name });
+        }
         let started = Instant::now();
         let fitted = self.prepared.fit(method, params, &self.run).map_err(TrainError::from)?;
         let fit_seconds = started.elapsed().as_secs_f64();
+        if fitted.program.is_some() {
+            return self.play(method, fitted, validated, fit_seconds);
+        }
         let own = fitted.featurizer.as_ref().map(|own| own.featurize(&feature_inputs(self.test)));
         let own = own.transpose().map_err(TrainError::from)?;
         let (features, sources) = (own.as_ref().unwrap_or(self.features), self.test.sources());
@@ -245,6 +280,33 @@ impl One<'_> {
         Ok(evaluation)
     }
 
+    /// Plays a policy of several steps on the answers to the test rows.
+    fn play(
+        &self,
+        method: &MethodRow,
+        fitted: Fitted,
+        validated: Option<&OutOfFold>,
+        fit_seconds: f64,
+    ) -> Result<Evaluation, CompareError> {
+        let logged = self.answers.ok_or(CompareError::NoAnswers { method: method.name })?;
+        let tuning = fitted.tuning;
+        let policy = self.prepared.policy(method, fitted, self.run.seed)?;
+        let world =
+            ReplayWorld::new(&self.test.queries, logged.models[1], &logged.answers.test, &policy.arms);
+        let seeds = [self.run.seed];
+        let played = rollout::play(method.name, &policy, self.test, &world, &self.judge_options, &seeds);
+        let played = played.map_err(Box::new)?;
+        let train = Some(&self.prepared.train);
+        let evaluation = judge_played(played, self.test, train, &self.judge_options)?;
+        Ok(Evaluation {
+            validation: validated.map(|found| found.validation),
+            tuning,
+            fit_seconds: Some(fit_seconds),
+            decide_us: Some(time_steps(&policy, self.test, &world)),
+            ..evaluation
+        })
+    }
+
     /// Microseconds from text to chosen arm, one query at a time.
     fn time_decisions(&self, fitted: &Fitted, selector: &dyn Selector) -> Result<f64, CompareError> {
         let featurizer = fitted.featurizer.as_ref().unwrap_or(&self.prepared.featurizer);
@@ -260,6 +322,18 @@ impl One<'_> {
         }
         Ok(started.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64)
     }
+}
+
+/// Microseconds that all steps of an episode take beside its calls, one query at a time.
+fn time_steps(policy: &Policy, test: &OutcomeTable, world: &ReplayWorld<'_>) -> f64 {
+    let inputs = feature_inputs(test);
+    let n = inputs.len().min(TIMED_DECISIONS);
+    let started = Instant::now();
+    for (query, input) in inputs[..n].iter().enumerate() {
+        let request = Request { input: *input, ..Request::default() };
+        std::hint::black_box(rollout::episode(policy, request, Budget::default(), world, query).is_ok());
+    }
+    started.elapsed().as_secs_f64() * 1e6 / n.max(1) as f64
 }
 
 /// Whether predictions change when the sources the log names are withheld.

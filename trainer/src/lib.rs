@@ -17,6 +17,7 @@ pub mod preferences;
 pub mod progress;
 pub mod report;
 pub mod rlae;
+pub mod rollout;
 pub mod simulate;
 pub mod source_guard;
 pub mod train;

@@ -4,9 +4,12 @@ use crate::evaluate::{Average, Tuning};
 use crate::preferences::Comparisons;
 use crate::progress::Progress;
 use crate::simulate::Bandit;
+use routewright_data::answers::AnswerTable;
 use routewright_data::features::Featurizer;
 use routewright_data::suggest::near_names;
 use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_policy::forms::{Constant, CostModel};
+use routewright_policy::program::Program;
 use routewright_policy::{Predictor, SelectorSpec};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +35,8 @@ pub struct FitContext<'a> {
     /// Judgements between the arms of `train`, where a pair log was given. Without an outcome log beside it the
     /// scores of `train` are the shares of comparisons won, see [`crate::preferences`].
     pub pairs: Option<&'a Comparisons>,
+    /// Answers to the queries of `train` by its arms, in its order; loaded where a method reads them.
+    pub answers: Option<&'a AnswerTable>,
     /// Features of `train`, shape `(n_queries, dim)`.
     pub features: &'a FeatureMatrix,
     /// The featurizer that made them.
@@ -63,9 +68,18 @@ pub struct Fitted {
     pub metrics: BTreeMap<String, f64>,
     /// How many settings were compared on slices of train; `None` where none were.
     pub tuning: Option<Tuning>,
+    /// What the policy does, where it takes several steps; predictor, featurizer and selector are not used then.
+    pub program: Option<Box<dyn Program>>,
 }
 
 impl Fitted {
+    /// A fit of a policy of several steps over `n_arms` arms.
+    pub fn steps(program: Box<dyn Program>, n_arms: usize, params: &impl Serialize) -> Self {
+        let cost = CostModel::constant(vec![f32::NAN; n_arms]);
+        let nothing = Constant::new(vec![0.0; n_arms], Vec::new(), Vec::new(), cost);
+        Self { program: Some(program), ..Self::new(Box::new(nothing), params) }
+    }
+
     /// A fit with the context's featurizer, the `argmax` selector and no figures.
     pub fn new(predictor: Box<dyn Predictor>, params: &impl Serialize) -> Self {
         Self {
@@ -75,6 +89,7 @@ impl Fitted {
             params: serde_json::to_value(params).unwrap_or_default(),
             metrics: BTreeMap::new(),
             tuning: None,
+            program: None,
         }
     }
 }
@@ -122,6 +137,12 @@ pub enum FitError {
         method: &'static str,
         /// What is missing.
         reason: String,
+    },
+    /// What was asked for has one step, and the method makes policies of several.
+    #[error("the method makes a policy of several steps: {what}; expected one that chooses before inference")]
+    Steps {
+        /// What cannot be done.
+        what: &'static str,
     },
     /// The device cannot be used.
     #[error("cannot use device `{device}`: {reason}")]
@@ -195,8 +216,30 @@ pub enum Need {
 pub enum Family {
     /// Chooses before inference.
     Before,
+    /// Chooses while an answer is being written.
+    During,
+    /// Looks at answers: calls again, chooses among them, or abstains.
+    After,
     /// Not of the survey: a yardstick.
     Baseline,
+}
+
+/// What a method learns from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// Scores and costs of an outcome log.
+    Outcomes,
+    /// The answers of an outcome log.
+    Answers,
+    /// Judgements of a pair log.
+    Pairs,
+    /// Tasks that an ensemble plays.
+    Tasks,
+    /// A log of fused answers.
+    FusionLog,
+    /// Tokens with the member that is right.
+    TokenLabels,
 }
 
 /// A registered method; the only place its name is spelled.
@@ -220,8 +263,8 @@ pub struct MethodRow {
     pub start: Option<Start>,
     /// Whether it computes on [`FitContext::device`]; the others run on the processor whatever it is.
     pub uses_device: bool,
-    /// Whether it learns from the judgements of a pair log, see [`FitContext::pairs`].
-    pub reads_pairs: bool,
+    /// What it learns from.
+    pub reads: &'static [Reads],
 }
 
 /// Makes a bandit of parameters (an object; missing keys take their defaults).
@@ -246,7 +289,7 @@ impl MethodRow {
             fit,
             start: None,
             uses_device: false,
-            reads_pairs: false,
+            reads: &[Reads::Outcomes],
         }
     }
 
@@ -262,10 +305,15 @@ impl MethodRow {
         Self { uses_device: true, ..self }
     }
 
-    /// The row of a method that learns from a pair log too.
+    /// The row of a method that learns from something else than outcomes alone.
     #[must_use]
-    pub const fn reading_pairs(self) -> Self {
-        Self { reads_pairs: true, ..self }
+    pub const fn reading(self, reads: &'static [Reads]) -> Self {
+        Self { reads, ..self }
+    }
+
+    /// Whether it learns from `what`.
+    pub fn reads(&self, what: Reads) -> bool {
+        self.reads.contains(&what)
     }
 }
 

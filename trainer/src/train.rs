@@ -1,17 +1,19 @@
 //! From a log to an artifact draft: features once, then one fit a method.
 
 use crate::evaluate::Average;
-use crate::method::{Device, FitContext, FitError, Fitted, MethodRow};
+use crate::method::{Device, FitContext, FitError, Fitted, MethodRow, Reads};
 use crate::methods;
 use crate::preferences::{Comparisons, Joined};
 use crate::progress::Progress;
+use routewright_data::answers::AnswerTable;
 use routewright_data::features::{
     self, Column, EncoderSettings, FeatureError, FeatureInput, Featurizer, Lexical, LexicalSettings,
     WithSources,
 };
 use routewright_data::{FeatureMatrix, OutcomeTable, Query, QueryText, row_keys};
-use routewright_policy::artifact::{DataRecord, Draft, TrainingRows};
-use routewright_policy::{Arm, Batch, PredictError, Prediction, Price};
+use routewright_policy::artifact::{ArtifactError, DataRecord, Draft, ProgramDraft, TrainingRows};
+use routewright_policy::program::Program;
+use routewright_policy::{Arm, Batch, Policy, PredictError, Prediction, Price};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -93,6 +95,9 @@ pub enum TrainError {
     /// A fitted policy could not predict.
     #[error(transparent)]
     Predict(#[from] PredictError),
+    /// A fitted policy makes no artifact.
+    #[error(transparent)]
+    Artifact(#[from] Box<ArtifactError>),
 }
 
 /// A log with its features, shared by every method that is fitted on it.
@@ -102,7 +107,9 @@ pub struct Prepared {
     pub train: OutcomeTable,
     /// Judgements between its arms, where a pair log was given.
     pub pairs: Option<Comparisons>,
-    /// Their features, shape `(n_queries, dim)`.
+    /// Answers to its queries by its arms, in its order, where they were given.
+    pub answers: Option<AnswerTable>,
+    /// Features of `train`, shape `(n_queries, dim)`.
     pub features: FeatureMatrix,
     /// What made them.
     pub featurizer: Arc<dyn Featurizer>,
@@ -200,10 +207,28 @@ impl Prepared {
             weight => WithSources::fit(Arc::clone(&base), &vectors, &train.sources(), weight, seed)?,
         };
         let Some(sources) = sources.map(Arc::new) else {
-            return Ok(Self { train, pairs, features: vectors, featurizer: base, query_text, sources: None });
+            let answers = None;
+            return Ok(Self {
+                train,
+                pairs,
+                answers,
+                features: vectors,
+                featurizer: base,
+                query_text,
+                sources: None,
+            });
         };
         let (features, featurizer) = (sources.append(&vectors), Arc::clone(&sources) as _);
-        Ok(Self { train, pairs, features, featurizer, query_text, sources: Some(sources) })
+        let answers = None;
+        Ok(Self { train, pairs, answers, features, featurizer, query_text, sources: Some(sources) })
+    }
+
+    /// With the answers to its queries by `models`, in that order.
+    #[must_use]
+    pub fn with_answers(self, answers: &AnswerTable, models: &[String]) -> Self {
+        let column = |model: &String| models.iter().position(|own| own == model);
+        let columns: Vec<usize> = self.train.models.iter().filter_map(column).collect();
+        Self { answers: Some(answers.select_arms(&columns)), ..self }
     }
 
     /// The features of rows whose vectors were already made by the featurizer beneath the predicted source.
@@ -217,6 +242,7 @@ impl Prepared {
         Self {
             train: self.train.select_rows(rows),
             pairs: self.pairs.as_ref().map(|pairs| pairs.select_rows(rows)),
+            answers: self.answers.as_ref().map(|answers| answers.select_rows(rows)),
             features: self.features.select_rows(rows),
             featurizer: Arc::clone(&self.featurizer),
             query_text: self.query_text,
@@ -234,13 +260,14 @@ impl Prepared {
         params: &serde_json::Value,
         run: &RunOptions<'_>,
     ) -> Result<Fitted, FitError> {
-        if self.pairs.is_some() && !method.reads_pairs {
+        if self.pairs.is_some() && !method.reads(Reads::Pairs) {
             let names: Vec<String> = methods::reading_pairs().map(|row| format!("`{}`", row.name)).collect();
             return Err(FitError::Pairs { method: method.name, known: names.join(", ") });
         }
         let context = FitContext {
             train: &self.train,
             pairs: self.pairs.as_ref(),
+            answers: self.answers.as_ref(),
             features: &self.features,
             featurizer: &self.featurizer,
             average: run.average,
@@ -263,6 +290,10 @@ impl Prepared {
         table: &OutcomeTable,
         features: &FeatureMatrix,
     ) -> Result<Prediction, TrainError> {
+        if fitted.program.is_some() {
+            let what = "it predicts no outcome before the first answer";
+            return Err(FitError::Steps { what }.into());
+        }
         let sources = table.sources();
         let own = match &fitted.featurizer {
             Some(featurizer) => Some(featurizer.featurize(&feature_inputs(table))?),
@@ -290,11 +321,54 @@ impl Prepared {
             selector: fitted.selector,
             query_text: self.query_text,
             params: fitted.params,
-            data: DataRecord {
-                digest: self.digest(),
-                ..data_record(&self.train, split, |query| row_keys::of_outcome(&query.id, &query.prompt))
-            },
+            data: self.data_record(split),
             metrics: fitted.metrics,
+        }
+    }
+
+    /// The draft of an artifact of a policy of several steps.
+    pub fn program_draft(
+        &self,
+        name: &str,
+        method: &MethodRow,
+        program: Box<dyn Program>,
+        about: (serde_json::Value, std::collections::BTreeMap<String, f64>),
+        split: &str,
+        seed: u64,
+    ) -> ProgramDraft {
+        let (params, metrics) = about;
+        ProgramDraft {
+            name: name.to_owned(),
+            method: method.name.to_owned(),
+            seed,
+            arms: arms(&self.train),
+            program,
+            query_text: self.query_text,
+            params,
+            data: self.data_record(split),
+            metrics,
+        }
+    }
+
+    /// The policy in memory, as it would be loaded from its artifact.
+    ///
+    /// # Errors
+    /// If the fit makes no artifact.
+    pub fn policy(&self, method: &MethodRow, mut fitted: Fitted, seed: u64) -> Result<Policy, TrainError> {
+        let policy = match fitted.program.take() {
+            Some(program) => {
+                let about = (fitted.params, fitted.metrics);
+                self.program_draft(method.name, method, program, about, "train", seed).into_policy()
+            }
+            None => self.draft(method.name, method, fitted, "train", seed).into_policy(),
+        };
+        policy.map_err(|error| TrainError::Artifact(Box::new(error)))
+    }
+
+    fn data_record(&self, split: &str) -> DataRecord {
+        DataRecord {
+            digest: self.digest(),
+            ..data_record(&self.train, split, |query| row_keys::of_outcome(&query.id, &query.prompt))
         }
     }
 }

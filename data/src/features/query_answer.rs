@@ -1,8 +1,9 @@
 //! A query and an answer to it, as one vector: what a scorer of answers reads.
 //!
 //! Both travel as one text, with U+001E (record separator) between them, as the state of an answer being written does
-//! ([`super::State`]). The vector has three blocks: the features of the query, those of the answer, each by a featurizer
-//! of its own, and nine numbers of the answer's form. A text without a separator is a query with an empty answer.
+//! ([`super::State`]). The vector has three blocks: the features of the query, those of the answer, each by a
+//! featurizer of its own, and nine numbers of the answer's form. A text without a separator is a query with an empty
+//! answer.
 
 use super::{FeatureError, FeatureInput, Featurizer, FeaturizerRow, FeaturizerSpec, restore};
 use crate::{FeatureMatrix, Tensors};
@@ -163,7 +164,8 @@ mod tests {
         let answer = both.parts[1].featurize(&["the answer is\n12".into()]).unwrap();
         assert_eq!(&found.row(0)[..2], alone.row(0));
         assert_eq!(&found.row(0)[2..4], answer.row(0));
-        // 16 characters, 4 words, 2 lines, 2 digits; no capital, not empty, no mark at the end, a digit in the last line.
+        // 16 characters, 4 words, 2 lines, 2 digits; no capital, not empty, no mark at the end, a digit in the last
+        // line.
         let expected = [17_f32.ln(), 5_f32.ln(), 3_f32.ln(), 3_f32.ln(), 0.125, 0.0, 0.0, 0.0, 1.0];
         assert!(found.row(0)[4..].iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?}");
         assert_eq!((&found.row(1)[..2], found.row(1)[10]), (alone.row(0), 1.0));

@@ -140,8 +140,8 @@ impl Served {
         }
     }
 
-    /// This new version of a policy, without the arms that `old` no longer chose: other changes of its arms are in force
-    /// once the learning loop has read them, but a removed arm may be gone.
+    /// This new version of a policy, without the arms that `old` no longer chose: other changes of its arms are in
+    /// force once the learning loop has read them, but a removed arm may be gone.
     pub(crate) fn without_arms_removed_from(self, old: &Self) -> Self {
         let (Some(config), Some(table)) = (&self.learning, &old.arm_table) else { return self };
         let gone = |arm: &Arm| table.find(&arm.model).is_some_and(|at| table.arms[at].retired);

@@ -1,14 +1,14 @@
 //! A cascade: call arms in a fixed order until a scorer is content with the answer in hand.
 //!
-//! The program has several *strategies*, each an order of arms and a threshold for each but the last, with the score and
-//! the price they had on queries that chose none of them. One is the default; the objective of a request chooses
+//! The program has several *strategies*, each an order of arms and a threshold for each but the last, with the score
+//! and the price they had on queries that chose none of them. One is the default; the objective of a request chooses
 //! another, as lambda chooses an arm of a router: the greatest `quality * score - cost * cost_usd`.
 //!
-//! Part `scorer` reads query and answer as one text (`data::features::QueryAnswer`) and predicts, for each arm, the score
-//! of that text as an answer of that arm. An answer is returned at once where its score is at least the threshold of its
-//! stage; the last stage has none. A stage whose arm the request excludes, or that no longer fits budget and deadline,
-//! is skipped; a failed call passes on to the next stage. Where nothing is left, the answer of the last stage that
-//! answered is returned, or, where the order was cut short, the one of the best score.
+//! Part `scorer` reads query and answer as one text (`data::features::QueryAnswer`) and predicts, for each arm, the
+//! score of that text as an answer of that arm. An answer is returned at once where its score is at least the threshold
+//! of its stage; the last stage has none. A stage whose arm the request excludes, or that no longer fits budget and
+//! deadline, is skipped; a failed call passes on to the next stage. Where nothing is left, the answer of the last stage
+//! that answered is returned, or, where the order was cut short, the one of the best score.
 
 use super::{ProgramError, ProgramRow, ProgramState, config, constant_router, only_part};
 use crate::program::{

@@ -3,11 +3,11 @@
 use super::CompareError;
 use super::sides::{Held, Sides};
 use crate::evaluate::{
-    Average, Decisions, JudgeOptions, Run, Sources, Validation, paired_difference, query_costs, query_scores,
-    standard_error,
+    Average, Decisions, JudgeOptions, QueryOutcomes, Sources, Validation, paired_difference, standard_error,
 };
-use crate::method::MethodRow;
+use crate::method::{Fitted, MethodRow};
 use crate::methods::baselines::means;
+use crate::rollout::{ReplayWorld, rollout};
 use crate::train::{RunOptions, TrainError, arms};
 use crate::validation::Folds;
 use rayon::prelude::*;
@@ -24,19 +24,18 @@ pub(super) struct LeftOut {
     sources: Sources,
     average: Average,
     /// What the best single model of the other folds scored and cost on each row.
-    best_single: Run,
+    best_single: QueryOutcomes,
 }
 
 /// The decisions of one method on every row.
 pub(super) struct OutOfFold {
-    pub(super) run: Run,
+    pub(super) run: QueryOutcomes,
     pub(super) validation: Validation,
 }
 
 /// What one method did on one fold.
 struct Fold {
-    scores: Vec<f64>,
-    costs: Vec<f64>,
+    outcomes: QueryOutcomes,
     /// Of each row: sums over arms of `y y`, `y p` and `p p`, centred; `None` for a selector without scores.
     products: Option<Vec<[f64; 3]>>,
 }
@@ -60,23 +59,18 @@ impl LeftOut {
         if held.is_empty() {
             return Ok(None);
         }
-        let mut best_single = blank(train.n_queries());
+        let mut best_single = QueryOutcomes::unknown(train.n_queries());
         for (held, rows) in &held {
             // The best on the kept rows, judged on the rest; both have the same arms.
             let Some(arm) = means::best_single(&held.kept.train, average) else { continue };
             let decisions = Decisions::deterministic(&vec![arm; rows.len()], held.rest.n_arms());
-            scatter(
-                &mut best_single,
-                rows,
-                &query_scores(&decisions, &held.rest),
-                &query_costs(&decisions, &held.rest),
-            );
+            scatter(&mut best_single, rows, &QueryOutcomes::of(&decisions, &held.rest));
         }
         Ok(Some(Self { held, sources: Sources::of(train), average, best_single }))
     }
 
     /// The best single model of the other folds on each row.
-    pub(super) fn best_single(&self) -> &Run {
+    pub(super) fn best_single(&self) -> &QueryOutcomes {
         &self.best_single
     }
 
@@ -103,12 +97,12 @@ impl LeftOut {
 
     fn gather(&self, folds: &[Option<Fold>]) -> Option<OutOfFold> {
         let n = self.sources.n_queries();
-        let mut run = blank(n);
+        let mut run = QueryOutcomes::unknown(n);
         let mut products = vec![[0.0; 3]; n];
         let mut scored = true;
         for (fold, (_, rows)) in folds.iter().zip(&self.held) {
             let fold = fold.as_ref()?;
-            scatter(&mut run, rows, &fold.scores, &fold.costs);
+            scatter(&mut run, rows, &fold.outcomes);
             match &fold.products {
                 Some(found) => rows.iter().zip(found).for_each(|(row, sums)| products[*row] = *sums),
                 None => scored = false,
@@ -138,15 +132,8 @@ impl LeftOut {
     }
 }
 
-fn blank(n: usize) -> Run {
-    Run { scores: vec![f64::NAN; n], costs: vec![f64::NAN; n] }
-}
-
-fn scatter(run: &mut Run, rows: &[usize], scores: &[f64], costs: &[f64]) {
-    for (at, row) in rows.iter().enumerate() {
-        run.scores[*row] = scores[at];
-        run.costs[*row] = costs[at];
-    }
+fn scatter(run: &mut QueryOutcomes, rows: &[usize], outcomes: &QueryOutcomes) {
+    rows.iter().enumerate().for_each(|(at, row)| run.set(*row, outcomes, at));
 }
 
 /// The decisions on one fold by what was fitted on the others.
@@ -158,16 +145,29 @@ fn judge_fold(
 ) -> Result<Fold, CompareError> {
     let rest = &held.rest;
     let fitted = held.kept.fit(method, params, run).map_err(TrainError::from)?;
+    if fitted.program.is_some() {
+        return play_fold(method, fitted, held, run);
+    }
     let prediction = held.kept.predict(&fitted, rest, &held.features)?;
     let selector = selectors::build(&fitted.selector, &arms(&held.kept.train))?;
     let decisions = Decisions::of(&prediction, &*selector);
     let scoreless = SCORELESS_SELECTORS.contains(&fitted.selector.name.as_str());
     let products = || (0..rest.n_queries()).map(|row| centred_products(&prediction, rest, row)).collect();
-    Ok(Fold {
-        scores: query_scores(&decisions, rest),
-        costs: query_costs(&decisions, rest),
-        products: (!scoreless).then(products),
-    })
+    Ok(Fold { outcomes: QueryOutcomes::of(&decisions, rest), products: (!scoreless).then(products) })
+}
+
+/// The episodes of one fold by a policy of several steps that was fitted on the others.
+fn play_fold(
+    method: &MethodRow,
+    fitted: Fitted,
+    held: &Held,
+    run: &RunOptions<'_>,
+) -> Result<Fold, CompareError> {
+    let (answers, models) = held.answers.as_ref().ok_or(CompareError::NoAnswers { method: method.name })?;
+    let policy = held.kept.policy(method, fitted, run.seed)?;
+    let world = ReplayWorld::new(&held.rest.queries, models, answers, &policy.arms);
+    let (outcomes, _) = rollout(&policy, &held.rest, &world, None, &[run.seed]).map_err(Box::new)?;
+    Ok(Fold { outcomes, products: None })
 }
 
 /// Sums over the observed arms of a row of `y y`, `y p` and `p p`, where both are less their mean over those arms.

@@ -14,8 +14,8 @@
 
 use super::out_of_fold::{LeftOut, OutOfFold};
 use crate::evaluate::{
-    COMMON_SHARE_MIN, JudgeOptions, PairedDifference, Reason, Rule, Run, Sources, paired_difference,
-    standard_error,
+    COMMON_SHARE_MIN, JudgeOptions, PairedDifference, QueryOutcomes, Reason, Rule, Sources,
+    paired_difference, standard_error,
 };
 use crate::method::MethodRow;
 
@@ -39,7 +39,7 @@ pub(super) struct Pick {
 struct Field<'a> {
     names: Vec<&'a str>,
     found: Vec<Option<&'a OutOfFold>>,
-    best_single: &'a Run,
+    best_single: &'a QueryOutcomes,
     sources: &'a Sources,
     options: JudgeOptions,
 }
@@ -63,7 +63,7 @@ pub(super) fn pick(
 }
 
 /// Share of the queries with a score.
-fn covered(run: &Run) -> f64 {
+fn covered(run: &QueryOutcomes) -> f64 {
     run.scores.iter().filter(|score| !score.is_nan()).count() as f64 / run.scores.len().max(1) as f64
 }
 
@@ -145,7 +145,7 @@ impl Field<'_> {
     }
 
     fn best_single(&self) -> Option<Pick> {
-        let Run { scores, costs } = self.best_single;
+        let QueryOutcomes { scores, costs, .. } = self.best_single;
         let untold = |at: usize| self.to_best_single(at).is_some_and(|d| !d.is_beyond(GATE));
         let reason = Reason {
             rule: Rule::BestSingle,
@@ -167,8 +167,8 @@ mod tests {
     const N: usize = 400;
 
     /// Scores of the best single model: 0 and 1 in turn, at 1 dollar.
-    fn best_single() -> Run {
-        Run { scores: (0..N).map(|i| (i % 2) as f64).collect(), costs: vec![1.0; N] }
+    fn best_single() -> QueryOutcomes {
+        QueryOutcomes::new((0..N).map(|i| (i % 2) as f64).collect(), vec![1.0; N])
     }
 
     /// The best single model, improved on the first `gained` and spoiled on `lost` of its queries.
@@ -177,7 +177,7 @@ mod tests {
         let mut scores = best.scores.clone();
         scores.iter_mut().step_by(2).take(gained).for_each(|score| *score = 1.0);
         scores.iter_mut().skip(1).step_by(2).take(lost).for_each(|score| *score = 0.0);
-        let run = Run { scores, costs: vec![cost; N] };
+        let run = QueryOutcomes::new(scores, vec![cost; N]);
         let (sources, options) = (Sources::single(N), JudgeOptions::default());
         let validation = Validation {
             score: sources.mean(&run.scores, options.average).unwrap(),

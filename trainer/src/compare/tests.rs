@@ -19,6 +19,7 @@ fn options(seeds: &[u64], folds: usize) -> CompareOptions {
         device: Device::Cpu,
         log: "log".to_owned(),
         split: "test".to_owned(),
+        answers: None,
     }
 }
 

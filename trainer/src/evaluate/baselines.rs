@@ -4,7 +4,7 @@
 //! those judged, by the very predictor and selector of the methods of those names; `random` and `oracle` need no
 //! choice.
 
-use super::{Decisions, Figures, JudgeError, JudgeOptions, Run, Sources, query_costs, query_scores};
+use super::{Decisions, Figures, JudgeError, JudgeOptions, QueryOutcomes, Sources};
 use crate::methods::baselines::means;
 use routewright_data::{FeatureMatrix, OutcomeTable};
 use routewright_policy::forms::Constant;
@@ -22,7 +22,7 @@ pub struct Baseline {
     pub model: Option<String>,
     /// What each query scored and cost; for paired comparison, not stored.
     #[serde(skip)]
-    pub run: Run,
+    pub run: QueryOutcomes,
 }
 
 /// The five yardsticks. Those chosen on train are `None` without train rows, `cheapest` also without costs.
@@ -116,7 +116,7 @@ fn of(
     sources: &Sources,
     options: &JudgeOptions,
 ) -> Option<Baseline> {
-    let run = Run { scores: query_scores(decisions, test), costs: query_costs(decisions, test) };
+    let run = QueryOutcomes::of(decisions, test);
     let figures = Figures::of(std::slice::from_ref(&run), sources, options);
     figures.score?;
     Some(Baseline { figures, model: only_arm(decisions).map(|arm| test.models[arm].clone()), run })

@@ -3,28 +3,9 @@
 //! Every figure of a row is taken on the same queries, and with several seeds it is the mean over them.
 
 use super::bootstrap::{over_seeds, seed_sd};
-use super::{Average, JudgeOptions, PairedDifference, Sources};
+use super::{Average, JudgeOptions, PairedDifference, QueryOutcomes, Sources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// What each query scored and cost under one policy, with one seed.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Run {
-    /// Score of each query, `NaN` where uncovered.
-    pub scores: Vec<f64>,
-    /// Cost of each query in US dollars, `NaN` where unknown.
-    pub costs: Vec<f64>,
-}
-
-impl Run {
-    /// Only the queries that are `kept`; the others have no value.
-    pub(super) fn on(&self, kept: &[bool]) -> Self {
-        let only = |values: &[f64]| {
-            values.iter().zip(kept).map(|(value, kept)| if *kept { *value } else { f64::NAN }).collect()
-        };
-        Self { scores: only(&self.scores), costs: only(&self.costs) }
-    }
-}
 
 /// Scores, costs and differences of one row. Scores are in `[0, 1]`, costs in US dollars a call. A figure is
 /// `None` where the log does not show it.
@@ -42,6 +23,12 @@ pub struct Figures {
     pub seed_scores: Vec<f64>,
     /// Average cost under the same average.
     pub cost_usd: Option<f64>,
+    /// Average time from the first call to the reply, milliseconds.
+    #[serde(default)]
+    pub latency_ms: Option<f64>,
+    /// Average number of answers asked for.
+    #[serde(default)]
+    pub calls: Option<f64>,
     /// Mean score over queries.
     pub score_micro: Option<f64>,
     /// Mean score over sources.
@@ -74,22 +61,22 @@ pub struct Figures {
 /// What rows are compared with.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Yardsticks<'a> {
-    pub(super) best_single: Option<&'a Run>,
-    pub(super) source_best: Option<&'a Run>,
+    pub(super) best_single: Option<&'a QueryOutcomes>,
+    pub(super) source_best: Option<&'a QueryOutcomes>,
 }
 
 impl Figures {
     /// The figures of `runs`, one a seed, whose values are those of the queries that count.
-    pub(super) fn of(runs: &[Run], sources: &Sources, options: &JudgeOptions) -> Self {
+    pub(super) fn of(runs: &[QueryOutcomes], sources: &Sources, options: &JudgeOptions) -> Self {
         let scores: Vec<Vec<f64>> = runs.iter().map(|run| run.scores.clone()).collect();
-        let mean = |values: fn(&Run) -> &[f64], average: Average| {
-            let of = |run: &Run| sources.mean(values(run), average);
+        let mean = |values: fn(&QueryOutcomes) -> &[f64], average: Average| {
+            let of = |run: &QueryOutcomes| sources.mean(values(run), average);
             mean_of(runs.iter().map(of))
         };
         let (score, score_se) =
             over_seeds(&scores, sources, options).map_or((None, None), |(mean, se)| (Some(mean), se));
         let each: Vec<f64> = scores.iter().filter_map(|run| sources.mean(run, options.average)).collect();
-        let (score_of, cost_of): (fn(&Run) -> &[f64], fn(&Run) -> &[f64]) =
+        let (score_of, cost_of): (fn(&QueryOutcomes) -> &[f64], fn(&QueryOutcomes) -> &[f64]) =
             (|run| &run.scores, |run| &run.costs);
         Self {
             score,
@@ -97,6 +84,8 @@ impl Figures {
             seed_sd: seed_sd(&each),
             seed_scores: if each.len() > 1 { each } else { Vec::new() },
             cost_usd: mean(cost_of, options.average),
+            latency_ms: mean(|run| &run.latencies_ms, options.average),
+            calls: mean(|run| &run.calls, options.average),
             score_micro: mean(score_of, Average::Micro),
             score_macro: mean(score_of, Average::Macro),
             cost_usd_micro: mean(cost_of, Average::Micro),
@@ -110,7 +99,7 @@ impl Figures {
     /// Fills in the differences to the yardsticks, all on the queries that count.
     pub(super) fn compare(
         &mut self,
-        runs: &[Run],
+        runs: &[QueryOutcomes],
         yardsticks: Yardsticks<'_>,
         sources: &Sources,
         options: &JudgeOptions,
@@ -120,8 +109,8 @@ impl Figures {
         self.vs_source_best =
             yardsticks.source_best.and_then(|other| difference(runs, other, sources, options));
         let Some(best) = yardsticks.best_single else { return };
-        let ratio = |values: fn(&Run) -> &[f64]| {
-            let of = |run: &Run| {
+        let ratio = |values: fn(&QueryOutcomes) -> &[f64]| {
+            let of = |run: &QueryOutcomes| {
                 let (own, other) = on_both(values(run), values(best));
                 let other = sources.mean(&other, options.average).filter(|mean| *mean > 0.0)?;
                 Some(sources.mean(&own, options.average)? / other)
@@ -134,7 +123,7 @@ impl Figures {
 }
 
 /// Queries without a score in some run.
-pub(super) fn n_uncovered(runs: &[Run]) -> usize {
+pub(super) fn n_uncovered(runs: &[QueryOutcomes]) -> usize {
     let n = runs.first().map_or(0, |run| run.scores.len());
     (0..n).filter(|query| runs.iter().any(|run| run.scores[*query].is_nan())).count()
 }
@@ -146,12 +135,12 @@ pub(super) fn mean_of(values: impl Iterator<Item = Option<f64>>) -> Option<f64> 
 }
 
 fn difference(
-    runs: &[Run],
-    other: &Run,
+    runs: &[QueryOutcomes],
+    other: &QueryOutcomes,
     sources: &Sources,
     options: &JudgeOptions,
 ) -> Option<PairedDifference> {
-    let minus = |run: &Run| run.scores.iter().zip(&other.scores).map(|(a, b)| a - b).collect();
+    let minus = |run: &QueryOutcomes| run.scores.iter().zip(&other.scores).map(|(a, b)| a - b).collect();
     let differences: Vec<Vec<f64>> = runs.iter().map(minus).collect();
     let (difference, standard_error) = over_seeds(&differences, sources, options)?;
     let covered = |query: &usize| differences.iter().all(|run| !run[*query].is_nan());
@@ -177,8 +166,8 @@ mod tests {
     use super::*;
     use crate::evaluate::fixtures::near;
 
-    fn run(scores: &[f64], costs: &[f64]) -> Run {
-        Run { scores: scores.to_vec(), costs: costs.to_vec() }
+    fn run(scores: &[f64], costs: &[f64]) -> QueryOutcomes {
+        QueryOutcomes::new(scores.to_vec(), costs.to_vec())
     }
 
     #[test]

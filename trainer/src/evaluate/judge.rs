@@ -1,11 +1,10 @@
 //! One policy, every metric.
 
-use super::aiq::Spread;
-use super::lanes::{self, Lane, Repredict};
+use super::lanes::Repredict;
 use super::{
-    Apgr, ArmShare, Decisions, Deferral, Figures, JudgeError, JudgeOptions, OperatingPoint, PairedDifference,
-    Run, SingleModel, Sources, aiq, apgr, arm_shares, complete, deferral, query_costs, query_scores,
-    score_entropy_bits, single_models, sweep, thin,
+    Apgr, ArmShare, Decisions, Deferral, Figures, Frontier, JudgeError, JudgeOptions, OperatingPoint,
+    PairedDifference, QueryOutcomes, SingleModel, Sources, aiq, apgr, arm_shares, deferral,
+    score_entropy_bits, single_models, thin,
 };
 use crate::methods::baselines::means;
 use routewright_data::OutcomeTable;
@@ -14,8 +13,6 @@ use serde::{Deserialize, Serialize};
 
 /// Points of a curve that are written out; the figures are computed on all of them.
 pub(super) const CURVE_POINTS_MAX: usize = 200;
-/// Points of a curve whose spread is computed.
-const LANES_MAX: usize = 60;
 /// Selectors that never look at a score: a sweep of the prediction would judge another policy.
 const SCORELESS_SELECTORS: [&str; 2] = ["cheapest", "uniform"];
 
@@ -69,7 +66,7 @@ pub struct Evaluation {
     pub points: Vec<OperatingPoint>,
     /// What each query scored and cost, one run a seed; for paired comparison, not stored.
     #[serde(skip)]
-    pub runs: Vec<Run>,
+    pub runs: Vec<QueryOutcomes>,
 }
 
 /// Figures on out-of-fold decisions over the train rows: what the pick goes by.
@@ -138,7 +135,7 @@ impl<'a> Contender<'a> {
 /// Judges one policy on `table` (the rows to judge on).
 ///
 /// `train` tells which of two arms is the strong one, and the best single model that QNC asks for. Curves are drawn
-/// on the queries with a score of every arm, see [`complete`].
+/// on the queries with a score of every arm, see [`super::complete`].
 ///
 /// # Errors
 /// If shapes differ, there is nothing to judge on, no query is covered, or a form cannot predict again.
@@ -150,16 +147,63 @@ pub fn judge(
 ) -> Result<Evaluation, JudgeError> {
     let &Contender { name, prediction, selector, .. } = contender;
     check(name, table, prediction)?;
-    let sources = Sources::of(table);
     let decisions = Decisions::of(prediction, selector);
-    let run = Run { scores: query_scores(&decisions, table), costs: query_costs(&decisions, table) };
-    if run.scores.iter().all(|score| score.is_nan()) {
-        return Err(JudgeError::Uncovered { name: name.to_owned(), n_queries: table.n_queries() });
-    }
-    let runs = vec![run];
-    let curve = Curve::of(contender, &decisions, table, options)
+    let played = Played {
+        name,
+        outcomes: QueryOutcomes::of(&decisions, table),
+        shares: arm_shares(&decisions, &table.models),
+        frontier: Frontier::default(),
+    };
+    played.check(table)?;
+    let frontier = frontier_of(contender, &decisions, table, options)
         .map_err(|error| JudgeError::Predict { name: name.to_owned(), error })?;
     let weighs = contender.repredict.is_none() && !contender.is_scoreless();
+    Ok(Evaluation {
+        apgr: if weighs { apgr(prediction, table, train, options) } else { None },
+        score_entropy_bits: score_entropy_bits(prediction),
+        ..judge_played(Played { frontier, ..played }, table, train, options)?
+    })
+}
+
+/// A policy that was played on the rows judged, whatever it did on them.
+#[derive(Debug)]
+pub struct Played<'a> {
+    /// The method, or another name it is judged under.
+    pub name: &'a str,
+    /// What each query scored, cost, took and called.
+    pub outcomes: QueryOutcomes,
+    /// Share of the queries each arm answers.
+    pub shares: Vec<ArmShare>,
+    /// What it reaches at other settings.
+    pub frontier: Frontier,
+}
+
+impl Played<'_> {
+    fn check(&self, table: &OutcomeTable) -> Result<(), JudgeError> {
+        if table.score.n_present() == 0 {
+            return Err(JudgeError::NoQueries);
+        }
+        if self.outcomes.scores.iter().all(|score| score.is_nan()) {
+            return Err(JudgeError::Uncovered { name: self.name.to_owned(), n_queries: table.n_queries() });
+        }
+        Ok(())
+    }
+}
+
+/// Judges what was played on `table`; [`judge`] is this on the exact expectations of a policy of one step.
+///
+/// # Errors
+/// If there is nothing to judge on or no query is covered.
+pub fn judge_played(
+    played: Played<'_>,
+    table: &OutcomeTable,
+    train: Option<&OutcomeTable>,
+    options: &JudgeOptions,
+) -> Result<Evaluation, JudgeError> {
+    played.check(table)?;
+    let Played { name, outcomes, shares, frontier } = played;
+    let sources = Sources::of(table);
+    let runs = vec![outcomes];
     let singles = single_models(table, options.average);
     let best_single = train.and_then(|train| means::best_single(train, options.average));
     let target = best_single.and_then(|arm| singles.iter().find(|s| s.model == table.models[arm]));
@@ -167,92 +211,38 @@ pub fn judge(
         policy: None,
         method: name.to_owned(),
         figures: Figures::of(&runs, &sources, options),
-        aiq: aiq_of(&curve.points, &singles),
-        aiq_se: curve.spread.se,
-        aiq_held_out: curve.spread.held_out,
+        aiq: aiq_of(&frontier.points, &singles),
+        aiq_se: frontier.spread.se,
+        aiq_held_out: frontier.spread.held_out,
         fit_seconds: None,
         decide_us: None,
         n_queries: table.n_queries(),
-        shares: arm_shares(&decisions, &table.models),
-        apgr: if weighs { apgr(prediction, table, train, options) } else { None },
-        deferral: deferral(&curve.points, &singles, target.map(|single| single.score)),
-        score_entropy_bits: score_entropy_bits(prediction),
+        shares,
+        apgr: None,
+        deferral: deferral(&frontier.points, &singles, target.map(|single| single.score)),
+        score_entropy_bits: None,
         reads_source: false,
         validation: None,
         tuning: None,
-        curve: thin(&curve.points, CURVE_POINTS_MAX),
-        points: curve.points,
+        curve: thin(&frontier.points, CURVE_POINTS_MAX),
+        points: frontier.points,
         runs,
     })
 }
 
-/// The operating points of a policy and how sure their AIQ is.
-#[derive(Default)]
-pub(super) struct Curve {
-    pub(super) points: Vec<OperatingPoint>,
-    pub(super) spread: Spread,
-}
-
-impl Curve {
-    fn of(
-        contender: &Contender<'_>,
-        decisions: &Decisions,
-        table: &OutcomeTable,
-        options: &JudgeOptions,
-    ) -> Result<Self, PredictError> {
-        let Some(kept) = complete(table).filter(|_| table.has_costs()) else { return Ok(Self::default()) };
-        if contender.is_scoreless() {
-            let lanes = [Lane::of(decisions, table, None)];
-            return Ok(Self::of_lanes(&lanes, &kept, table, options));
-        }
-        if let Some(repredict) = contender.repredict {
-            let lanes = lanes::repredicted(repredict, contender.selector, table)?;
-            return Ok(Self::of_lanes(&lanes, &kept, table, options));
-        }
-        Ok(Self::weighed(contender.prediction, &kept, table, options))
+fn frontier_of(
+    contender: &Contender<'_>,
+    decisions: &Decisions,
+    table: &OutcomeTable,
+    options: &JudgeOptions,
+) -> Result<Frontier, PredictError> {
+    if contender.is_scoreless() {
+        return Ok(Frontier::single(decisions, table, options));
     }
-
-    /// The curve of one prediction that is weighed at every price.
-    pub(super) fn weighed(
-        prediction: &Prediction,
-        kept: &[bool],
-        table: &OutcomeTable,
-        options: &JudgeOptions,
-    ) -> Self {
-        let rows: Vec<usize> = (0..kept.len()).filter(|query| kept[*query]).collect();
-        let points = sweep(&of_rows(prediction, &rows), &table.select_rows(&rows), options.average);
-        let lambdas: Vec<f64> = thin(&points, LANES_MAX).iter().filter_map(|point| point.lambda).collect();
-        let lanes = lanes::weighed(prediction, table, &lambdas);
-        let spread = Spread::of(&lanes, &lanes::singles(table), kept, &Sources::of(table), options);
-        Self { points, spread }
+    if let Some(repredict) = contender.repredict {
+        return Frontier::repredicted(repredict, contender.selector, table, options);
     }
-
-    /// The points of the single models: what mixing them at random reaches.
-    pub(super) fn of_singles(kept: &[bool], table: &OutcomeTable, options: &JudgeOptions) -> Self {
-        Self::of_lanes(&lanes::singles(table), kept, table, options)
-    }
-
-    fn of_lanes(lanes: &[Lane], kept: &[bool], table: &OutcomeTable, options: &JudgeOptions) -> Self {
-        let sources = Sources::of(table);
-        let points = lanes::points(lanes, &sources.weights(kept, options.average));
-        Self { points, spread: Spread::of(lanes, &lanes::singles(table), kept, &sources, options) }
-    }
-}
-
-/// Scores and costs of some rows of a prediction.
-fn of_rows(prediction: &Prediction, rows: &[usize]) -> Prediction {
-    let cells = |values: fn(&Prediction, usize) -> &[f32]| {
-        rows.iter().flat_map(|row| values(prediction, *row).iter().copied()).collect()
-    };
-    Prediction {
-        n_arms: prediction.n_arms,
-        score: cells(|prediction, row| prediction.row(row).score),
-        score_se: None,
-        cost_usd: cells(|prediction, row| prediction.row(row).cost_usd),
-        neighborhoods: None,
-        members: None,
-        n_updates: prediction.n_updates,
-    }
+    Ok(Frontier::weighed(contender.prediction, table, options))
 }
 
 /// AIQ of operating points.

@@ -3,10 +3,10 @@
 use super::baselines::Baseline;
 use super::common::Common;
 use super::figures::{Yardsticks, n_uncovered};
-use super::judge::{CURVE_POINTS_MAX, Curve, aiq_of};
+use super::judge::{CURVE_POINTS_MAX, aiq_of};
 use super::{
-    Average, Baselines, Evaluation, Figures, JudgeError, JudgeOptions, OperatingPoint, PairedDifference, Run,
-    SingleModel, Sources, baselines, complete, oracle_prediction, single_models, thin,
+    Average, Baselines, Evaluation, Figures, Frontier, JudgeError, JudgeOptions, OperatingPoint,
+    PairedDifference, QueryOutcomes, SingleModel, Sources, baselines, oracle_prediction, single_models, thin,
 };
 use routewright_data::OutcomeTable;
 use routewright_data::stats::Coverage;
@@ -89,7 +89,7 @@ pub struct Picked {
     pub reads_source: bool,
     /// What the picks scored and cost, one run a seed; not stored.
     #[serde(skip)]
-    pub runs: Vec<Run>,
+    pub runs: Vec<QueryOutcomes>,
 }
 
 /// Why a method was picked, in figures of the cross-validation on train.
@@ -147,11 +147,8 @@ impl Judging {
         let baselines = baselines(train, test, options)?;
         let sources = Sources::of(test);
         let singles = single_models(test, options.average);
-        let priced = complete(test).filter(|_| test.has_costs());
-        let oracle =
-            priced.as_ref().map(|kept| Curve::weighed(&oracle_prediction(test), kept, test, options));
-        let oracle = oracle.map_or_else(Vec::new, |curve| curve.points);
-        let mixed = priced.map(|kept| Curve::of_singles(&kept, test, options)).unwrap_or_default();
+        let oracle = Frontier::weighed(&oracle_prediction(test), test, options).points;
+        let mixed = Frontier::of_singles(test, options);
         let found = Coverage::of(test).thin();
         let judged = Judged {
             log: log.to_owned(),
@@ -236,7 +233,7 @@ impl Judging {
         }
         let covered: Vec<Vec<bool>> = rows.iter().map(Row::covered).collect();
         let common = if is_thin { Common::none(rows.len(), n) } else { Common::of(&covered, n) };
-        let on = |run: Option<Run>| run.map(|run| run.on(&common.kept));
+        let on = |run: Option<QueryOutcomes>| run.map(|run| run.on(&common.kept));
         let (best_single, source_best) = (on(best_single), on(source_best));
         let yardsticks = Yardsticks { best_single: best_single.as_ref(), source_best: source_best.as_ref() };
         for (row, has_figures) in rows.into_iter().zip(&common.has_figures) {
@@ -251,7 +248,7 @@ impl Judging {
 /// A row of the table, while its figures are made.
 struct Row<'a> {
     figures: &'a mut Figures,
-    runs: &'a [Run],
+    runs: &'a [QueryOutcomes],
 }
 
 impl Row<'_> {
@@ -273,7 +270,7 @@ impl Row<'_> {
             *self.figures = Figures { n_uncovered: uncovered, ..Figures::default() };
             return;
         }
-        let runs: Vec<Run> = self.runs.iter().map(|run| run.on(&common.kept)).collect();
+        let runs: Vec<QueryOutcomes> = self.runs.iter().map(|run| run.on(&common.kept)).collect();
         *self.figures = Figures::of(&runs, sources, options);
         self.figures.compare(&runs, yardsticks, sources, options);
         self.figures.n_uncovered = uncovered;

@@ -6,7 +6,11 @@
 //! [`baselines`] gives the five yardsticks every table prints beside it. [`Judging`] collects the rows of a table and
 //! takes their figures on the same queries; [`Judged`] is the document `evaluate --json` and `compare --json` print.
 //!
-//! Nothing is sampled but the bootstrap: a policy is judged by the *distribution* it decides with, so the
+//! What a row is made of is [`QueryOutcomes`]: score, cost, latency and calls of each query. Decisions of one step make
+//! them exactly; [`crate::rollout`] makes those of programs of several steps, which [`judge_played`] judges alike. The
+//! curve of either is a [`Frontier`].
+//!
+//! Nothing is sampled but the bootstrap: a policy of one step is judged by the *distribution* it decides with, so the
 //! score of a randomised policy is exact. Missing cells: mass on an unobserved cell is shared among the
 //! observed arms the policy also gives mass; a query where it gives none is *uncovered*, counted, and left out of all
 //! rows of the table alike. All means are f64.
@@ -27,10 +31,12 @@ mod entropy;
 mod figures;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod frontier;
 mod hull;
 mod judge;
 mod judged;
 mod lanes;
+mod query_outcomes;
 #[cfg(test)]
 mod real_logs;
 mod score;
@@ -50,11 +56,13 @@ pub use cost::query_costs;
 pub use decisions::Decisions;
 pub use deferral::{Deferral, deferral};
 pub use entropy::score_entropy_bits;
-pub use figures::{Figures, Run};
+pub use figures::Figures;
+pub use frontier::Frontier;
 pub use hull::{height_at, upper_hull};
-pub use judge::{Contender, Evaluation, Tuning, Validation, judge};
+pub use judge::{Contender, Evaluation, Played, Tuning, Validation, judge, judge_played};
 pub use judged::{Failed, Judged, Judging, Picked, Reason, Rule};
 pub use lanes::Repredict;
+pub use query_outcomes::QueryOutcomes;
 pub use score::query_scores;
 pub use shares::{ArmShare, arm_shares};
 pub use singles::{SingleModel, single_models};

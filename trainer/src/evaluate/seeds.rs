@@ -4,8 +4,8 @@ use super::bootstrap::seed_sd;
 use super::figures::mean_of;
 use super::judge::{CURVE_POINTS_MAX, Validation};
 use super::{
-    Apgr, ArmShare, Deferral, Evaluation, Figures, JudgeOptions, OperatingPoint, PairedDifference, Run,
-    Sources, thin,
+    Apgr, ArmShare, Deferral, Evaluation, Figures, JudgeOptions, OperatingPoint, PairedDifference,
+    QueryOutcomes, Sources, thin,
 };
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ impl Evaluation {
             return seeds.into_iter().next();
         }
         let mean = |figure: fn(&Self) -> Option<f64>| mean_of(seeds.iter().map(figure));
-        let runs: Vec<Run> = seeds.iter().flat_map(|seed| seed.runs.clone()).collect();
+        let runs: Vec<QueryOutcomes> = seeds.iter().flat_map(|seed| seed.runs.clone()).collect();
         let points = points(&seeds);
         let first = seeds.first()?.clone();
         Some(Self {

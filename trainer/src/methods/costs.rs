@@ -170,6 +170,7 @@ mod tests {
         let context = FitContext {
             train: &table,
             pairs: None,
+            answers: None,
             features: &features,
             featurizer: &featurizer,
             average: Average::Micro,

@@ -2,6 +2,7 @@
 
 mod bandits;
 pub(crate) mod baselines;
+mod cascades;
 mod clusters;
 #[cfg(test)]
 mod conformance;
@@ -12,7 +13,7 @@ mod scorers;
 
 pub(crate) use baselines::means::mean_costs;
 
-use crate::method::{FitError, MethodRow};
+use crate::method::{FitError, MethodRow, Reads};
 use routewright_data::suggest::near_names;
 
 /// Every method, in the order of the documentation.
@@ -44,11 +45,12 @@ pub static ALL: &[MethodRow] = &[
     bandits::barp::ROW,
     bandits::pickllm_q::ROW,
     bandits::pickllm_automaton::ROW,
+    cascades::frugalgpt::ROW,
 ];
 
 /// The methods that learn from a pair log.
 pub fn reading_pairs() -> impl Iterator<Item = &'static MethodRow> {
-    ALL.iter().filter(|row| row.reads_pairs)
+    ALL.iter().filter(|row| row.reads(Reads::Pairs))
 }
 
 /// Finds a method by name.

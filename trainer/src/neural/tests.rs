@@ -60,6 +60,7 @@ fn fit_with(
     let context = FitContext {
         train: &world.0,
         pairs: None,
+        answers: None,
         features: &world.1,
         featurizer: &featurizer,
         average: Average::Macro,

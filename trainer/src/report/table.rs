@@ -57,7 +57,7 @@ impl HeadlineRow {
 }
 
 /// Every column there is, in order; those without a figure are left out.
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 18] = [
     "method",
     "score",
     "sd of seeds",
@@ -65,6 +65,8 @@ const COLUMNS: [&str; 16] = [
     "vs source-best",
     "$/1k queries",
     "saves",
+    "calls",
+    "ms",
     "AIQ",
     "APGR",
     "CPT 50 %",
@@ -96,12 +98,14 @@ pub fn headline(judged: &Judged) -> Headline {
 }
 
 impl Headline {
-    /// Leaves out columns in which no row has a figure, or in which nothing is uncovered.
+    /// Leaves out columns in which no row has a figure, nothing is uncovered, or every query takes one call.
     fn drop_empty(&mut self) {
         let rows = || self.policies.iter().chain(&self.baselines);
         let last = self.columns.len() - 1;
         let has = |at: usize| match self.columns[at] {
             "uncovered" => rows().any(|row| row.keys[at].is_some_and(|n| n > 0.0)),
+            // One call a query is what a reader expects.
+            "calls" => rows().any(|row| row.keys[at].is_some_and(|n| (n - 1.0).abs() > 1e-9)),
             _ => at < 2 || at == last || rows().any(|row| row.keys[at].is_some()),
         };
         let kept: Vec<usize> = (0..self.columns.len()).filter(|at| has(*at)).collect();
@@ -113,7 +117,7 @@ impl Headline {
     }
 }
 
-/// Score to saving: what every row has.
+/// Score to latency: what every row has.
 fn figures(row: &mut HeadlineRow, figures: &Figures) {
     row.with_error(figures.score, figures.score_se, score);
     row.figure(figures.seed_sd, score);
@@ -121,6 +125,8 @@ fn figures(row: &mut HeadlineRow, figures: &Figures) {
     row.difference(figures.vs_source_best);
     row.figure(figures.cost_usd, usd_per_1k);
     row.figure(figures.saving, percent);
+    row.figure(figures.calls, |calls| format!("{calls:.2}"));
+    row.figure(figures.latency_ms, three_digits);
 }
 
 fn policy_row(policy: &Evaluation, judged: &Judged) -> HeadlineRow {
@@ -180,7 +186,7 @@ fn zero_router(judged: &Judged) -> Option<HeadlineRow> {
     let aiq = judged.singles_aiq?;
     let mut row = HeadlineRow::default();
     row.push("zero-router", None);
-    (0..6).for_each(|_| row.push(NONE, None));
+    (0..8).for_each(|_| row.push(NONE, None));
     row.with_error(Some(aiq), judged.singles_aiq_se, score);
     (0..7).for_each(|_| row.push(NONE, None));
     row.push("single models, mixed", None);

@@ -94,9 +94,9 @@ fn worth(picked: &Picked, split: &str, always: &str) -> Option<String> {
 mod tests {
     use super::*;
     use crate::evaluate::fixtures::table;
-    use crate::evaluate::{JudgeOptions, Judging, Run};
+    use crate::evaluate::{JudgeOptions, Judging, QueryOutcomes};
 
-    fn judged(rule: Rule, methods: &[&str], run: Run) -> Judged {
+    fn judged(rule: Rule, methods: &[&str], run: QueryOutcomes) -> Judged {
         let none = PairedDifference { difference: 0.021, standard_error: 0.005, n_queries: 9 };
         let reason = Reason {
             rule,
@@ -122,7 +122,7 @@ mod tests {
     /// The best single model is `y` with 1 and 0.5 at 0.4 dollars.
     #[test]
     fn the_pick_is_said_in_points_and_percent() {
-        let run = Run { scores: vec![1.0, 0.75], costs: vec![0.4, 0.2] };
+        let run = QueryOutcomes::new(vec![1.0, 0.75], vec![0.4, 0.2]);
         let text = verdict(&judged(Rule::Gain, &["knn"], run.clone()));
         assert!(text.contains("knn, which scores +2.1 ± 0.5 points more than always calling y"), "{text}");
         assert!(text.contains("(not distinguishable: ridge)"), "{text}");
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_distinguishable_the_reader_is_told_to_keep_the_model() {
-        let run = Run { scores: vec![1.0, 0.5], costs: vec![0.4, 0.4] };
+        let run = QueryOutcomes::new(vec![1.0, 0.5], vec![0.4, 0.4]);
         let text = verdict(&judged(Rule::BestSingle, &["best-single"], run));
         assert!(
             text.contains("keep that model") && text.contains("0.7500") && !text.contains("against"),

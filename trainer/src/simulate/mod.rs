@@ -148,6 +148,9 @@ impl<'a> Player<'a> {
             return Ok(Self::Learning(start, params));
         }
         let fitted = (method.fit)(params, warm)?;
+        if fitted.program.is_some() {
+            return Err(FitError::Steps { what: "a stream has no answers" });
+        }
         if fitted.featurizer.is_some() {
             let reason = "it trains its own featurizer, and a stream has features already".to_owned();
             return Err(FitError::Log { method: method.name, reason });

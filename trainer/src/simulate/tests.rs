@@ -43,6 +43,7 @@ impl Stage {
         let warm = FitContext {
             train: &self.prepared.train,
             pairs: None,
+            answers: None,
             features: &self.prepared.features,
             featurizer: &self.prepared.featurizer,
             average: Average::Micro,

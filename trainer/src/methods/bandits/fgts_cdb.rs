@@ -16,7 +16,7 @@
 
 use super::paid;
 use super::replay::{self, Told};
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod, Reads};
 use crate::methods::baselines::means;
 use crate::simulate::Bandit;
 use routewright_policy::SelectorSpec;
@@ -31,7 +31,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<FgtsCdb>(
     &[Need::Features, Need::Preferences],
 )
 .online::<FgtsCdb>()
-.reading_pairs();
+.reading(&[Reads::Outcomes, Reads::Pairs]);
 
 /// The method of this file.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ fn nothing_the_slice_is_judged_with_was_learned_from_it() {
         let context = FitContext {
             train: &table,
             pairs: None,
+            answers: None,
             features: &features,
             featurizer: &featurizer,
             average: Average::Micro,

@@ -169,6 +169,7 @@ mod tests {
         let context = FitContext {
             train: &prepared.train,
             pairs: None,
+            answers: None,
             features: &prepared.features,
             featurizer: &prepared.featurizer,
             average: Average::Micro,

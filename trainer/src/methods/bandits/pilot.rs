@@ -19,7 +19,7 @@
 use super::linear::{self, Params as LinearParams};
 use super::paid;
 use super::replay;
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, OnlineMethod, Reads};
 use crate::neural::{AdamW, CpuEngine, Engine as _, HeadShape, Network, Targets};
 use crate::simulate::Bandit;
 use crate::validation;
@@ -36,7 +36,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Pilot>(
     &[Need::Features],
 )
 .online::<Pilot>()
-.reading_pairs();
+.reading(&[Reads::Outcomes, Reads::Pairs]);
 
 /// Queries a step of the preference loss.
 const BATCH: usize = 64;

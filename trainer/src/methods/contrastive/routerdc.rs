@@ -31,7 +31,7 @@
 //! Where paper and released code differ, `variant` decides: see [`Variant`].
 
 use crate::clustering::kmeans;
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
 use crate::methods::baselines::means;
 use crate::methods::costs;
 use crate::neural::{
@@ -54,7 +54,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouterDc>(
     &[Need::Features],
 )
 .on_device()
-.reading_pairs();
+.reading(&[Reads::Outcomes, Reads::Pairs]);
 
 /// The method of this file.
 #[derive(Debug)]

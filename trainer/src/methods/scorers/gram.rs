@@ -28,7 +28,7 @@ pub(super) fn mask_groups(score: &Cells) -> Vec<MaskGroup> {
 }
 
 /// `sum_row x x^T` over the rows, with `x` extended by a 1 for the intercept: `(dim + 1, dim + 1)`, f64.
-pub(super) fn gram(features: &FeatureMatrix, rows: &[usize]) -> Vec<f64> {
+pub(in crate::methods) fn gram(features: &FeatureMatrix, rows: &[usize]) -> Vec<f64> {
     let width = features.dim() + 1;
     let mut sum = vec![0.0_f64; width * width];
     let mut x = vec![1.0_f64; width];

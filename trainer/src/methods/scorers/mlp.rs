@@ -5,7 +5,7 @@
 //! cross-entropy with the scores as soft labels, over the cells that were logged; a missing cell has no
 //! gradient. Cost: three products of `dim x hidden` a query and step.
 
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
 use crate::methods::costs;
 use crate::neural::{
     Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, ScoreLoss, Targets, Training, fit,
@@ -20,7 +20,8 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<Mlp>(
     Family::Before,
     &[Need::Features],
 )
-.on_device();
+.on_device()
+.reading(&[Reads::Outcomes, Reads::TokenLabels]);
 
 /// The method of this file.
 #[derive(Debug)]

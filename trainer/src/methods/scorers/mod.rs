@@ -1,4 +1,4 @@
-mod gram;
+pub(super) mod gram;
 pub(super) mod logistic;
 pub(super) mod mlp;
 pub(super) mod ridge;

@@ -17,7 +17,7 @@
 //!    vectors of width 1536, which is 3.9 times theirs: 39 times as much.
 //! 7. Ties are half a win of either arm and judgements are weighted; the released code drops ties.
 
-use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
+use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
 use crate::methods::costs;
 use crate::neural::{Checkpoint, Criterion, HeadShape, LayerShape, Network, Recipe, Targets, Training, fit};
 use routewright_data::dense::Activation;
@@ -30,7 +30,7 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<RouteLlmMf>(
     &[Need::Features, Need::Preferences],
 )
 .on_device()
-.reading_pairs();
+.reading(&[Reads::Outcomes, Reads::Pairs]);
 
 /// The method of this file.
 #[derive(Debug)]

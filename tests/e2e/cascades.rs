@@ -1,0 +1,104 @@
+//! A cascade from the command line: prices, training, comparison, evaluation, and one query step by step.
+
+use crate::run::{json, ok, run};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// List prices of 2024, US dollars per million tokens.
+const PRICES: &str = r#"
+"Meta-Llama-3-8B-Instruct" = { input = 0.05, output = 0.08 }
+"Meta-Llama-3.1-8B-Instruct" = { input = 0.05, output = 0.08 }
+"Phi-3.5-mini-instruct" = { input = 0.10, output = 0.10 }
+"Qwen2-7B-Instruct" = { input = 0.06, output = 0.06 }
+"Yi-1.5-9B-Chat" = { input = 0.20, output = 0.20 }
+"claude-3-haiku-20240307" = { input = 0.25, output = 1.25 }
+"gemini-1.5-flash" = { input = 0.075, output = 0.30 }
+"gemma-2-9b-it" = { input = 0.06, output = 0.06 }
+"gpt-3.5-turbo-0125" = { input = 0.50, output = 1.50 }
+"gpt-4o-mini-2024-07-18" = { input = 0.15, output = 0.60 }
+"#;
+
+fn priced(dir: &Path) -> Option<PathBuf> {
+    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/zeroeval_gen.parquet");
+    if !log.is_file() {
+        println!("SKIPPED: {} is not here", log.display());
+        return None;
+    }
+    std::fs::write(dir.join("prices.toml"), PRICES).unwrap();
+    let log = log.display().to_string();
+    let summary = json(dir, &["data", "price", &log, "--prices", "prices.toml", "--out", "priced.parquet"]);
+    assert_eq!((&summary["rows"], &summary["by_texts"]), (&28_400.into(), &28_400.into()));
+    Some(dir.join("priced.parquet"))
+}
+
+/// Cost and score of a point of the document.
+fn point(value: &Value) -> (f64, f64) {
+    (value["cost_usd"].as_f64().unwrap(), value["score"].as_f64().unwrap())
+}
+
+#[test]
+fn frugalgpt_on_recorded_answers_is_above_the_line_between_its_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let Some(_) = priced(dir) else { return };
+    let train = ["train", "frugalgpt", "--log", "priced.parquet", "--out", "cascade", "--set", "stages=2"];
+    let trained = json(dir, &train);
+    assert_eq!((&trained["manifest"]["format"], &trained["manifest"]["program"]["name"]), (&2.into(), &"cascade".into()));
+    let shown = ok(dir, &["policy", "show", "cascade"]).stdout;
+    assert!(shown.contains("program     cascade version 1") && shown.contains("scorer: query-answer"), "{shown}");
+    assert_eq!(run(dir, &["policy", "verify", "cascade"]).code, 0);
+    let judged = json(dir, &["evaluate", "--policy", "cascade", "--log", "priced.parquet"]);
+    let singles: Vec<(f64, f64)> = judged["singles"].as_array().unwrap().iter().map(point).collect();
+    let by_cost = |a: &&(f64, f64), b: &&(f64, f64)| a.0.total_cmp(&b.0);
+    let cheapest = singles.iter().min_by(by_cost).unwrap();
+    let dearest = singles.iter().max_by(by_cost).unwrap();
+    let best = singles.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+    let height = |(c, s): &(f64, f64), cost: f64| cheapest.1 + (cost - cheapest.0) / (c - cheapest.0) * (s - cheapest.1);
+    let policy = &judged["policies"][0];
+    let (cost, score) = point(policy);
+    // The dearest model is not the best here: the line to the best is the higher bar.
+    assert!(score >= height(dearest, cost) - 0.005, "{score} at {cost}");
+    assert!(score >= height(best, cost.min(best.0)) - 0.01, "{score} at {cost}; best {best:?}");
+    let curve: Vec<(f64, f64)> = policy["curve"].as_array().unwrap().iter().map(point).collect();
+    assert!(curve.len() > 5, "{curve:?}");
+    let between = curve.iter().filter(|(c, _)| *c > cheapest.0 && *c < best.0);
+    let gains: Vec<f64> = between.map(|(c, s)| s - height(best, *c)).collect();
+    let mean = gains.iter().sum::<f64>() / gains.len() as f64;
+    assert!(mean > 0.0, "{gains:?}");
+    assert!(policy["calls"].as_f64().unwrap() >= 1.0 && policy["n_uncovered"] == 0, "{policy}");
+    println!("frugalgpt: {score:.4} at {cost:.3e} USD, best single {best:?}, cheapest {cheapest:?}; mean gain {mean:.4}");
+
+    let asked = |extra: &[&str]| {
+        let mut arguments = vec!["ask", "--policy", "cascade", "--log", "priced.parquet"];
+        let query = judged_query(dir);
+        arguments.extend(["--query", &query]);
+        arguments.extend(extra);
+        json(dir, &arguments)
+    };
+    let (first, again) = (asked(&[]), asked(&[]));
+    assert_eq!(first, again);
+    let steps = first["steps"].as_array().unwrap();
+    assert_eq!(steps[0]["action"]["kind"], "call");
+    assert_eq!(steps[steps.len() - 1]["action"]["kind"], "return");
+    assert_eq!(first["calls"].as_u64().unwrap() as usize, steps.len() - 1);
+    // A dollar that is worth more than any score buys the cheapest strategy: one call.
+    assert_eq!(asked(&["--lambda", "1e9"])["calls"], 1);
+}
+
+/// Id of some query of the log.
+fn judged_query(dir: &Path) -> String {
+    let path = dir.join("priced.parquet");
+    let options = routewright_data::LoadOptions::split("test");
+    routewright_data::OutcomeTable::load(&path, &options).unwrap().queries[0].id.clone()
+}
+
+#[test]
+fn a_log_without_answers_carries_no_cascade_and_the_other_methods_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    ok(dir, &["data", "simulate", "--out", "log.parquet", "--queries", "300"]);
+    let ran = run(dir, &["train", "frugalgpt", "--log", "log.parquet", "--out", "p"]);
+    assert!(ran.code == 2 && ran.stderr.contains("`response`"), "{}", ran.stderr);
+    let steered = ["train", "frugalgpt", "--log", "log.parquet", "--out", "p", "--selector", "argmax"];
+    assert!(run(dir, &steered).stderr.contains("docs/methods/frugalgpt.md"));
+}

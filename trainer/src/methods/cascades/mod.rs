@@ -1,0 +1,3 @@
+pub(super) mod frugalgpt;
+mod logistic_scorer;
+mod orders;
