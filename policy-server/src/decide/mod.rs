@@ -1,9 +1,11 @@
 //! Deciding: from a query to a decision that is made, logged and counted. Knows no HTTP.
 
 mod decision_id;
+mod episode;
 mod pending;
 mod record;
 mod service;
 
 pub(crate) use decision_id::DecisionId;
+pub(crate) use episode::{Progress, Stepped};
 pub(crate) use service::{Ask, Decided, Failure, Service};

@@ -189,7 +189,12 @@ impl Service {
     }
 
     /// Makes the text the policy reads, sets what the log wants to be kept and what money is worth to the caller.
-    fn prepare(&self, served: &Served, query: &mut Query, caller: &Caller) -> Result<(), ApiError> {
+    pub(super) fn prepare(
+        &self,
+        served: &Served,
+        query: &mut Query,
+        caller: &Caller,
+    ) -> Result<(), ApiError> {
         query.read_by(&served.name, &served.policy)?;
         let price = caller.key.as_deref().and_then(|key| served.prices.get(key));
         query.price = price.copied().unwrap_or(0.0);

@@ -6,7 +6,7 @@ use crate::http::endpoint::Endpoint;
 use crate::http::handlers::{
     admin_arms, admin_learning, admin_policies, admin_promote, admin_registry, admin_reload,
     admin_statistics, completions, fallback, feedback, health, metrics, models, openapi, ready, route,
-    route_batch, route_plain, weights,
+    route_batch, route_plain, step, weights,
 };
 use crate::http::openapi::describe;
 use crate::http::parts::Parts;
@@ -14,12 +14,13 @@ use axum::Router;
 use serde_json::Value;
 
 /// Every route.
-pub(crate) const TABLE: [Endpoint; 25] = [
+pub(crate) const TABLE: [Endpoint; 26] = [
     route::ENDPOINT,
     route_batch::ENDPOINT,
     route_plain::CHAT,
     route_plain::RESPONSES,
     route_plain::MESSAGES,
+    step::ENDPOINT,
     weights::ENDPOINT,
     feedback::ENDPOINT,
     completions::CHAT,

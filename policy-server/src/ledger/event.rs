@@ -34,6 +34,58 @@ pub struct TrialRecord {
     pub share: f64,
 }
 
+/// The step of an episode that a record is: the first one has the id of the episode.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct EpisodeRecord {
+    /// Id of the episode.
+    pub episode_id: String,
+    /// Number of the step, from 0.
+    pub step: u32,
+    /// Whether the step is the end, so that no model was called.
+    #[serde(default)]
+    pub returns: bool,
+    /// Price of the answers so far, US dollars.
+    pub spent_usd: f64,
+    /// Time so far: the slowest call of each step, milliseconds.
+    pub elapsed_ms: f64,
+    /// Answers to the calls of the step before.
+    #[serde(default)]
+    pub answers: Vec<AnswerRecord>,
+}
+
+/// An answer as its caller gave it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct AnswerRecord {
+    /// Number of the call in the episode.
+    pub call: u64,
+    /// Model called; `None` for a fused ensemble or a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Sample of the call.
+    pub sample: u32,
+    /// Text, where prompts are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Why the text ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<String>,
+    /// Tokens of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// What was billed, US dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+    /// Time from call to last token, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+}
+
 /// A decision as it was replied. The lists have one entry a candidate left after constraints.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct DecisionRecord {
@@ -94,9 +146,21 @@ pub struct DecisionRecord {
     /// The trial it was part of, where a canary runs. Propensities are those of the version that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialRecord>,
+    /// The step of an episode that it is; `None` for a decision of one step. Candidates are then the models that the
+    /// alternatives call, joined by `+`, and `return`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub episode: Option<EpisodeRecord>,
 }
 
+/// What the end of an episode is called among the candidates of its step.
+pub(crate) const RETURN: &str = "return";
+
 impl DecisionRecord {
+    /// Whether it is the end of an episode, which calls no model.
+    pub fn returns(&self) -> bool {
+        self.episode.as_ref().is_some_and(|episode| episode.returns)
+    }
+
     /// Predicted price of the chosen model in nano-dollars; 0 where it is not known.
     pub fn predicted_nano(&self) -> i64 {
         let chosen = self.candidates.iter().position(|candidate| *candidate == self.model);

@@ -96,6 +96,10 @@ pub fn export(
                     continue;
                 };
                 summary.unreadable += found.unreadable;
+                // What follows the first step of an episode is no decision of one arm on a query alone.
+                if found.decision.episode.as_ref().is_some_and(|episode| episode.step > 0) {
+                    continue;
+                }
                 if found.decision.deferred && !found.feedback.iter().any(|f| f.activates) {
                     summary.inactive += 1;
                     continue;

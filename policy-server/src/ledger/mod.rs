@@ -34,9 +34,10 @@ mod tests;
 mod writer;
 
 pub use check::{Fault, Health, check, repair};
+pub(crate) use event::RETURN;
 pub use event::{
-    ArmChange, ChangeRecord, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Measure, Receipt,
-    Replaced, Silent, TrialRecord,
+    AnswerRecord, ArmChange, ChangeRecord, DecisionRecord, Entry, EpisodeRecord, Event, EventBody,
+    FeedbackRecord, Measure, Receipt, Replaced, Silent, TrialRecord,
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};

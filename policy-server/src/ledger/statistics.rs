@@ -107,7 +107,7 @@ impl Statistics {
 impl Consumer for Statistics {
     fn apply(&mut self, event: &Event) {
         match &event.body {
-            EventBody::Decision(decision) if decision.deferred => {}
+            EventBody::Decision(decision) if decision.deferred || decision.returns() => {}
             EventBody::Decision(decision) => self.arm(decision).decided(decision),
             EventBody::Feedback(feedback, decision) => self.arm(decision).judged(feedback, decision),
             EventBody::Change(_) | EventBody::Unreadable(_) => {}

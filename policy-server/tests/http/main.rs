@@ -25,4 +25,5 @@ mod reload;
 mod route;
 mod server;
 mod shutdown;
+mod step;
 mod trust;

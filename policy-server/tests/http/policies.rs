@@ -1,12 +1,17 @@
 //! Policies of the tests: constant ones on disk, and one in memory that does as its text says.
 
 use routewright_data::FeatureMatrix;
-use routewright_data::features::{Column, FeatureError, FeatureInput, Featurizer, FeaturizerSpec};
+use routewright_data::features::{
+    Column, FeatureError, FeatureInput, Featurizer, FeaturizerSpec, QueryAnswer,
+};
 use routewright_data::{QueryText, Tensors};
-use routewright_policy::artifact::{self, DataRecord, Draft};
-use routewright_policy::forms::{Constant, CostModel};
+use routewright_policy::artifact::{self, DataRecord, Draft, ProgramDraft};
+use routewright_policy::forms::{Constant, CostModel, Linear, Link};
+use routewright_policy::programs::{Cascade, Strategy};
+use routewright_policy::selectors::Argmax;
 use routewright_policy::{
-    Arm, Batch, FormState, Neighborhood, Policy, PredictError, Prediction, Predictor, Price, SelectorSpec,
+    Arm, Batch, FormState, Neighborhood, Policy, PredictError, Prediction, Predictor, Price, Router,
+    SelectorSpec,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -157,4 +162,30 @@ pub(crate) fn obedient(name: &str) -> (Policy, Arc<Seen>) {
     let predictor = Box::new(Obedient(Arc::clone(&seen)));
     let draft = draft(name, Arc::new(Orders(spec)), predictor, SelectorSpec::named("argmax"));
     (draft.into_policy().unwrap(), seen)
+}
+
+/// Writes a cascade of `small` and `large` that reads text: an answer of `small` is kept from 19 characters on.
+pub(crate) fn write_cascade(path: &Path) {
+    let nothing = || Arc::new(Column::new("none", 0));
+    let reads: Arc<dyn Featurizer> = Arc::new(QueryAnswer::new(nothing(), nothing()));
+    // The first number of the answer's form is ln(1 + characters), for every arm alike.
+    let mut weights = vec![0.0; 3 * (reads.dim() + 1)];
+    weights.iter_mut().step_by(reads.dim() + 1).for_each(|weight| *weight = 1.0);
+    let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
+    let predictor = Box::new(Linear::new(reads.dim(), Link::Identity, weights, cost));
+    let scorer = Router { featurizer: reads, predictor, selector: Box::new(Argmax) };
+    let order = vec!["small".to_owned(), "large".to_owned()];
+    let strategy = Strategy { order, thresholds: vec![2.995], score: 0.8, cost_usd: 0.005 };
+    let draft = ProgramDraft {
+        name: "main".to_owned(),
+        method: "test".to_owned(),
+        seed: 0,
+        arms: arms(),
+        program: Box::new(Cascade::new(vec![strategy], 0, scorer, &arms()).unwrap()),
+        query_text: QueryText::default(),
+        params: serde_json::json!({}),
+        data: DataRecord::default(),
+        metrics: BTreeMap::new(),
+    };
+    draft.save(path).unwrap();
 }

@@ -18,4 +18,5 @@ pub(crate) mod ready;
 pub(crate) mod route;
 pub(crate) mod route_batch;
 pub(crate) mod route_plain;
+pub(crate) mod step;
 pub(crate) mod weights;

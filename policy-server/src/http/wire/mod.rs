@@ -17,6 +17,7 @@ mod registry;
 mod route;
 mod statistics;
 mod status;
+mod step;
 mod weights;
 
 pub(crate) use arms::{ArmBody, ArmsReply, ChangeArmsRequest, PolicyArms};
@@ -41,4 +42,5 @@ pub(crate) use route::{
 };
 pub(crate) use statistics::{MetricBody, ModelStatistics, PolicyStatistics, StatisticsReply};
 pub(crate) use status::{Status, StoreStatus};
+pub(crate) use step::{StepAction, StepBody, StepRequest};
 pub(crate) use weights::{Weights, WeightsRequest};

@@ -296,7 +296,9 @@ impl PolicyLearner {
 impl Consumer for PolicyLearner {
     fn apply(&mut self, event: &Event) {
         match &event.body {
-            EventBody::Decision(decision) if decision.policy == self.policy => self.decided(decision),
+            EventBody::Decision(decision) if decision.policy == self.policy && !decision.returns() => {
+                self.decided(decision);
+            }
             EventBody::Feedback(feedback, decision) if decision.policy == self.policy => {
                 self.reported(feedback, decision);
             }
