@@ -1,8 +1,8 @@
 //! Prices for a log that has none: list prices times tokens, written as column `cost_usd` of a new log.
 //!
 //! Tokens are those billed (columns `input_tokens`, `output_tokens`). Where a row has none, they are estimated as a
-//! quarter of the characters of `prompt` and `response`: within a third or so for English text, worse for other scripts.
-//! The summary counts such rows.
+//! quarter of the characters of `prompt` and `response`: within a third or so for English text, worse for other
+//! scripts. The summary counts such rows.
 
 use crate::log::{
     LogBatch, LogError, LogReader, LogWriter, WriteOptions, common_schema, in_schema, required,
@@ -47,8 +47,8 @@ pub struct PriceSummary {
     pub unpriced: u64,
 }
 
-/// Writes an outcome log as the file `out` with the price of every call of a model in `prices`. A price that the log has
-/// stays; all other columns are kept.
+/// Writes an outcome log as the file `out` with the price of every call of a model in `prices`. A price that the log
+/// has stays; all other columns are kept.
 ///
 /// # Errors
 /// If a price is no number of at least 0, names a model that the log does not have, the log cannot be read, or the new

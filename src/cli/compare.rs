@@ -117,8 +117,8 @@ impl CompareCommand {
     }
 }
 
-/// The rows named; `all` means every method that can be compared on outcomes, and on answers where the log has them, but
-/// the five yardsticks, which every table has.
+/// The rows named; `all` means every method that can be compared on outcomes, and on answers where the log has them,
+/// but the five yardsticks, which every table has.
 fn rows(names: &[String], has_answers: bool) -> anyhow::Result<Vec<&'static MethodRow>> {
     if names == ["all"] {
         let is_open =

@@ -69,8 +69,8 @@ impl Service {
     /// The step that follows the answers given: the first one where there are none.
     ///
     /// # Errors
-    /// If the query or the answers are not valid, no arm is eligible, the deadline has passed, or the step must be logged
-    /// and cannot be.
+    /// If the query or the answers are not valid, no arm is eligible, the deadline has passed, or the step must be
+    /// logged and cannot be.
     pub(crate) async fn step(
         &self,
         ask: Ask,

@@ -2,8 +2,8 @@
 //!
 //! A router is swept over lambda, the price of money: one prediction weighed at each, or predicted again at each where
 //! the form is conditioned on it. A program of several steps is played once at each of its settings, such as orders and
-//! thresholds of a cascade, which the objective of a request chooses as lambda chooses an arm. What is made of the curve
-//! (AIQ, deferral, the picture) does not know which it was.
+//! thresholds of a cascade, which the objective of a request chooses as lambda chooses an arm. What is made of the
+//! curve (AIQ, deferral, the picture) does not know which it was.
 
 use super::aiq::Spread;
 use super::lanes::{self, Lane, Repredict};

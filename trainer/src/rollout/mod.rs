@@ -1,8 +1,8 @@
 //! Playing a policy on recorded answers: what each query scores, costs, takes and calls.
 //!
-//! A [`World`] answers the calls of a [`Machine`]. [`ReplayWorld`] answers from a log; what the log does not have leaves
-//! the query uncovered, and it is counted. The same policy, world and seed give the same outcomes, bit for bit. Learners
-//! that need an environment play the same machine.
+//! A [`World`] answers the calls of a [`Machine`]. [`ReplayWorld`] answers from a log; what the log does not have
+//! leaves the query uncovered, and it is counted. The same policy, world and seed give the same outcomes, bit for bit.
+//! Learners that need an environment play the same machine.
 
 mod replay;
 mod scripted;

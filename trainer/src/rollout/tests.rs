@@ -12,7 +12,8 @@ use routewright_policy::selectors::Argmax;
 use routewright_policy::{Arm, Price, Router};
 use std::sync::Arc;
 
-/// Two queries, two models: `a` costs 1 and takes 10 ms, `b` costs 5 and takes 30. The second query has no answer of `b`.
+/// Two queries, two models: `a` costs 1 and takes 10 ms, `b` costs 5 and takes 30. The second query has no answer of
+/// `b`.
 fn log() -> (OutcomeTable, AnswerTable) {
     let mut builder = AnswerTableBuilder::new(2, 2);
     let rows = [(0, 0, "a0", 0.0), (0, 1, "b0", 1.0), (1, 0, "a1", 0.5)];

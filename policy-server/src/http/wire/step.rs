@@ -11,8 +11,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// A query, as `/v1/route` takes it, and the answers so far. Nothing is kept between calls: each gives all answers again,
-/// with the `seed`, the `episode_id` and, as `name@version`, the policy of the first reply.
+/// A query, as `/v1/route` takes it, and the answers so far. Nothing is kept between calls: each gives all answers
+/// again, with the `seed`, the `episode_id` and, as `name@version`, the policy of the first reply.
 #[derive(Debug, JsonSchema)]
 pub(crate) struct StepRequest {
     #[schemars(flatten)]
@@ -26,7 +26,8 @@ pub(crate) struct StepRequest {
 }
 
 impl<'de> Deserialize<'de> for StepRequest {
-    // A flattened struct cannot refuse unknown fields: what is not of a step is read as a request of `/v1/route`, which does.
+    // A flattened struct cannot refuse unknown fields: what is not of a step is read as a request of `/v1/route`, which
+    // does.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut rest = Map::<String, Value>::deserialize(deserializer)?;
         let mut take = |key: &str| rest.remove(key).unwrap_or(Value::Null);

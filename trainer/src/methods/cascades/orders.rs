@@ -1,9 +1,9 @@
 //! The search for orders and thresholds of a cascade: every order, and every cut of its last threshold.
 //!
 //! For an order of two stages the rows are sorted by the first stage's score of its answer once; prefix sums give score
-//! and cost of every threshold exactly, in O(n log n). Longer orders fix the earlier thresholds at quantiles of the rows
-//! that arrive and do the same for the last one. Of all that is found, the best of each class of price is kept, then
-//! those that no cheaper one equals.
+//! and cost of every threshold exactly, in O(n log n). Longer orders fix the earlier thresholds at quantiles of the
+//! rows that arrive and do the same for the last one. Of all that is found, the best of each class of price is kept,
+//! then those that no cheaper one equals.
 
 /// What each arm did on each row: score of its answer by the scorer, what it was worth, and its price.
 #[derive(Debug)]

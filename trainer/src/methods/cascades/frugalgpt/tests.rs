@@ -79,8 +79,8 @@ fn it_is_above_the_line_between_its_cheapest_and_its_dearest_model() {
     let between = played.frontier.points.iter().filter(|p| p.cost_usd > 0.002 && p.cost_usd < 0.025);
     let gains: Vec<f64> = between.map(|p| p.score - line(p.cost_usd)).collect();
     assert!(gains.len() >= 2, "{:?}", played.frontier.points);
-    // A hedge is wrong: asking again there alone reaches 0.5 + 0.5 * 0.8 * 0.9 = 0.86 at 0.001 + 0.4 * 0.03 = 0.013, where
-    // the line is at 0.67.
+    // A hedge is wrong: asking again there alone reaches 0.5 + 0.5 * 0.8 * 0.9 = 0.86 at 0.001 + 0.4 * 0.03 = 0.013,
+    // where the line is at 0.67.
     assert!(gains.iter().copied().fold(0.0, f64::max) > 0.12, "{gains:?}");
     assert!(gains.iter().all(|gain| *gain > -0.03), "{gains:?}");
     // The default keeps the score of the best single model for less.
