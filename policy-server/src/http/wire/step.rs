@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 /// A query, as `/v1/route` takes it, and the answers so far. Nothing is kept between calls: each gives all answers
 /// again, with the `seed`, the `episode_id` and, as `name@version`, the policy of the first reply.
 #[derive(Debug, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
 pub(crate) struct StepRequest {
     #[schemars(flatten)]
     pub(crate) route: RouteRequest,
