@@ -8,7 +8,7 @@ use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUni
 use routewright_data::log::{ValidateOptions, validate};
 use routewright_data::split::{Fractions, SplitRule, split_log};
 use routewright_data::stats::stats;
-use routewright_data::synthetic::{Settings, World};
+use routewright_data::synthetic::{Kind, Settings, World};
 use routewright_data::{LoadOptions, OutcomeTable, QueryText};
 use routewright_policy::{Policy, artifact};
 use routewright_trainer::ope::{LogDecisionsOptions, PropensityOptions, estimate_decisions, log_decisions};
@@ -157,6 +157,9 @@ struct Simulate {
     /// Number of models.
     #[arg(long, value_name = "N", default_value_t = 8)]
     models: usize,
+    /// What decides which model is best: `topics` or `interactions`.
+    #[arg(long, value_name = "WORLD", value_enum, default_value_t = WorldKind::Topics)]
+    world: WorldKind,
     /// Share of missing cells, from 0 to below 1.
     #[arg(long, value_name = "SHARE", default_value_t = 0.05)]
     missing: f64,
@@ -172,6 +175,23 @@ struct Simulate {
     /// Answers of each model to a query.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "answers")]
     samples: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum WorldKind {
+    /// The topic of the query (its `source`), above all.
+    Topics,
+    /// The topic together with the difficulty: the best model of each topic gains a half or less of what can be gained.
+    Interactions,
+}
+
+impl From<WorldKind> for Kind {
+    fn from(world: WorldKind) -> Self {
+        match world {
+            WorldKind::Topics => Self::Topics,
+            WorldKind::Interactions => Self::Interactions,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -390,8 +410,8 @@ impl Simulate {
         if !self.drift.is_finite() || self.drift < 0.0 {
             anyhow::bail!("drift is `{}`, expected a finite number >= 0", self.drift);
         }
-        let (n_arms, missing, drift) = (self.models, self.missing, self.drift);
-        let world = World::new(Settings { n_arms, missing, drift, ..Settings::default() }, self.seed);
+        let (kind, n_arms, missing, drift) = (self.world.into(), self.models, self.missing, self.drift);
+        let world = World::new(Settings { kind, n_arms, missing, drift, ..Settings::default() }, self.seed);
         let rows = if self.answers {
             world.write_answers(self.queries, self.samples, &self.out)?
         } else {

@@ -2,6 +2,7 @@
 
 use crate::logs::Rows;
 use crate::run::{BINARY, Ran, json, ok, run};
+use routewright_data::{LoadOptions, OutcomeTable};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -207,4 +208,23 @@ fn too_few_queries_for_a_quickstart_are_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();
     refused(dir.path(), &["quickstart", "--queries", "5"], &["`5`", "200"]);
     assert!(!dir.path().join("quickstart").exists());
+}
+
+/// Same seed, same prompts and sources; other outcomes.
+#[test]
+fn the_world_of_a_simulated_log_is_chosen_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let simulate = |out: &'static str, more: &[&'static str]| {
+        let arguments = ["data", "simulate", "--queries", "300", "--models", "3", "--out", out];
+        json(at, &[&arguments[..], more].concat());
+        let table = OutcomeTable::load(&at.join(out), &LoadOptions::default()).unwrap();
+        (table.queries.clone(), table.score.values().iter().map(|s| s.to_bits()).collect::<Vec<_>>())
+    };
+    let usual = simulate("usual.parquet", &[]);
+    assert_eq!(usual, simulate("topics.parquet", &["--world", "topics"]));
+    let (queries, score) = simulate("other.parquet", &["--world", "interactions"]);
+    assert_eq!(queries, usual.0);
+    assert_ne!(score, usual.1);
+    refused(at, &["data", "simulate", "--out", "x", "--world", "flat"], &["topics", "interactions"]);
 }
