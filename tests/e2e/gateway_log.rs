@@ -1,12 +1,13 @@
 //! A gateway's log: one model a prompt, no propensities, harder prompts sent to the stronger model.
 
 use crate::evidence::write;
+use crate::logs::real;
 use crate::run::{ok, run};
 use rand::RngExt as _;
 use routewright_data::log::{LoadOptions, OutcomeRow};
 use routewright_data::{OutcomeTable, rng};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// One query with the score of each model.
 struct Asked {
@@ -185,12 +186,7 @@ fn no_gain_is_claimed_where_the_full_outcomes_show_a_loss() {
 /// The same on a real log: 70 % gpt-4, harder sources more often; every other model is judged against it.
 #[test]
 fn no_gain_is_claimed_on_routerbench_where_there_is_a_loss() {
-    let path: PathBuf =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/routerbench_small.parquet");
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return;
-    }
+    let Some(path) = real("routerbench_small.parquet") else { return };
     let table = OutcomeTable::load(&path, &LoadOptions::default()).unwrap();
     let best =
         |a: &usize, b: &usize| table.score.column_mean(*a).partial_cmp(&table.score.column_mean(*b)).unwrap();

@@ -1,10 +1,21 @@
-//! Logs for the tests: good ones, and ones with exactly one thing wrong.
+//! Logs for the tests: good ones, ones with exactly one thing wrong, and real ones where they are at hand.
 
 use arrow_array::{ArrayRef, Float32Array, Float64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// A real log beside the checkout, or where `ROUTEWRIGHT_SHARED` says; `None`, loudly, where it is not.
+pub(crate) fn real(name: &str) -> Option<PathBuf> {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let path = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("data").join(name);
+    if !path.is_file() {
+        println!("SKIPPED: {} is not here", path.display());
+        return None;
+    }
+    Some(path)
+}
 
 /// Rows of a small log: two topics, three models, every cell present.
 #[derive(Debug, Clone)]

@@ -1,22 +1,13 @@
 //! Real logs, where they lie beside the checkout; skipped loudly where they do not.
 
+use crate::logs::real;
 use crate::run::json;
-use std::path::{Path, PathBuf};
-
-fn log(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
-}
 
 /// Best single and source-best of the routerdc log are facts of its table (macro, percent: 54.56 and 58.67; the best
 /// over queries, 50.28, is another model).
 #[test]
 fn baselines_of_routerdc_are_those_of_its_table() {
-    let Some(log) = log("routerdc.parquet") else { return };
+    let Some(log) = real("routerdc.parquet") else { return };
     let dir = tempfile::tempdir().unwrap();
     let log = log.display().to_string();
     let arguments = [

@@ -1,9 +1,9 @@
 //! `train --save`, `--max-loss`, `--budget`, `policy calibrate`, and what `evaluate` says of their promises.
 
-use crate::logs::Rows;
+use crate::logs::{Rows, real};
 use crate::run::{Ran, json, ok, run};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A simulated log in a folder of its own.
 fn simulated(queries: &str) -> tempfile::TempDir {
@@ -170,16 +170,6 @@ fn a_gateway_log_cannot_promise() {
     rows.write(&dir.path().join("cheap.parquet"));
     let ran = run(dir.path(), &train("cheap.parquet", "policy", &["--save", "40%"]));
     refused(&ran, 1, &["`dear` scores best and costs least"]);
-}
-
-/// A log beside the checkout; skipped loudly where it is not.
-fn real(name: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
 }
 
 /// Bars of routing-measured: save 40 % saves at least 33 % on test, a loss of one point stays below it.
