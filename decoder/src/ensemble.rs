@@ -17,6 +17,7 @@
 
 use crate::backend::{Backend, BackendError, Stop};
 use crate::backends;
+pub use crate::backends::MemberFile;
 use crate::fuse::{Fuser, SystemRow, answer, find};
 use crate::generation::{Answer, Ask, FuseError, Limits, Listener, OnContext, OnFailure};
 use crate::pick::Pick;
@@ -53,18 +54,6 @@ pub struct EnsembleFile {
     pub on_context: OnContext,
     /// The models, in order.
     pub members: Vec<MemberFile>,
-}
-
-/// One model of an ensemble file.
-#[derive(Debug, Clone, Deserialize)]
-pub struct MemberFile {
-    /// Name in traces and errors, and of its weight.
-    pub name: String,
-    /// Kind of backend, a row of [`backends::ALL`].
-    pub backend: String,
-    /// Settings of that backend.
-    #[serde(flatten)]
-    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Limits as an ensemble file says them.

@@ -30,6 +30,7 @@ mod meter;
 pub mod pick;
 pub mod pool;
 pub mod span;
+mod system;
 pub mod template;
 pub mod token;
 pub mod trace;

@@ -4,6 +4,7 @@
 //! makes features once ([`train::Prepared`]), fits, and hands an artifact draft to `routewright_policy`.
 //! Hyper-parameters are chosen on slices of the train split ([`validation`]), never on test.
 
+mod arms;
 pub mod calibrate;
 mod calibration;
 pub mod clustering;

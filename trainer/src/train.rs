@@ -1,5 +1,6 @@
 //! From a log to an artifact draft: features once, then one fit a method.
 
+pub use crate::arms::arms;
 use crate::evaluate::Average;
 use crate::method::{Device, FitContext, FitError, Fitted, MethodRow, Reads};
 use crate::methods;
@@ -387,17 +388,4 @@ pub(crate) fn data_record(table: &OutcomeTable, split: &str, key: impl Fn(&Query
         decisions: None,
         rows: Some(Arc::new(TrainingRows::new(table.queries.iter().map(key).collect(), texts.collect()))),
     }
-}
-
-/// The arms of a log with the prices and latencies it shows.
-pub fn arms(table: &OutcomeTable) -> Vec<Arm> {
-    let latency = |arm| table.latency_ms.as_ref().and_then(|cells| cells.column_mean(arm));
-    let arm = |(at, model): (usize, &String)| Arm {
-        model: model.clone(),
-        price: Price { mean_cost_usd: table.cost_usd.column_mean(at), ..Price::default() },
-        mean_latency_ms: latency(at),
-        tags: Vec::new(),
-        retired: false,
-    };
-    table.models.iter().enumerate().map(arm).collect()
 }

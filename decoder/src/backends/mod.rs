@@ -4,32 +4,23 @@
 pub mod candle;
 pub mod http;
 pub mod llama2c;
+mod member_file;
 mod reading;
+mod row;
 pub mod scripted;
 mod templated;
 pub mod writing;
 
+pub use member_file::MemberFile;
+pub use row::{BackendRow, Open};
+pub(crate) use row::{path, settings};
+
 use crate::backend::{Backend, BackendError};
-use crate::ensemble::MemberFile;
 use routewright_data::suggest::near_names;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use templated::Templated;
-
-/// Opens a model: its name, its settings, the folder that paths are relative to.
-pub type Open = fn(&str, serde_json::Value, &Path) -> Result<Arc<dyn Backend>, BackendError>;
-
-/// A registered kind of backend.
-#[derive(Debug, Clone, Copy)]
-pub struct BackendRow {
-    /// Name in ensemble files.
-    pub name: &'static str,
-    /// What it is, in one line.
-    pub title: &'static str,
-    /// Opens a model of this kind.
-    pub open: Open,
-}
 
 /// Every kind of backend of this build.
 pub static ALL: &[BackendRow] = &[
@@ -66,20 +57,4 @@ pub fn open(member: &MemberFile, folder: &Path) -> Result<Arc<dyn Backend>, Back
         Some(template) => Ok(Arc::new(Templated::open(model, &template, &settings, folder)?)),
         None => Ok(model),
     }
-}
-
-/// Settings of a member as their type.
-pub(crate) fn settings<T: DeserializeOwned>(
-    model: &str,
-    value: serde_json::Value,
-) -> Result<T, BackendError> {
-    serde_json::from_value(value).map_err(|error| BackendError::Failed {
-        model: model.to_owned(),
-        reason: format!("its settings are not valid: {error}"),
-    })
-}
-
-/// A path of an ensemble file.
-pub(crate) fn path(folder: &Path, path: &str) -> PathBuf {
-    folder.join(path)
 }

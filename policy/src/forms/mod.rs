@@ -16,9 +16,13 @@ mod neural;
 mod neural_linear;
 mod posterior;
 mod preference;
+mod row;
 mod simplex;
 mod stack;
 mod table;
+
+pub use row::FormRow;
+pub(crate) use row::config;
 
 pub use calibration::Calibration;
 pub use clusters::{ClusterTables, Clusters, Mixing};
@@ -37,19 +41,6 @@ pub use preference::PreferenceNetwork;
 pub use simplex::{Heads, Simplex};
 pub use stack::Stack;
 pub use table::{Cell, Rule, ValueTable};
-
-/// A registered form: how artifacts of it are restored.
-#[derive(Debug, Clone, Copy)]
-pub struct FormRow {
-    /// Name stored in the manifest.
-    pub name: &'static str,
-    /// Newest layout of its state this build writes and reads.
-    pub version: u32,
-    /// What it computes, in one line.
-    pub title: &'static str,
-    /// Restores a predictor over `n_arms` arms from its state.
-    pub load: fn(FormState, usize) -> Result<Box<dyn Predictor>, LoadError>,
-}
 
 /// Every form, in the order of the documentation.
 pub static ALL: &[FormRow] = &[
@@ -127,12 +118,4 @@ pub fn load(
 pub fn restored(predictor: &dyn Predictor) -> Result<Box<dyn Predictor>, LoadError> {
     let version = ALL.iter().find(|row| row.name == predictor.form()).map_or(0, |row| row.version);
     load(predictor.form(), version, predictor.state(), predictor.n_arms())
-}
-
-/// Reads the configuration of a form, naming the form in the error.
-pub(crate) fn config<T: serde::de::DeserializeOwned>(
-    form: &'static str,
-    value: serde_json::Value,
-) -> Result<T, LoadError> {
-    serde_json::from_value(value).map_err(|error| LoadError::Config { form, reason: error.to_string() })
 }

@@ -23,7 +23,10 @@ mod peer;
 mod policies;
 mod report;
 mod route;
+mod settings;
 mod step;
+
+use settings::Settings;
 
 use super::output;
 use anyhow::Context;
@@ -94,17 +97,6 @@ enum What {
     Fusion,
     /// All of them.
     All,
-}
-
-/// Options of every benchmark.
-#[derive(Debug)]
-struct Settings {
-    interpreters: Interpreters,
-    data: Option<PathBuf>,
-    vocabularies: Option<PathBuf>,
-    rounds: usize,
-    rows: usize,
-    decisions: usize,
 }
 
 impl BenchCommand {

@@ -41,7 +41,7 @@ pub(super) fn refit(
     (0..n_folds)
         .map(|held| {
             let rows: Vec<usize> = (0..logged.n_rows())
-                .filter(|row| stream::fold(logged.fold_key(*row), n_folds) != held)
+                .filter(|row| folds::fold(logged.fold_key(*row), n_folds) != held)
                 .collect();
             if rows.is_empty() || rows.len() == logged.n_rows() {
                 return Err(refuse(format!(

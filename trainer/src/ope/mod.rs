@@ -24,6 +24,7 @@ mod cross_fit;
 mod error;
 mod estimate;
 mod estimators;
+mod folds;
 mod interval;
 mod log_decisions;
 mod overlap;

@@ -10,8 +10,8 @@
 //! ([`ESTIMATED`] as `policy_version`); `ope` then rests on SNIPS, where errors of the propensities cancel in part, and
 //! warns, and `policy promote` refuses. Measured in `experiments/record/2026-11-30-ope-coverage.md`.
 
+use super::folds::fold;
 use super::log_decisions::{START_MS, outcome_row};
-use super::stream::fold;
 use super::{DECISIONS, FEEDBACK, OpeError};
 use crate::train::{feature_inputs, observed_arms};
 use routewright_data::features::{Featurizer as _, Lexical, LexicalSettings, Posterior};

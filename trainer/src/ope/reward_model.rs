@@ -13,7 +13,7 @@
 //! Features wider than 512 are cut off: those of `lexical` stand in the order of their strength.
 
 use super::OpeError;
-use super::stream::fold;
+use super::folds::fold;
 use routewright_data::linalg::solve_spd;
 
 /// Features that are used at most.

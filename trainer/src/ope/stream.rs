@@ -4,6 +4,7 @@
 //! logged candidates. Between them only sums stay in memory, after them a few numbers a round.
 
 use super::calibration::{Calibration, Counting};
+use super::folds::{fold, fold_key, question};
 use super::segments::Labels;
 use super::{
     Cross, ESTIMATED, LostMass, OpeError, OpeOptions, RewardModel, RewardSums, Round, weight_moments,
@@ -130,20 +131,6 @@ impl ArmNumbers {
         self.0.insert(model.to_owned(), number);
         number
     }
-}
-
-fn question(row: &DecisionRow) -> Option<u64> {
-    row_keys::of_text(row.prompt.as_deref().unwrap_or_default(), row.features.as_deref())
-}
-
-/// What folds are dealt by: equal questions never stand on both sides.
-pub(super) fn fold_key(row: &DecisionRow) -> u64 {
-    question(row).unwrap_or_else(|| row_keys::of_row(row))
-}
-
-/// Fold of a row with that key.
-pub(super) fn fold(key: u64, n_folds: usize) -> usize {
-    (key % n_folds.max(1) as u64) as usize
 }
 
 impl Source<'_> {

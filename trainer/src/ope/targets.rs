@@ -15,7 +15,7 @@
 //!
 //! Scores are those of the feedback; costs are what was billed, in the chosen cell only.
 
-use super::stream::fold_key;
+use super::folds::fold_key;
 use super::{ESTIMATED, OpeError, RewardSums};
 use crate::train::data_record;
 use routewright_data::decisions::{DecisionReader, Outcomes, RewardRule, Rewarded};

@@ -14,6 +14,7 @@ mod html;
 mod json;
 mod labels;
 mod markdown;
+mod note;
 mod ope;
 mod plane;
 mod regret;
@@ -22,6 +23,8 @@ mod table;
 mod tests;
 mod text;
 mod verdict;
+
+pub use note::{ReportError, ReportNote};
 
 pub use bars::arm_share_svg;
 pub use curve::cost_score_svg;
@@ -40,40 +43,6 @@ pub use verdict::verdict;
 use crate::evaluate::Judged;
 use routewright_data::files::{FileError, write_files};
 use std::path::{Path, PathBuf};
-
-/// What the document does not know of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ReportNote {
-    /// Heading of the page.
-    pub title: String,
-    /// When it was made, as it should be printed; this crate reads no clock.
-    pub date: String,
-    /// The command that made it, where it should be printed.
-    pub command: Option<String>,
-}
-
-/// Why a report could not be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReportError {
-    /// A picture could not be drawn.
-    #[error("cannot draw `{picture}`: {reason}")]
-    Draw {
-        /// Which picture.
-        picture: &'static str,
-        /// What the drawing library said.
-        reason: String,
-    },
-    /// The document could not be serialised.
-    #[error("cannot write the report as JSON: {reason}")]
-    Json {
-        /// What went wrong.
-        reason: String,
-    },
-    /// A file could not be written.
-    #[error(transparent)]
-    File(#[from] FileError),
-}
 
 /// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where they have something to show,
 /// `differences.svg` and `cost-score.svg` into folder `dir`; returns their paths, the page first.

@@ -7,29 +7,14 @@ mod clipped_ips;
 mod dm;
 mod dr;
 mod dros;
+mod estimator;
 mod ips;
 mod replay;
 mod sndr;
 mod snips;
 mod switch_dr;
 
-/// A registered estimator.
-#[derive(Debug, Clone, Copy)]
-pub struct Estimator {
-    /// Name on the command line and in documents.
-    pub name: &'static str,
-    /// What it does, in one line.
-    pub title: &'static str,
-    /// Whether `corrected` and `norm` of its terms are used.
-    pub is_normalized: bool,
-    /// The parameter it reads, where it does.
-    pub parameter: Option<Parameter>,
-    /// What the importance weight multiplies, where it multiplies it whole; `None` where the weight is shrunk or plays
-    /// no part.
-    pub residual: Option<fn(&Round) -> f64>,
-    /// What it makes of a round.
-    pub terms: fn(&Round, &Parameters) -> Terms,
-}
+pub use estimator::Estimator;
 
 /// Every estimator, in the order of the documentation.
 pub static ALL: &[Estimator] = &[
