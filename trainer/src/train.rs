@@ -14,7 +14,7 @@ use routewright_data::features::{
 use routewright_data::{FeatureMatrix, OutcomeTable, Query, QueryText, row_keys};
 use routewright_policy::artifact::{ArtifactError, DataRecord, Draft, ProgramDraft, TrainingRows};
 use routewright_policy::program::Program;
-use routewright_policy::{Arm, Batch, Policy, PredictError, Prediction, Price};
+use routewright_policy::{Batch, Policy, PredictError, Prediction};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -4,10 +4,8 @@
 //! tensors, and restored from them bit for bit. The artifact records its digest: a policy refuses
 //! features made by another featurizer.
 
+use crate::Tensors;
 use crate::suggest::near_names;
-use crate::{FeatureMatrix, TensorError, Tensors};
-use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 

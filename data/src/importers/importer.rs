@@ -109,5 +109,5 @@ pub struct Importer {
     pub title: &'static str,
     /// Kind of log it writes.
     pub log: &'static str,
-    run: fn(&[PathBuf], &Path, &ImportOptions) -> Result<ImportSummary, ImportError>,
+    pub(super) run: fn(&[PathBuf], &Path, &ImportOptions) -> Result<ImportSummary, ImportError>,
 }

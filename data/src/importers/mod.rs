@@ -28,10 +28,7 @@ pub use importer::{ImportOptions, ImportSummary, Importer, LatencyUnit};
 pub use dsjson::write_dsjson;
 pub use error::{ImportError, Place};
 
-use crate::QueryText;
 use crate::suggest::near_names;
-use serde::Serialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Every importer, in the order of the documentation.

@@ -17,8 +17,7 @@ pub(crate) use row::{path, settings};
 
 use crate::backend::{Backend, BackendError};
 use routewright_data::suggest::near_names;
-use serde::de::DeserializeOwned;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use templated::Templated;
 

@@ -4,10 +4,8 @@
 //! nowhere else. It returns the exact distribution the decision is drawn from; exact ties share their mass
 //! equally, so that the order of the arms never matters.
 
-use crate::{Arm, PredictionRow};
+use crate::Arm;
 use routewright_data::suggest::near_names;
-use serde::{Deserialize, Serialize};
-use std::fmt::Debug;
 
 mod argmax;
 mod budget;
@@ -30,7 +28,7 @@ mod utility;
 mod votes;
 
 pub use selector::{Build, Selector, SelectorError, SelectorRow, SelectorSpec};
-use selector::{SETTING_MAX, finite_at_least, normalized, settings, share_best, spread};
+use selector::{finite_at_least, normalized, settings, share_best, spread};
 
 pub use argmax::Argmax;
 pub use budget::Budget;

@@ -41,7 +41,7 @@ pub use text::{escape_html, escape_markdown, printable};
 pub use verdict::verdict;
 
 use crate::evaluate::Judged;
-use routewright_data::files::{FileError, write_files};
+use routewright_data::files::write_files;
 use std::path::{Path, PathBuf};
 
 /// Writes `report.html`, `report.md`, `report.json`, `shares.svg` and, where they have something to show,
