@@ -261,9 +261,41 @@ fn what_must_not_be_named_is_not_named() {
         (&["burn::", "burn_flex::", "axum::", "tokio::"], &["data/src", "policy/src", "decoder/src"]),
         (&["SystemTime::now", "Instant::now", "std::env::", "thread_rng", "rand::rng("], &["policy/src"]),
         (&["burn::", "burn_flex::"], &["policy-server/src", "src"]),
+        (&["std::fs", "File::open", "files::"], &["policy/src"]),
+        (
+            &["burn::", "burn_flex::", "burn_cuda::"],
+            &[
+                "trainer/src/methods",
+                "trainer/src/evaluate",
+                "trainer/src/ope",
+                "trainer/src/report",
+                "trainer/src/compare",
+                "trainer/src/simulate",
+                "trainer/src/preferences",
+                "trainer/src/rlae",
+            ],
+        ),
+        // The one door to what is in service.
+        (&["current.store("], &["policy-server/src"]),
+        (
+            &["JsonSchema)]", "Deserialize)]", "Deserialize,", "Serialize)]", "Serialize,"],
+            &["policy-server/src/http", "policy-server/src/live", "policy-server/src/decide"],
+        ),
         (&["routewright_trainer"], &["policy-server/src", "policy/src", "data/src"]),
         // `routewright_data::simd` says why.
         (&["pulp::"], &["data/src/features", "policy/src", "trainer/src", "decoder/src"]),
+    ];
+    // Where each of them may be named all the same.
+    let exceptions = [
+        ("std::fs", "policy/src/artifact/"),
+        ("File::open", "policy/src/artifact/"),
+        ("files::", "policy/src/artifact/"),
+        ("current.store(", "policy-server/src/live/in_service.rs"),
+        ("erialize", "policy-server/src/http/wire/"),
+        ("erialize", "policy-server/src/http/conversation.rs"),
+        ("erialize", "policy-server/src/live/arm_table.rs"),
+        ("JsonSchema", "policy-server/src/http/wire/"),
+        ("JsonSchema", "policy-server/src/http/conversation.rs"),
     ];
     for path in sources() {
         let shown = path.strip_prefix(root()).unwrap().display().to_string();
@@ -273,7 +305,10 @@ fn what_must_not_be_named_is_not_named() {
                 continue;
             }
             let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-            for needle in *needles {
+            let is_excepted = |needle: &str| {
+                exceptions.iter().any(|(part, place)| needle.contains(part) && shown.starts_with(place))
+            };
+            for needle in needles.iter().filter(|needle| !is_excepted(needle)) {
                 assert!(!code.iter().any(|line| line.contains(needle)), "{shown} must not name `{needle}`");
             }
         }

@@ -104,7 +104,7 @@ impl Tokenizer {
     }
 
     /// Ids of a text that something may stand before.
-    fn encode_part(&self, text: &[u8]) -> Vec<u32> {
+    pub(super) fn encode_part(&self, text: &[u8]) -> Vec<u32> {
         self.literals.encode(text, |text| match &self.kind {
             Kind::Scores(scores) => scores.encode(&self.vocabulary, text),
             Kind::Merges(merges) => merges.encode(&self.vocabulary, text),
@@ -123,7 +123,7 @@ impl Tokenizer {
         }
     }
 
-    fn text(&self, ids: &[u32]) -> Vec<u8> {
+    pub(super) fn text(&self, ids: &[u32]) -> Vec<u8> {
         ids.iter().flat_map(|id| self.vocabulary.bytes(*id)).copied().collect()
     }
 }
