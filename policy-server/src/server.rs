@@ -5,12 +5,11 @@ use crate::http::connections::{Capped, Link};
 use crate::http::descriptors::Shares;
 use crate::http::guard::{self, Guard};
 use crate::http::routes;
-use crate::ledger::StoreError;
 use crate::log::{Level, Sink, Stderr};
 use crate::serve_error::ServeError;
 use crate::settings::{PolicyEntry, ServerConfig, StoreConfig};
-use crate::upkeep::canary::{self, Watch};
-use crate::upkeep::learning::LearningLoop;
+use crate::upkeep::log_follower::LogFollower;
+use crate::upkeep::unwatched;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -20,6 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
 /// A server whose policies are loaded and which is yet to listen.
@@ -91,28 +91,29 @@ impl Server {
         let admin_address = admin_address(&app, admin_listener.as_ref())?;
         let opening = Arc::clone(&app);
         let open = move || {
-            let App { live, ledger, log, canaries, .. } = &*opening;
-            let learning = LearningLoop::open(live, ledger.as_ref(), log)?;
-            Ok::<_, StoreError>((learning, Watch::open(canaries, ledger.as_ref())?))
+            let App { live, canaries, ledger, log, .. } = &*opening;
+            LogFollower::open(live, canaries, ledger.as_ref(), log)
         };
         let opened = tokio::task::spawn_blocking(open).await;
-        let (learning, canaries) = opened.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
+        let follower = opened.map_err(|join| ServeError::Io(std::io::Error::other(join)))??;
         announce(&app, &address.to_string(), admin_address.map(|address| address.to_string()));
         let (stop, stopped) = watch::channel(false);
         let watcher = tokio::spawn(Arc::clone(&app.reloader).watch(wait(stopped.clone())));
-        let learning = learning.map(|learning| {
+        let (send, fallen) = unbounded_channel();
+        let following = follower.map(|follower| {
             let lifecycle = Arc::clone(&app.lifecycle);
-            tokio::task::spawn_blocking(move || learning.run(&lifecycle))
+            tokio::task::spawn_blocking(move || follower.run(&lifecycle, &send))
         });
-        let (registries, reloader) = (Arc::clone(&app.canaries), Arc::clone(&app.reloader));
-        let guardian = tokio::spawn(canary::run(registries, reloader, canaries, wait(stopped.clone())));
+        let guardian = tokio::spawn(reload_fallen(Arc::clone(&app), fallen));
         let result = listen(&app, listener, admin_listener, shutdown, stop, &stopped).await;
         watcher.abort();
         guardian.abort();
         // However serving ended, what was learned is saved.
         app.lifecycle.stop();
-        if let Some(learning) = learning {
-            let _panicked = learning.await;
+        if let Some(following) = following
+            && following.await.is_err()
+        {
+            app.log.event(Level::Error, "log_follower_ended", json!({ "hint": "it panicked" }));
         }
         let closing = Arc::clone(&app);
         // What was queued without being waited for is written before the process ends.
@@ -120,6 +121,13 @@ impl Server {
         let _flushed = tokio::task::spawn_blocking(flush).await;
         app.log.event(Level::Info, "stopped", json!({}));
         result.map_err(ServeError::Io)
+    }
+}
+
+/// Takes the registries of policies whose canary was rolled back into service.
+async fn reload_fallen(app: Arc<App>, mut fallen: UnboundedReceiver<String>) {
+    while let Some(policy) = fallen.recv().await {
+        app.reloader.reload(Some(&policy), true).await;
     }
 }
 
@@ -225,6 +233,7 @@ fn announce(app: &App, address: &str, admin: Option<String>) {
         let fields = json!({ "policy": served.name, "version": served.version, "execution": execution });
         app.log.event(Level::Info, "policy_loaded", fields);
     }
+    unwatched::warn(&app.config, &app.live, &app.log);
     let keys = app.keys.load();
     let fields = json!({ "listen": address, "admin_listen": admin, "keys": keys.len() });
     app.log.event(Level::Info, "listening", fields);

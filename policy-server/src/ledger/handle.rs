@@ -5,6 +5,7 @@ use crate::error::{ApiError, Code};
 use crate::ledger::event::DAY_MS;
 use crate::ledger::meter::{FeedbackStatus, StoreMeter};
 use crate::ledger::statistics::CHECKPOINT;
+use crate::ledger::tail::{Follower, feed};
 use crate::ledger::writer::{Answer, Writer};
 use crate::ledger::{
     ChangeRecord, Checkpoint, DecisionRecord, Entry, FeedbackRecord, Fold, Receipt, Statistics, Store,
@@ -37,7 +38,7 @@ pub(crate) struct Condition {
     pub(crate) unreadable: u64,
 }
 
-/// The statistics, and the connection they read with.
+/// The connection of the tail, and the statistics, which every pass of it feeds.
 #[derive(Debug)]
 struct Reading {
     store: Box<dyn Store>,
@@ -187,15 +188,28 @@ impl Ledger {
         appended.unwrap_or(Err(StoreError::Closed)).map(|_| ()).map_err(unavailable)
     }
 
+    /// Brings the followers and the statistics to the end of the log, in one pass over what any of them has not seen.
+    /// Blocks; between two pages others may read.
+    ///
+    /// # Errors
+    /// If the store cannot be read; what was taken until then stays.
+    pub(crate) fn follow(&self, followers: &mut [&mut dyn Follower]) -> Result<(), StoreError> {
+        self.shared.follow(followers)
+    }
+
+    /// Reads the store on the connection of the tail. Blocks.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&mut dyn Store) -> T) -> T {
+        read(&mut *self.shared.reading().store)
+    }
+
     /// Statistics of all that is in the log now, and the last event in them. Blocks.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub(crate) fn statistics(&self) -> Result<(Statistics, u64), StoreError> {
-        let mut reading = self.shared.reading();
-        let Reading { store, statistics } = &mut *reading;
-        statistics.catch_up(&mut **store)?;
-        Ok((statistics.consumer.clone(), statistics.high_water()))
+        self.shared.follow(&mut [])?;
+        let reading = self.shared.reading();
+        Ok((reading.statistics.consumer.clone(), reading.statistics.high_water()))
     }
 
     /// The exposition of the metrics. Blocks for a moment.
@@ -319,6 +333,18 @@ impl Shared {
         turn.logged = failing;
     }
 
+    fn follow(&self, followers: &mut [&mut dyn Follower]) -> Result<(), StoreError> {
+        loop {
+            let mut reading = self.reading();
+            let Reading { store, statistics } = &mut *reading;
+            let mut all: Vec<&mut dyn Follower> = vec![statistics];
+            all.extend(followers.iter_mut().map(|follower| &mut **follower as &mut dyn Follower));
+            if !feed(&mut **store, &mut all)? {
+                return Ok(());
+            }
+        }
+    }
+
     fn close_windows(&self) -> Result<(), StoreError> {
         let mut reading = self.reading();
         let closed = silence::close(&mut *reading.store, &self.writer, &self.config, now_ms())?;
@@ -327,10 +353,10 @@ impl Shared {
     }
 
     fn try_keep(&self, expired: &mut Option<Instant>) -> Result<(), StoreError> {
+        let caught_up = self.follow(&mut []);
         let checkpoint = {
             let mut reading = self.reading();
-            let Reading { store, statistics } = &mut *reading;
-            let caught_up = statistics.catch_up(&mut **store);
+            let statistics = &mut reading.statistics;
             self.meter.unreadable.store(statistics.unreadable(), Relaxed);
             for (seq, reason) in statistics.take_skipped() {
                 let fields = json!({ "seq": seq, "reason": reason });

@@ -29,6 +29,7 @@ mod silence;
 mod sqlite;
 mod statistics;
 mod store;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -48,3 +49,4 @@ pub use postgres::PostgresStore;
 pub use sqlite::SqliteStore;
 pub use statistics::{ArmStatistics, MetricStatistics, Statistics};
 pub use store::{Checkpoint, Found, Listed, Row, Store, StoreError, Table};
+pub(crate) use tail::Follower;

@@ -1,4 +1,4 @@
-//! The watch over canaries: every second it reads what feedback has come, and rolls a falling canary back.
+//! The watch over canaries: every second it judges what feedback has come, and rolls a falling canary back.
 //!
 //! A canary falls when the upper bound of its mean is below the lower bound of the active version's, by
 //! [`Sequence`]. The bounds hold at all times at once, so that a canary which is as good as the active
@@ -7,15 +7,13 @@
 //!
 //! Its state is a fold over the log with a checkpoint of its own, so a restart continues where it was.
 
-use crate::ledger::{self, Fold, Ledger, Store, StoreError, TrialRecord};
+use crate::ledger::{Fold, Follower, Ledger, StoreError, TrialRecord};
 use crate::live::InService;
 use crate::live::slot::Canary;
 use crate::log::{Level, Log, chain};
 use crate::registry::{Ask, Entry, Grounds, Registry, RegistryError, Sequence, Verb};
 use crate::settings::{PolicyEntry, ServerConfig, registry};
-use crate::upkeep::reload::Reloader;
 use crate::upkeep::trial::{Sides, Trial, Trials};
-use crate::upkeep::unwatched;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -59,13 +57,13 @@ pub(crate) struct Side {
     pub(crate) interval: [f64; 2],
 }
 
-/// The fold and its connection.
+/// The fold over the feedback of both sides.
 #[derive(Debug)]
 pub(crate) struct Watch {
     canaries: Arc<Canaries>,
     ledger: Arc<Ledger>,
-    store: Box<dyn Store>,
     fold: Fold<Trials>,
+    judged: Instant,
     saved: Instant,
 }
 
@@ -116,84 +114,51 @@ impl Canaries {
 }
 
 impl Watch {
-    /// Opens the log; `None` where there is none, or no registry.
+    /// Resumes the fold; `None` where there is no registry.
     ///
     /// # Errors
-    /// If the log cannot be opened or its checkpoint cannot be read.
-    pub(crate) fn open(
-        canaries: &Arc<Canaries>,
-        ledger: Option<&Arc<Ledger>>,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(ledger) = ledger else { return Ok(None) };
-        let mut store = ledger::open(ledger.config())?;
+    /// If its checkpoint cannot be read.
+    pub(crate) fn open(canaries: &Arc<Canaries>, ledger: &Arc<Ledger>) -> Result<Option<Self>, StoreError> {
         // A checkpoint that stays behind would keep old events from expiring, so it moves on without registries too.
-        if canaries.slots().next().is_none() && store.checkpoint(CHECKPOINT)?.is_none() {
+        if canaries.slots().next().is_none() && ledger.read(|store| store.checkpoint(CHECKPOINT))?.is_none() {
             return Ok(None);
         }
         let mut fold = Fold::new(CHECKPOINT, Trials::new(ledger.config().metrics.clone()));
-        fold.resume(&mut *store)?;
+        ledger.read(|store| fold.resume(store))?;
         let (canaries, ledger) = (Arc::clone(canaries), Arc::clone(ledger));
-        Ok(Some(Self { canaries, ledger, store, fold, saved: Instant::now() }))
+        Ok(Some(Self { canaries, ledger, fold, judged: Instant::now(), saved: Instant::now() }))
     }
 
-    /// Catches up and judges; returns the policies whose canary was rolled back. Blocks.
-    fn look(&mut self) -> Result<Vec<String>, StoreError> {
+    /// The fold, to be fed.
+    pub(crate) fn follower(&mut self) -> &mut dyn Follower {
+        &mut self.fold
+    }
+
+    /// Judges every canary, once a second or where it is to `save`; returns the policies whose canary was rolled back.
+    ///
+    /// # Errors
+    /// If the state cannot be saved.
+    pub(crate) fn judge(&mut self, save: bool) -> Result<Vec<String>, StoreError> {
+        if !save && self.judged.elapsed() < EVERY {
+            return Ok(Vec::new());
+        }
+        self.judged = Instant::now();
         let canaries = &self.canaries;
-        let caught_up = self.fold.catch_up(&mut *self.store);
         for (seq, reason) in self.fold.take_skipped() {
             let fields = json!({ "seq": seq, "reason": reason });
             canaries.log.event(Level::Error, "canary_watch_skipped_record", fields);
         }
-        caught_up?;
         let trials = &self.fold.consumer;
         trials.policies.clone_into(&mut canaries.trials.lock().unwrap_or_else(PoisonError::into_inner));
         let fallen: Vec<String> =
             canaries.slots().filter_map(|entry| canaries.judge(entry, trials)).collect();
-        if (self.saved.elapsed() >= SAVE_EVERY || !fallen.is_empty())
+        if (save || self.saved.elapsed() >= SAVE_EVERY || !fallen.is_empty())
             && let Some((name, checkpoint)) = self.fold.checkpoint()
         {
             self.saved = Instant::now();
             self.ledger.save_checkpoint(name, checkpoint)?;
         }
         Ok(fallen)
-    }
-}
-
-/// Watches until `stop` ends.
-pub(crate) async fn run(
-    canaries: Arc<Canaries>,
-    reloader: Arc<Reloader>,
-    watch: Option<Watch>,
-    stop: impl Future<Output = ()>,
-) {
-    unwatched::warn(&canaries.config, &canaries.live, &canaries.log);
-    let Some(mut watch) = watch else { return };
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            () = tokio::time::sleep(EVERY) => {}
-        }
-        let look = move || {
-            let fallen = watch.look();
-            (watch, fallen)
-        };
-        // A panic of the watch ends it, and is logged.
-        let Ok((back, fallen)) = tokio::task::spawn_blocking(look).await else {
-            return canaries.log.event(Level::Error, "canary_watch_ended", json!({}));
-        };
-        watch = back;
-        match fallen {
-            Ok(fallen) => {
-                for policy in fallen {
-                    reloader.reload(Some(&policy), true).await;
-                }
-            }
-            Err(error) => {
-                let fields = json!({ "reason": chain(&error) });
-                canaries.log.event(Level::Error, "canary_watch_failed", fields);
-            }
-        }
     }
 }
 

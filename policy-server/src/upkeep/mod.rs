@@ -1,7 +1,8 @@
 //! What runs beside the requests: reload of artifacts, the learning loop, the watch over canaries.
 
 pub(crate) mod canary;
-pub(crate) mod learning;
+mod learning;
+pub(crate) mod log_follower;
 pub(crate) mod reload;
 mod trial;
-mod unwatched;
+pub(crate) mod unwatched;

@@ -1,5 +1,5 @@
-//! The learning loop: one thread reads the log every [`POLL`], applies what is new to the [`PolicyLearner`] of each
-//! learning policy, and swaps a snapshot of what was learned into service.
+//! The learning loop: what is new in the log is applied to the [`PolicyLearner`] of each learning policy, and a snapshot
+//! of what was learned is swapped into service.
 //!
 //! Decisions are never blocked, and feedback takes effect within a second. The state is saved in the store together
 //! with the last event in it, under the name of the policy and the digest of its artifact: a new artifact starts from
@@ -8,18 +8,15 @@
 
 use super::arms_file::ArmsFile;
 use super::policy_learner::PolicyLearner;
-use crate::ledger::{self, EXPIRE_EVERY, EventBody, Fold, Ledger, Store, StoreError};
-use crate::lifecycle::Lifecycle;
+use crate::ledger::{EXPIRE_EVERY, EventBody, Fold, Follower, Ledger, StoreError};
 use crate::live::exploration::assembled;
 use crate::live::{InService, Live, Served};
-use crate::log::{Level, Log, chain};
+use crate::log::{Level, Log};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time between two looks at the log.
-const POLL: Duration = Duration::from_millis(100);
 /// Time between two saves of the state; what is not saved is learned again from the log.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
@@ -31,12 +28,12 @@ fn checkpoint(policy: &str, digest: &str) -> String {
     format!("{PREFIX}{policy}/{digest}")
 }
 
-/// Learns until the server stops.
+/// The policies that learn.
+#[derive(Debug)]
 pub(crate) struct LearningLoop {
     live: Arc<InService>,
     ledger: Arc<Ledger>,
     log: Log,
-    store: Box<dyn Store>,
     learners: BTreeMap<String, Learning>,
     saved: Instant,
     /// When checkpoints of replaced artifacts were last looked for.
@@ -47,72 +44,67 @@ pub(crate) struct LearningLoop {
 #[derive(Debug)]
 struct Learning {
     fold: Fold<PolicyLearner>,
+    /// Last event of what is in service; `None` before anything was published.
+    published: Option<u64>,
     /// The file that declares arms, where there is one.
     file: Option<ArmsFile>,
 }
 
 impl LearningLoop {
-    /// Resumes what was learned before, and puts it into service; `None` if no policy learns.
+    pub(crate) fn new(live: &Arc<InService>, ledger: &Arc<Ledger>, log: &Log) -> Self {
+        let (live, ledger, log) = (Arc::clone(live), Arc::clone(ledger), log.clone());
+        Self { live, ledger, log, learners: BTreeMap::new(), saved: Instant::now(), swept: None }
+    }
+
+    /// Whether a policy in service learns.
+    pub(crate) fn has_policies(&self) -> bool {
+        self.live.load().policies.values().any(|served| served.learning.is_some())
+    }
+
+    /// Resumes or begins the fold of every learning policy whose artifact is new in service.
     ///
     /// # Errors
     /// If the store cannot be read, or what it holds does not fit a policy.
-    pub(crate) fn open(
-        live: &Arc<InService>,
-        ledger: Option<&Arc<Ledger>>,
-        log: &Log,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(ledger) = ledger else { return Ok(None) };
-        if !live.load().policies.values().any(|served| served.learning.is_some()) {
-            return Ok(None);
+    pub(crate) fn enroll(&mut self) -> Result<(), StoreError> {
+        let live = self.live.snapshot();
+        for served in live.policies.values().filter(|served| served.learning.is_some()) {
+            let known = self.learners.get(&served.name);
+            if !known.is_some_and(|known| known.fold.consumer.digest() == served.policy.digest)
+                && let Some(learning) = self.resume(served)?
+            {
+                self.learners.insert(served.name.clone(), learning);
+            }
         }
-        let store = ledger::open(ledger.config())?;
-        let (live, ledger, log) = (Arc::clone(live), Arc::clone(ledger), log.clone());
-        let (learners, saved) = (BTreeMap::new(), Instant::now());
-        let mut learning = Self { live, ledger, log, store, learners, saved, swept: None };
-        learning.poll(true)?;
-        Ok(Some(learning))
+        Ok(())
     }
 
-    /// Polls the log until the server stops; failures are logged once and retried on the next poll.
-    pub(crate) fn run(mut self, lifecycle: &Lifecycle) {
-        let mut failed = false;
-        loop {
-            let stopping = lifecycle.is_stopping();
-            match self.poll(stopping) {
-                Ok(()) => failed = false,
-                Err(error) if !failed => {
-                    failed = true;
-                    self.log.event(Level::Error, "learning_failed", json!({ "reason": chain(&error) }));
-                }
-                Err(_) => {}
-            }
-            if stopping {
-                return;
-            }
-            std::thread::sleep(POLL);
-        }
+    /// The folds, to be fed.
+    pub(crate) fn followers(&mut self) -> impl Iterator<Item = &mut dyn Follower> {
+        self.learners.values_mut().map(|learning| &mut learning.fold as &mut dyn Follower)
     }
 
-    fn poll(&mut self, save: bool) -> Result<(), StoreError> {
+    /// Puts into service what was learned since the last time, and saves it now and then; `save` saves in any case.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub(crate) fn publish(&mut self, save: bool) -> Result<(), StoreError> {
         let live = self.live.snapshot();
         let save = save || self.saved.elapsed() >= SAVE_EVERY;
         for served in live.policies.values().filter(|served| served.learning.is_some()) {
-            let known = self.learners.get(&served.name);
-            if !known.is_some_and(|known| known.fold.consumer.digest() == served.policy.digest) {
-                let Some(learning) = self.enroll(served)? else { continue };
-                self.learners.insert(served.name.clone(), learning);
-            }
             let Some(learning) = self.learners.get_mut(&served.name) else { continue };
-            let mut news = learning.fold.catch_up(&mut *self.store)?;
+            if learning.fold.consumer.digest() != served.policy.digest {
+                continue;
+            }
             if learning.follow_file(served, &self.ledger, &self.log)? {
-                news += learning.fold.catch_up(&mut *self.store)?;
+                self.ledger.follow(&mut [&mut learning.fold])?;
             }
             let fold = &mut learning.fold;
             for (seq, reason) in fold.take_skipped() {
                 skipped_record(&self.log, &served.name, seq, &reason);
             }
-            if news > 0 || served.arm_table.is_none() {
+            if learning.published != Some(fold.high_water()) || served.arm_table.is_none() {
                 publish(&self.live, served, &fold.consumer);
+                learning.published = Some(fold.high_water());
             }
             if save && let Some((name, checkpoint)) = fold.checkpoint() {
                 self.ledger.save_checkpoint(name, checkpoint)?;
@@ -140,18 +132,19 @@ impl LearningLoop {
     }
 
     /// The fold of a policy: resumed where it was saved, else begun at the end of the log.
-    fn enroll(&mut self, served: &Served) -> Result<Option<Learning>, StoreError> {
+    fn resume(&self, served: &Served) -> Result<Option<Learning>, StoreError> {
         let Some(config) = &served.learning else { return Ok(None) };
         let metric = self.ledger.config().metrics.get(&config.metric).cloned().unwrap_or_default();
         let Some(mut learner) = PolicyLearner::new(&served.name, &served.base, config, &metric) else {
             return Ok(None);
         };
         let name = checkpoint(&served.name, &served.policy.digest);
-        let known = self.store.checkpoint(&name)?.is_some();
-        let last = self.store.last()?;
+        let known = self.ledger.read(|store| store.checkpoint(&name))?.is_some();
+        let last = self.ledger.read(|store| store.last())?;
         if !known {
             learner.begin_after(last);
-            for event in self.store.changes(&served.name)?.iter().filter(|event| event.seq <= last) {
+            let changes = self.ledger.read(|store| store.changes(&served.name))?;
+            for event in changes.iter().filter(|event| event.seq <= last) {
                 match &event.body {
                     EventBody::Change(change) => learner.changed(change),
                     EventBody::Unreadable(reason) => {
@@ -163,7 +156,7 @@ impl LearningLoop {
         }
         let mut fold = Fold::new(&name, learner);
         if known {
-            fold.resume(&mut *self.store)?;
+            self.ledger.read(|store| fold.resume(store))?;
         } else {
             fold.skip_to(last);
             if let Some((name, checkpoint)) = fold.checkpoint() {
@@ -172,7 +165,8 @@ impl LearningLoop {
         }
         let fields = json!({ "policy": served.name, "from_event": fold.high_water(), "resumed": known });
         self.log.event(Level::Info, "learning", fields);
-        Ok(Some(Learning { fold, file: config.arms_file.as_deref().map(ArmsFile::at) }))
+        let file = config.arms_file.as_deref().map(ArmsFile::at);
+        Ok(Some(Learning { fold, published: None, file }))
     }
 }
 
