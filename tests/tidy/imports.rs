@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 type Module = Vec<String>;
 
 /// Edges of the graph: from file to file, with the items used.
-pub type Edges = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
+pub(crate) type Edges = BTreeMap<String, BTreeMap<String, BTreeSet<String>>>;
 
 /// One name that a file binds with `use`.
 #[derive(Debug, Clone)]
@@ -36,13 +36,13 @@ struct Source {
 
 /// The modules of a crate, by path.
 #[derive(Debug, Default)]
-pub struct Crate {
+pub(crate) struct Crate {
     modules: BTreeMap<Module, Source>,
 }
 
 impl Crate {
     /// Reads every file under the source folder of a crate but those that are tests.
-    pub fn read(src: &Path) -> Self {
+    pub(crate) fn read(src: &Path) -> Self {
         let (mut modules, mut tests) = (BTreeMap::new(), BTreeSet::new());
         let mut folders = vec![src.to_path_buf()];
         while let Some(folder) = folders.pop() {
@@ -65,7 +65,7 @@ impl Crate {
     }
 
     /// Every edge between two files.
-    pub fn edges(&self) -> Edges {
+    pub(crate) fn edges(&self) -> Edges {
         let mut edges = Edges::new();
         for (module, source) in &self.modules {
             for path in source.uses() {
@@ -352,7 +352,7 @@ fn without_tests(tokens: Vec<String>) -> (Vec<String>, Vec<String>) {
 }
 
 /// Sets of files that import each other in a circle, the largest first.
-pub fn circles(edges: &Edges) -> Vec<BTreeSet<String>> {
+pub(crate) fn circles(edges: &Edges) -> Vec<BTreeSet<String>> {
     let reach = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
         while let Some(file) = next.pop() {

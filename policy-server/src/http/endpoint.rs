@@ -1,5 +1,5 @@
-//! An endpoint as data: what guard, metrics, log and `/openapi.json` need to know of a route. Each handler file declares
-//! its own; `routes` lists them.
+//! An endpoint as data: what guard, metrics, log and `/openapi.json` need to know of a route. Each handler file
+//! declares its own; `routes` lists them.
 
 use crate::error::Code;
 use crate::http::parts::Parts;

@@ -1,7 +1,7 @@
 //! Fused models: ensembles that answer like one model named `fusion/NAME`.
 //!
-//! An answer is written on a blocking thread, at most `limits.fusions_max` at a time; a caller who goes away while it is
-//! written cancels it, which frees the sessions of its members.
+//! An answer is written on a blocking thread, at most `limits.fusions_max` at a time; a caller who goes away while it
+//! is written cancels it, which frees the sessions of its members.
 
 use crate::clock::now_seconds;
 use crate::error::{ApiError, Code};

@@ -196,7 +196,7 @@ impl Reloader {
             if live.challengers.get(&name).is_some_and(|beside| beside.slot == challengers.slot) {
                 return None;
             }
-            // Of the same artifact what is in service may have learned more than what was known when the slot was loaded.
+            // Of the same artifact, what is in service may have learned more since the slot was loaded.
             let active = if active.policy.digest == current.policy.digest {
                 current.clone()
             } else {

@@ -4,7 +4,7 @@
 //! What is then estimated is the value of the *method* trained on `1 - 1/K` of the log, a little less than that of
 //! the artifact at hand. The featurizer is the artifact's: it may have read the prompts of the fold, never its rewards.
 
-use super::{LoggedTable, OpeError, TargetKind};
+use super::{LoggedTable, OpeError, TargetKind, folds};
 use crate::evaluate::Average;
 use crate::method::Device;
 use crate::methods;

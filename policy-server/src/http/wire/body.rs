@@ -45,5 +45,22 @@ pub(crate) fn schemas<T>(make: impl FnOnce(&mut Schemas, &mut Schemas) -> T) -> 
     let made = make(&mut read, &mut written);
     let mut components = read.0.take_definitions(true);
     components.extend(written.0.take_definitions(true));
+    components.values_mut().for_each(unwrap_lines);
     (made, components)
+}
+
+/// Joins the lines of descriptions: where a doc comment is wrapped means nothing.
+fn unwrap_lines(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if name == "description" => *text = text.replace('\n', " "),
+                    field => unwrap_lines(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(unwrap_lines),
+        _ => {}
+    }
 }

@@ -4,8 +4,8 @@ use crate::http::wire::ErrorObject;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One of `value`, `preference`, `ranking`, `cost_usd`, `latency_ms` and `activation` is needed. As `application/x-ndjson`
-/// the body has one object a line; the reply is a FeedbackLine a line.
+/// One of `value`, `preference`, `ranking`, `cost_usd`, `latency_ms` and `activation` is needed. As
+/// `application/x-ndjson` the body has one object a line; the reply is a FeedbackLine a line.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(extend("anyOf" = [

@@ -194,8 +194,8 @@ impl RouteRequest {
     }
 }
 
-/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other name
-/// means the default policy
+/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other
+/// name means the default policy
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainChat {
@@ -206,8 +206,8 @@ pub(crate) struct PlainChat {
     _messages: Vec<OpenObject>,
 }
 
-/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other name
-/// means the default policy
+/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other
+/// name means the default policy
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainResponses {
@@ -218,8 +218,8 @@ pub(crate) struct PlainResponses {
     _input: Value,
 }
 
-/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other name
-/// means the default policy
+/// body of the API of that path; `model` picks the policy as `routewright/<policy>` or `router-<policy>`, any other
+/// name means the default policy
 #[derive(Debug, JsonSchema)]
 #[schemars(extend("additionalProperties" = true))]
 pub(crate) struct PlainMessages {

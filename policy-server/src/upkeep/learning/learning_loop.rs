@@ -1,5 +1,5 @@
-//! The learning loop: what is new in the log is applied to the [`PolicyLearner`] of each learning policy, and a snapshot
-//! of what was learned is swapped into service.
+//! The learning loop: what is new in the log is applied to the [`PolicyLearner`] of each learning policy, and a
+//! snapshot of what was learned is swapped into service.
 //!
 //! Decisions are never blocked, and feedback takes effect within a second. The state is saved in the store together
 //! with the last event in it, under the name of the policy and the digest of its artifact: a new artifact starts from
