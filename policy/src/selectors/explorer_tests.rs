@@ -1,6 +1,7 @@
 //! Explorers against their formulas, worked out by hand or by simulation.
 
 use super::*;
+use crate::PredictionRow;
 use rand::RngExt as _;
 use rand_distr::StandardNormal;
 use routewright_data::rng;

@@ -3,12 +3,13 @@
 //! No answer here is worked out by hand: whatever the numbers, a selector gives a distribution over the eligible arms,
 //! and a request gets a decision whose candidates sum to 1 or a clear error, never a log that cannot be read.
 
+use super::selector::SETTING_MAX;
 use super::*;
 use crate::artifact::{DataRecord, Draft};
 use crate::forms::{Constant, CostModel};
 use crate::{
-    Batch, DecideError, FormState, Objective, Policy, PredictError, Prediction, Predictor, Request,
-    distribution,
+    Batch, DecideError, FormState, Objective, Policy, PredictError, Prediction, PredictionRow, Predictor,
+    Request, distribution,
 };
 use rand::RngExt as _;
 use routewright_data::features::{Column, FeatureInput};

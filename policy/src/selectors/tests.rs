@@ -1,5 +1,5 @@
 use super::*;
-use crate::Arm;
+use crate::{Arm, PredictionRow};
 use serde_json::json;
 
 fn arms() -> Vec<Arm> {
