@@ -76,6 +76,13 @@ impl Server {
         live.policies.values().map(|served| (served.name.clone(), served.policy.digest.clone())).collect()
     }
 
+    /// The routes of the data listener as a service without a listener, for a program that has one of its own. What
+    /// depends on the connection is not there: no places are kept, and all callers without a key share one rate.
+    /// Nothing learns and nothing is reloaded; that is [`Self::run`]'s.
+    pub fn router(&self) -> Router {
+        application(&self.app, false, false)
+    }
+
     /// Serves until `shutdown` ends, then lets requests in flight finish, at most `shutdown_grace_ms`.
     ///
     /// # Errors

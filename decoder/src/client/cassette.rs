@@ -1,7 +1,8 @@
 //! What a server was asked and what it said, kept in a file: so that a conversation can be had again without it.
 //!
 //! JSON lines of `{"ask": request, "said": [replies]}`, a reply as a whole or event by event. The same request can
-//! stand there several times (sampling); it is then answered in that order, the last one again and again.
+//! stand there several times (sampling); it is then answered in that order, the last one again and again. Lines whose
+//! `ask` is null, written by hand, answer every request that has no line of its own.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,6 +11,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+
+/// The request of lines that answer any request.
+const ANY: &str = "null";
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,13 +83,15 @@ impl Replay {
     /// If it was never asked.
     pub fn said(&self, ask: &Value) -> Result<Vec<Value>, String> {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let replies = said.get_mut(&ask.to_string());
+        let ask_as_text = ask.to_string();
+        let own = if said.contains_key(&ask_as_text) { ask_as_text.as_str() } else { ANY };
+        let replies = said.get_mut(own);
         let reply = replies.and_then(|replies| match replies.len() {
             0 | 1 => replies.front().cloned(),
             _ => replies.pop_front(),
         });
         reply.ok_or_else(|| {
-            let ask: String = ask.to_string().chars().take(200).collect();
+            let ask: String = ask_as_text.chars().take(200).collect();
             format!("recording `{}` has no reply to `{ask}`", self.path)
         })
     }
@@ -112,6 +118,12 @@ mod tests {
         let error = replay.said(&json!({"prompt": "c"})).unwrap_err();
         assert!(error.contains("has no reply to `{\"prompt\":\"c\"}`"), "{error}");
         assert!(Recorder::create(&path).unwrap_err().contains("a new file is accepted"));
+        std::fs::write(&path, "{\"ask\":null,\"said\":[7]}\n{\"ask\":{\"a\":1},\"said\":[8]}\n").unwrap();
+        let replay = Replay::open(&path).unwrap();
+        assert_eq!(
+            (replay.said(&b).unwrap(), replay.said(&json!({"a": 1})).unwrap()),
+            (vec![json!(7)], vec![json!(8)])
+        );
         std::fs::write(&path, "{\"ask\": 1}\n").unwrap();
         assert!(Replay::open(&path).unwrap_err().contains("line 1"));
     }

@@ -1,6 +1,6 @@
 //! The events of a stream, from its lines.
 
-use super::{Failure, malformed};
+use super::malformed;
 use serde_json::Value;
 
 /// Server-sent events with JSON in them, read line by line.
@@ -8,17 +8,20 @@ use serde_json::Value;
 /// A line that is whole JSON is an event at once, since some servers leave the blank lines between events out; lines
 /// that are not are joined, as the protocol has it, until a blank line.
 #[derive(Debug, Default)]
-pub(super) struct Events {
+pub struct Events {
     open: String,
     /// There was an event.
-    pub(super) began: bool,
+    began: bool,
     /// The stream said that it was complete.
-    pub(super) done: bool,
+    done: bool,
 }
 
 impl Events {
     /// Takes a line; the event that ends with it, if one does.
-    pub(super) fn line(&mut self, line: &str) -> Result<Option<Value>, Failure> {
+    ///
+    /// # Errors
+    /// If an event is over that is not JSON.
+    pub fn line(&mut self, line: &str) -> Result<Option<Value>, String> {
         if line.is_empty() {
             return self.end().map(|()| None);
         }
@@ -46,8 +49,21 @@ impl Events {
         }
     }
 
-    /// Checks that no event is left open.
-    pub(super) fn end(&mut self) -> Result<(), Failure> {
+    /// Whether there was an event.
+    pub fn began(&self) -> bool {
+        self.began
+    }
+
+    /// Whether the stream said that it was complete, `[DONE]`.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Checks that no event is left open, as a blank line and the end of the stream do.
+    ///
+    /// # Errors
+    /// If what is open is not JSON.
+    pub fn end(&mut self) -> Result<(), String> {
         if self.open.is_empty() {
             return Ok(());
         }
@@ -68,9 +84,9 @@ mod tests {
         let mut events = Events::default();
         let mut found = Vec::new();
         for line in lines {
-            found.extend(events.line(line).map_err(|failure| failure.reason)?);
+            found.extend(events.line(line)?);
         }
-        events.end().map_err(|failure| failure.reason)?;
+        events.end()?;
         Ok((found, events.done))
     }
 

@@ -8,9 +8,9 @@ mod cassette;
 mod events;
 
 pub use cassette::{Recorder, Replay};
+pub use events::Events;
 
 use crate::backend::{BackendError, Stop};
-use events::Events;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::sync::Arc;
@@ -126,7 +126,7 @@ impl Client {
                 reply.push_str(text);
                 Ok(())
             })?;
-            serde_json::from_str(&reply).map_err(|error| malformed(&error, &reply))
+            serde_json::from_str(&reply).map_err(|error| Failure::last(malformed(&error, &reply)))
         })?;
         self.record(body, std::slice::from_ref(&value))?;
         Ok(value)
@@ -152,7 +152,7 @@ impl Client {
         let done = self.retried(stop, || {
             let mut events = Events::default();
             let mut each = |line: &str| {
-                let Some(value) = events.line(line)? else { return Ok(()) };
+                let Some(value) = events.line(line).map_err(Failure::last)? else { return Ok(()) };
                 event(&value).map_err(Failure::last)?;
                 if matches!(self.tape, Tape::Record(_)) {
                     said.push(value);
@@ -160,9 +160,9 @@ impl Client {
                 Ok(())
             };
             let sent = self.pieces(url, body, stop, true, &mut each);
-            let began = events.began;
+            let began = events.began();
             sent.map_err(|failure| if began { Failure { again: None, ..failure } } else { failure })?;
-            events.end().map(|()| events.done)
+            events.end().map(|()| events.is_done()).map_err(Failure::last)
         })?;
         self.record(body, &said)?;
         Ok(done)
@@ -354,9 +354,9 @@ fn reason(said: &str) -> String {
     found.unwrap_or(said).chars().take(SAID_MAX).collect()
 }
 
-fn malformed(error: &serde_json::Error, said: &str) -> Failure {
+fn malformed(error: &serde_json::Error, said: &str) -> String {
     let said: String = said.chars().take(SAID_MAX).collect();
-    Failure::last(format!("replied with what is not JSON ({error}): `{said}`"))
+    format!("replied with what is not JSON ({error}): `{said}`")
 }
 
 /// Sleeps, unless cancelled.
