@@ -243,6 +243,9 @@ fn check_row(row: &DecisionRow) -> Result<(), String> {
     if (total - 1.0).abs() > TOLERANCE {
         return Err(format!("`propensities` sum to `{total}`, expected 1"));
     }
+    if let Some(bad) = row.features.iter().flatten().find(|x| !x.is_finite()) {
+        return Err(format!("`features` holds `{bad}`, expected finite numbers"));
+    }
     let p = row.propensity;
     if !(p > 0.0 && p <= 1.0) {
         return Err(format!("`propensity` is `{p}`, expected a number in (0, 1]"));

@@ -21,6 +21,7 @@
 //! Slates (`_outcomes`) and continuous actions (`pdf`) are refused.
 
 use super::record::Record;
+use super::sink::hash_of;
 use super::times::format_time;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
 use crate::decisions::{DecisionReader, Outcomes, RewardRule, Rewarded, check};
@@ -28,6 +29,7 @@ use crate::files;
 use crate::log::{DecisionRow, FeedbackRow, LogError, RowWriter, WriteOptions};
 use crate::suggest::near_names;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -71,7 +73,7 @@ const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000
 /// Writes the events of `inputs` as logs `decisions.parquet` and `feedback.parquet` in folder `out`.
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut summary = ImportSummary::default();
-    let mut made = Made::default();
+    let (mut made, mut ids) = (Made::default(), HashSet::new());
     let mut decisions = RowWriter::create(&out.join("decisions.parquet"), WriteOptions::default())?;
     let mut feedback = RowWriter::create(&out.join("feedback.parquet"), WriteOptions::default())?;
     records::for_each(inputs, &mut |record| {
@@ -87,6 +89,10 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         }
         let row = decision(&record, options, &mut made, &mut summary)?;
         check(&row).map_err(|reason| record.error(format!("event `{}`: {reason}", row.decision_id)))?;
+        if !ids.insert(hash_of(&[&row.decision_id])) {
+            let reason = "stands in an earlier record already, expected one record each";
+            return Err(record.error(format!("event `{}` {reason}", row.decision_id)));
+        }
         if let Some(outcome) = outcome(&record, &row)? {
             feedback.push(outcome)?;
         }
@@ -220,7 +226,9 @@ fn decision(
         |name: &str, default: &'static str| options.map.get(name).map_or(default, String::as_str).to_owned();
     let context = record.fields.get("c").unwrap_or(&Value::Null);
     let own = record.fields.get(OWN).unwrap_or(&Value::Null);
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let text = |value: Option<&Value>| {
+        value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
     let id = made.id(record, summary);
     let time = made.time(record, summary)?;
     let actions = numbers(record, &["a"])?;
@@ -304,6 +312,10 @@ fn chosen(record: &Record, actions: &[f64]) -> Result<f64, ImportError> {
 fn outcome(record: &Record, row: &DecisionRow) -> Result<Option<FeedbackRow>, ImportError> {
     let Some(cost) = number(record, "_label_cost")? else { return Ok(None) };
     let own = record.fields.get(OWN);
+    let cost_usd = own.and_then(|own| own.get("cost_usd")).and_then(Value::as_f64);
+    if let Some(cost) = cost_usd.filter(|cost| *cost < 0.0) {
+        return Err(record.error(format!("`{OWN}.cost_usd` is `{cost}`, expected a number of at least 0")));
+    }
     Ok(Some(FeedbackRow {
         outcome_id: format!("{}-label", row.decision_id),
         decision_id: row.decision_id.clone(),
@@ -311,7 +323,7 @@ fn outcome(record: &Record, row: &DecisionRow) -> Result<Option<FeedbackRow>, Im
         kind: KIND.to_owned(),
         // 0 - x, so that a cost of 0 is a reward of 0 and not of minus 0.
         value: Some(0.0 - cost),
-        cost_usd: own.and_then(|own| own.get("cost_usd")).and_then(Value::as_f64),
+        cost_usd,
         latency_ms: None,
     }))
 }

@@ -26,7 +26,7 @@ impl QueryIds {
     }
 }
 
-fn hash_of(parts: &[&str]) -> u64 {
+pub(super) fn hash_of(parts: &[&str]) -> u64 {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -44,8 +44,9 @@ pub(super) struct Sink<'a, R> {
     writer: RowWriter<R>,
     ids: QueryIds,
     keys: HashSet<u64>,
-    /// Hashes of query ids and of prompts, and the models seen.
-    queries: HashSet<u64>,
+    /// Hashes of query ids, each with that of what all its rows have in common.
+    queries: HashMap<u64, u64>,
+    /// Hashes of prompts, and the models seen.
     prompts: HashSet<u64>,
     models: HashSet<String>,
     units: Units,
@@ -97,6 +98,23 @@ impl<'a, R: crate::log::LogRow> Sink<'a, R> {
         }
         let named: Vec<String> = parts.iter().map(|part| format!("`{part}`")).collect();
         Err(record.error(format!("{} have a row already, expected one each", named.join(", "))))
+    }
+
+    /// Checks that a query has one prompt and one split, as every reader of the log will.
+    fn take_query(
+        &mut self,
+        record: &Record,
+        id: &str,
+        prompt: &str,
+        split: Option<&str>,
+    ) -> Result<(), ImportError> {
+        let content =
+            hash_of(&[prompt, split.unwrap_or_default(), if split.is_some() { "split" } else { "" }]);
+        if *self.queries.entry(hash_of(&[id])).or_insert(content) == content {
+            return Ok(());
+        }
+        let reason = "has another prompt or split in an earlier record, expected one of each a query";
+        Err(record.error(format!("query `{id}` {reason}")))
     }
 
     fn finish_writer(mut self, inputs: &[PathBuf]) -> Result<ImportSummary, ImportError> {
@@ -160,6 +178,7 @@ impl Sink<'_, OutcomeRow> {
             let key: Vec<&str> = [row.query_id.as_str()].into_iter().chain(answer).collect();
             self.take_key(record, &key)?;
         }
+        self.take_query(record, &row.query_id, &row.prompt, row.split.as_deref())?;
         self.note(&row);
         Ok(self.writer.push(row)?)
     }
@@ -182,7 +201,6 @@ impl Sink<'_, OutcomeRow> {
 
     /// Takes a row into the counts of the summary.
     fn note(&mut self, row: &OutcomeRow) {
-        self.queries.insert(hash_of(&[&row.query_id]));
         self.prompts.insert(prompt_key(&row.prompt));
         if !self.models.contains(&row.model) {
             self.models.insert(row.model.clone());
@@ -233,6 +251,7 @@ impl Sink<'_, PairRow> {
         } else {
             self.take_key(record, &[&row.query_id, &row.model_a, &row.model_b, &judge])?;
         }
+        self.take_query(record, &row.query_id, &row.prompt, row.split.as_deref())?;
         self.fill(&[
             ("judge", row.judge.is_some()),
             ("timestamp_ms", row.timestamp_ms.is_some()),

@@ -110,6 +110,22 @@ fn repeated_prompts_of_a_model_open_a_second_query() {
     assert_eq!(table.queries[0].prompt, table.queries[1].prompt);
 }
 
+/// Such a log was once written, and every reader refused it.
+#[test]
+fn a_query_with_two_prompts_or_splits_is_refused() {
+    let refused = |importer: &str, csv: &str| Case::new().refused(importer, "in.csv", csv);
+    let error = refused("long", "query_id,prompt,model,score\nq,p,m,1\nq,p,n,0\nq,o,o,1\n");
+    assert!(
+        error.contains("line 4 of") && error.contains("query `q` has another prompt or split"),
+        "{error}"
+    );
+    let error = refused("long", "query_id,prompt,model,score,split\nq,p,m,1,train\nq,p,n,0,\n");
+    assert!(error.contains("line 3 of") && error.contains("another prompt or split"), "{error}");
+    let error =
+        refused("arena", "question_id,question,model_a,model_b,winner\nq,p,a,b,model_a\nq,o,a,c,model_b\n");
+    assert!(error.contains("line 3 of") && error.contains("another prompt or split"), "{error}");
+}
+
 #[test]
 fn bad_input_is_refused_with_file_and_line() {
     let refused = |file: &str, bytes: &[u8]| Case::new().refused("long", file, bytes);

@@ -12,10 +12,12 @@ use super::reader::structural_faults;
 use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
 use crate::Winner;
 use crate::answers::confidence as answers;
-use crate::decisions::DecisionReader;
+use crate::decisions::{DecisionReader, FeedbackReader};
+use crate::fusion::FusionReader;
 use crate::schema::{self, Column, ColumnType, LogSchema, Need};
 use crate::split::prompt_key;
 use crate::stats::{Coverage, Units};
+use crate::tasks;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -94,8 +96,8 @@ pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, Lo
     {
         checking.structural(error);
     }
-    if checking.complaints.n_errors == 0 && std::ptr::eq(schema, &schema::DECISION) {
-        checking.decisions(path);
+    if checking.complaints.n_errors == 0 {
+        checking.by_reader(path, schema);
     }
     let Checking { complaints, models, rows, n_queries, .. } = checking;
     Ok(Validation {
@@ -212,10 +214,28 @@ impl Checking {
     }
 
     /// The first row whose lists, sums or choice do not agree.
-    fn decisions(&mut self, path: &Path) {
-        let faults = DecisionReader::open(path).map(|mut rows| rows.find_map(Result::err));
-        if let Ok(Some(error)) | Err(error) = faults {
-            self.complaints.general(Severity::Error, "decision", error.to_string());
+    /// Has the log read by the reader of its kind: cells can be sound and not fit together. A table of outcomes or
+    /// pairs takes memory; what it asks for is checked here.
+    fn by_reader(&mut self, path: &Path, schema: &LogSchema) {
+        let is = |kind: &LogSchema| std::ptr::eq(schema, kind);
+        let (rule, read) = match () {
+            () if is(&schema::DECISION) => {
+                let rows = DecisionReader::open(path);
+                ("decision", rows.and_then(|mut rows| rows.try_for_each(|rows| rows.map(|_| ()))))
+            }
+            () if is(&schema::FEEDBACK) => {
+                let rows = FeedbackReader::open(path);
+                ("feedback", rows.and_then(|mut rows| rows.try_for_each(|rows| rows.map(|_| ()))))
+            }
+            () if is(&schema::FUSION) => {
+                let answers = FusionReader::open(path);
+                ("answer", answers.and_then(|mut answers| answers.try_for_each(|answer| answer.map(|_| ()))))
+            }
+            () if is(&schema::TASK) => ("task", tasks::read(path, None).map(|_| ())),
+            () => return,
+        };
+        if let Err(error) = read {
+            self.complaints.general(Severity::Error, rule, error.to_string());
         }
     }
 

@@ -33,6 +33,21 @@ fn an_event_is_read_as_it_is_meant() {
     assert_eq!((found.len(), found[0].value, found[0].decision_id.as_str()), (1, Some(1.0), "e1"));
 }
 
+/// A log has no empty names: such an event was once imported, and every reader refused the log.
+#[test]
+fn empty_texts_are_as_good_as_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let event = EVENT
+        .replace("\"VWState\":{", "\"routewright\":{\"policy\":\"\",\"policy_digest\":\"\"},\"VWState\":{");
+    let event = event.replace("{\"m\":{\"id\":\"y\"}}", "{\"m\":{\"model\":\"\"}}");
+    import(dir.path(), &event, &ImportOptions::default()).unwrap();
+    let row = &decisions(&dir.path().join("decisions.parquet"))[0];
+    assert_eq!((&*row.policy, row.model.as_str()), ("dsjson", "action-2"));
+    let event = EVENT.replace("\"shared_ns\"", "\"x\":[1e300],\"shared_ns\"");
+    let said = import(dir.path(), &event, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("`features` holds `inf`"), "{said}");
+}
+
 #[test]
 fn what_is_misspelled_or_does_not_agree_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -49,6 +64,14 @@ fn what_is_misspelled_or_does_not_agree_is_refused() {
     refused("\"_label_Action\":2,\"_labelIndex\":1,", "\"_label_Action\":3,", "`3` is not in `a`");
     refused("[0.75,0.25]", "[0.75,0.5]", "sum to `1.25`");
     refused("[0.75,0.25]", "[0.75]", "`a` has 2 entries and `p` 1");
+    refused(
+        "\"VWState\":{",
+        "\"routewright\":{\"cost_usd\":-1},\"VWState\":{",
+        "`routewright.cost_usd` is `-1`",
+    );
+    let twice = format!("{EVENT}\n{EVENT}");
+    let said = import(dir.path(), &twice, &ImportOptions::default()).unwrap_err().to_string();
+    assert!(said.contains("item 2 of ") && said.contains("event `e1` stands in an earlier record"), "{said}");
     refused("2020-01-02T", "yesterday", "`Timestamp`");
     let stranger = EVENT.replace("\"Version\"", "\"anything else\"");
     assert!(import(dir.path(), &stranger, &ImportOptions::default()).is_ok());
