@@ -122,7 +122,7 @@ impl EnsembleFile {
         let failed = |reason: String| EnsembleError::Syntax { path: path.display().to_string(), reason };
         let bytes = files::read_up_to(path, BYTES_MAX)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| failed(error.to_string()))?;
-        let file: Self = toml::from_str(text).map_err(|error| failed(error.to_string()))?;
+        let file: Self = toml::from_str(text).map_err(|error| failed(syntax(text, &error)))?;
         let names: Vec<&str> = file.members.iter().map(|member| member.name.as_str()).collect();
         if let Some(at) = (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
             return Err(failed(format!(
@@ -132,6 +132,16 @@ impl EnsembleFile {
         }
         Ok(file)
     }
+}
+
+/// Where and what the reader complains of; its own words repeat the line, however long that is.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    const SAID_MAX: usize = 300;
+    let message: String = error.message().chars().take(SAID_MAX).collect();
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else { return message };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {message}")
 }
 
 impl Ensemble {
@@ -236,6 +246,10 @@ mod tests {
         assert_eq!(file.members[0].settings["checkpoint"], "m");
         let error = read(&format!("system = 'gac'\nsteps = 3\n{MEMBER}")).unwrap_err().to_string();
         assert!(error.contains("unknown field `steps`"), "{error}");
+        let long = "x".repeat(100_000);
+        let error =
+            read(&format!("system = 'gac'\nlimits.steps = '{long}'\n{MEMBER}")).unwrap_err().to_string();
+        assert!(error.contains("line 2, column 16: invalid type") && error.len() < 600, "{error}");
         let error = read(&format!("system = 'gac'\n{MEMBER}{MEMBER}")).unwrap_err().to_string();
         assert!(error.contains("two members are named `a`"), "{error}");
     }

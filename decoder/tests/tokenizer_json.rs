@@ -63,6 +63,18 @@ fn special_tokens_have_their_roles() {
     assert_eq!(roles("bert-lower"), (Some(2), vec![], Role::Control));
 }
 
+/// Room is made for every id up to the greatest: four million of them took half a gigabyte, for a file of a page.
+#[test]
+fn a_short_file_with_a_great_id_is_refused() {
+    let mut file = fixture("gpt2");
+    for (id, is_read) in [(400, true), (16_000, true), (4_000_000, false), (u32::MAX, false)] {
+        file["added_tokens"][2]["id"] = json!(id);
+        let read = of(&file);
+        assert_eq!(read.is_ok(), is_read, "{id}");
+        assert!(read.err().is_none_or(|error| error.contains(&format!("has the id `{id}`"))), "{id}");
+    }
+}
+
 #[test]
 fn what_is_not_understood_is_refused_by_name() {
     let changed = |name: &str, at: &str, value: Value| {

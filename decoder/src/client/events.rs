@@ -3,6 +3,34 @@
 use super::malformed;
 use serde_json::Value;
 
+/// Where in JSON a text that is read piece by piece ends: whether it can be whole is known without reading it again.
+#[derive(Debug, Default)]
+struct Nesting {
+    /// Objects and arrays that are open.
+    depth: i64,
+    in_text: bool,
+    escaped: bool,
+}
+
+impl Nesting {
+    fn read(&mut self, piece: &str) {
+        for byte in piece.bytes() {
+            match (self.in_text, byte) {
+                (true, _) if self.escaped => self.escaped = false,
+                (true, b'\\') => self.escaped = true,
+                (_, b'"') => self.in_text = !self.in_text,
+                (false, b'{' | b'[') => self.depth += 1,
+                (false, b'}' | b']') => self.depth -= 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.in_text || self.depth > 0
+    }
+}
+
 /// Server-sent events with JSON in them, read line by line.
 ///
 /// A line that is whole JSON is an event at once, since some servers leave the blank lines between events out; lines
@@ -10,6 +38,7 @@ use serde_json::Value;
 #[derive(Debug, Default)]
 pub struct Events {
     open: String,
+    nesting: Nesting,
     /// There was an event.
     began: bool,
     /// The stream said that it was complete.
@@ -39,9 +68,14 @@ impl Events {
             self.open.push('\n');
         }
         self.open.push_str(data);
+        self.nesting.read(data);
+        // An event of many lines would be read again with each of them.
+        if self.nesting.is_open() {
+            return Ok(None);
+        }
         match serde_json::from_str(&self.open) {
             Ok(value) => {
-                self.open.clear();
+                (self.open, self.nesting) = Default::default();
                 Ok(Some(value))
             }
             Err(error) if error.is_eof() => Ok(None),
@@ -67,7 +101,7 @@ impl Events {
         if self.open.is_empty() {
             return Ok(());
         }
-        let open = std::mem::take(&mut self.open);
+        let (open, _) = (std::mem::take(&mut self.open), std::mem::take(&mut self.nesting));
         match serde_json::from_str::<Value>(&open) {
             Ok(_) => Ok(()),
             Err(error) => Err(malformed(&error, &open)),
@@ -96,6 +130,16 @@ mod tests {
         assert_eq!(read(&lines).unwrap(), (vec![json!({"a": 1}), json!({"b": 2})], true));
         assert_eq!(read(&["data: {\"a\": 1}", "", "data: 2"]).unwrap().0, [json!({"a": 1}), json!(2)]);
         assert!(!read(&["data: 1"]).unwrap().1);
+    }
+
+    /// Each line was once read with all lines before it: this took minutes.
+    #[test]
+    fn an_event_of_very_many_lines_is_read_once() {
+        let mut lines = vec!["data: ["];
+        lines.extend(std::iter::repeat_n("data: [\"]\\\"\"],", 200_000));
+        lines.extend(["data: 1]", "data: 2"]);
+        let (found, _) = read(&lines).unwrap();
+        assert_eq!((found.len(), found[0].as_array().unwrap().len()), (2, 200_001));
     }
 
     #[test]

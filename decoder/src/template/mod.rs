@@ -20,6 +20,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 const NAME: &str = "chat_template";
 /// Steps a template may take: one that loops for ever is no template.
 const FUEL: u64 = 10_000_000;
+/// Bytes a template may write: so many, and so many for each that was said. Few steps can write much.
+const WRITTEN_MAX: usize = 1 << 20;
+const WRITTEN_PER_BYTE: usize = 16;
 
 /// The template of a model.
 #[derive(Debug, Clone)]
@@ -83,9 +86,17 @@ impl ChatTemplate {
             bos_token => self.begin,
             eos_token => self.end,
         };
-        let text = self.environment.get_template(NAME).and_then(|template| template.render(values));
-        let mut text =
-            text.map_err(|error| format!("its chat template refuses the conversation: {error:#}"))?;
+        let said: usize = chat.iter().map(|message| message.role.len() + message.content.len()).sum();
+        let mut written = Written { text: Vec::new(), max: WRITTEN_MAX + WRITTEN_PER_BYTE * said };
+        let template = self.environment.get_template(NAME);
+        template.and_then(|template| template.render_captured_to(values, &mut written).map(|_| ())).map_err(
+            |error| {
+                let why = std::error::Error::source(&error).map_or(String::new(), |why| format!(" ({why})"));
+                format!("its chat template refuses the conversation: {error:#}{why}")
+            },
+        )?;
+        let mut text = String::from_utf8(written.text)
+            .map_err(|_not| "its chat template writes what is not UTF-8".to_owned())?;
         if let Some(begun) = begun {
             let content = begun.content.trim();
             let at = text.rfind(content).filter(|_| !content.is_empty());
@@ -114,6 +125,26 @@ impl ChatTemplate {
             })
             .collect();
         Ok(tokenizer.encode_template(&self.render(&guarded)?, guard))
+    }
+}
+
+/// What a template writes, up to a length.
+struct Written {
+    text: Vec<u8>,
+    max: usize,
+}
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.text.len() + bytes.len() > self.max {
+            return Err(std::io::Error::other(format!("it writes more than {} bytes", self.max)));
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -173,6 +204,15 @@ fn civil(days: i64) -> (i64, usize, i64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    /// Its steps are few, what each writes is long: 100 MB, once.
+    #[test]
+    fn a_template_that_writes_without_end_is_stopped() {
+        let source = "{% for a in range(100000) %}{{ 'x' * 1000 }}{% endfor %}";
+        let template = ChatTemplate::new(source.to_owned(), String::new(), String::new()).unwrap();
+        let error = template.render(&[Message::user("hello")]).unwrap_err();
+        assert!(error.contains("writes more than"), "{error}");
+    }
 
     #[test]
     fn dates_by_the_calendar() {

@@ -27,7 +27,16 @@ enum Value<'a> {
     Integer(i64),
     Float(f32),
     Text(&'a [u8]),
-    Array(Vec<Value<'a>>),
+    /// Read where it is asked for: a file may have arrays of many million numbers that no vocabulary needs.
+    Array(Array<'a>),
+}
+
+/// Elements of one kind where they stand in the file.
+#[derive(Debug, Clone, Copy)]
+struct Array<'a> {
+    kind: u32,
+    length: u64,
+    elements: &'a [u8],
 }
 
 /// The metadata under `tokenizer.ggml.`.
@@ -128,13 +137,15 @@ impl<'a> Metadata<'a> {
     /// An array, of which `each` makes what is wanted; `None` where it is missing.
     fn array<T>(&self, name: &str, each: impl Fn(&Value<'a>) -> Option<T>) -> Result<Option<Vec<T>>, String> {
         let Some(value) = self.0.get(name) else { return Ok(None) };
-        let Value::Array(values) = value else {
+        let Value::Array(Array { kind, length, elements }) = value else {
             return Err(format!("its `tokenizer.ggml.{name}` is no array"));
         };
-        let element = |(at, value): (usize, &Value<'a>)| {
-            each(value).ok_or_else(|| format!("its `tokenizer.ggml.{name}` has an unreadable element {at}"))
+        let mut reader = Reader::new(elements);
+        let element = |at: u64| {
+            let value = scalar(&mut reader, *kind)?;
+            each(&value).ok_or_else(|| format!("its `tokenizer.ggml.{name}` has an unreadable element {at}"))
         };
-        values.iter().enumerate().map(element).collect::<Result<_, _>>().map(Some)
+        (0..*length).map(element).collect::<Result<_, _>>().map(Some)
     }
 
     fn texts(&self, name: &str) -> Result<Vec<&'a str>, String> {
@@ -163,6 +174,16 @@ impl<'a> Metadata<'a> {
         }
     }
 
+    /// The token of what cannot be said.
+    fn unknown(&self, tokens: usize) -> Result<Option<u32>, String> {
+        match self.id("unknown_token_id").filter(|id| *id as usize >= tokens) {
+            Some(id) => {
+                Err(format!("its `tokenizer.ggml.unknown_token_id` is `{id}`, and it has {tokens} tokens"))
+            }
+            None => Ok(self.id("unknown_token_id")),
+        }
+    }
+
     /// The id put before a text.
     fn begin(&self, otherwise: bool) -> Option<u32> {
         self.id("bos_token_id").filter(|_| self.flag("add_bos_token", otherwise))
@@ -184,12 +205,29 @@ fn value<'a>(reader: &mut Reader<'a>, kind: u32) -> Result<Value<'a>, String> {
     }
     let kind = u32::from_le_bytes(reader.number()?);
     let length = u64::from_le_bytes(reader.number()?);
-    // Grown as elements are found, not as many as are announced.
-    let mut values = Vec::new();
-    for _ in 0..length {
-        values.push(scalar(reader, kind)?);
+    let begin = *reader;
+    match width(kind) {
+        Some(width) => drop(reader.take(length.saturating_mul(width))?),
+        None => {
+            for _ in 0..length {
+                scalar(reader, kind)?;
+            }
+        }
     }
-    Ok(Value::Array(values))
+    let mut begin = begin;
+    let elements = begin.take((reader.position() - begin.position()) as u64)?;
+    Ok(Value::Array(Array { kind, length, elements }))
+}
+
+/// Bytes of a value of a kind, where all have as many.
+fn width(kind: u32) -> Option<u64> {
+    match kind {
+        0 | 1 | 7 => Some(1),
+        2 | 3 => Some(2),
+        4..=6 => Some(4),
+        10..=12 => Some(8),
+        _ => None,
+    }
 }
 
 fn scalar<'a>(reader: &mut Reader<'a>, kind: u32) -> Result<Value<'a>, String> {
@@ -224,7 +262,7 @@ fn scores(metadata: &Metadata<'_>, unigram: bool) -> Result<Tokenizer, String> {
     })?;
     let scores =
         metadata.as_many(scores.ok_or("it has no `tokenizer.ggml.scores`")?, "scores", tokens.len())?;
-    let unknown = metadata.id("unknown_token_id");
+    let unknown = metadata.unknown(tokens.len())?;
     let form = |id: usize, shown: &str, kind: i64| match kind {
         _ if unknown.is_some_and(|unknown| unknown as usize == id) => Form::Unknown,
         1 => Form::Text,
@@ -289,7 +327,7 @@ fn byte_level(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     let halves = halves.ok_or("one of its merges is not two tokens with a space between")?;
     let pairs = pairs(halves.into_iter(), |shown| ids.get(shown).copied())?;
     let name = metadata.text("pre")?.unwrap_or("default");
-    let mut atoms = Atoms::new(metadata.id("unknown_token_id"));
+    let mut atoms = Atoms::new(metadata.unknown(tokens.len())?);
     atoms.find_bytes(&vocabulary);
     let split = Split::named(name)?;
     let kind = Kind::Merges(Merges { pairs, atoms, split, whole: name == "llama-bpe", nfc: false });
@@ -303,7 +341,7 @@ fn byte_level(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
 fn wordpiece(metadata: &Metadata<'_>) -> Result<Tokenizer, String> {
     let tokens = metadata.texts("tokens")?;
     let vocabulary = vocabulary(metadata, &tokens, marks::piece)?;
-    let kind = Kind::WordPiece(WordPiece::new(metadata.id("unknown_token_id"), true, true)?);
+    let kind = Kind::WordPiece(WordPiece::new(metadata.unknown(tokens.len())?, true, true)?);
     let begin = metadata.id("cls_token_id").or_else(|| metadata.begin(true));
     let specials = specials(&metadata.types(tokens.len())?, &tokens);
     Ok(Tokenizer::of(vocabulary, begin, true, Literals::default(), kind).with_specials(specials))
@@ -315,4 +353,45 @@ fn specials(types: &[i64], tokens: &[&str]) -> Vec<Special> {
     let tokens = tokens.iter().zip(types).zip(0..);
     let special = tokens.filter(|((shown, kind), _)| is_special(shown, **kind));
     special.map(|((shown, _), id)| Special::plain(shown, id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Texts were once cut into ids that no vocabulary has.
+    #[test]
+    fn an_unknown_token_that_is_none_is_refused() {
+        let unknown =
+            |id: i64| Metadata(HashMap::from([("unknown_token_id", Value::Integer(id))])).unknown(32);
+        assert_eq!((unknown(31), unknown(-1)), (Ok(Some(31)), Ok(None)));
+        assert!(unknown(32).unwrap_err().contains("is `32`, and it has 32 tokens"));
+        assert_eq!(Metadata(HashMap::new()).unknown(0), Ok(None));
+    }
+
+    /// An array as it stands in a file: kind, length, elements.
+    fn array(kind: u32, length: u64, elements: &[u8]) -> Vec<u8> {
+        [&kind.to_le_bytes()[..], &length.to_le_bytes(), elements].concat()
+    }
+
+    /// A byte of an array once took 24 of memory, whether a vocabulary needs it or not.
+    #[test]
+    fn arrays_stay_where_they_stand_in_the_file() {
+        let file = array(0, 5, b"abcde and what follows");
+        let mut reader = Reader::new(&file);
+        let Value::Array(Array { length, elements, .. }) = value(&mut reader, 9).unwrap() else {
+            panic!("it is no array")
+        };
+        assert_eq!((length, elements, reader.position()), (5, &file[12..17], 17));
+        let metadata = Metadata(HashMap::from([("x", Value::Array(Array { kind: 0, length, elements }))]));
+        let numbers = metadata.array("x", |value| match value {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        });
+        assert_eq!(numbers.unwrap().unwrap(), [97, 98, 99, 100, 101]);
+        for (kind, length) in [(0, 6_u64), (4, 2), (10, u64::MAX), (8, 1), (9, 1), (13, 1)] {
+            let file = array(kind, length, b"abcde");
+            assert!(value(&mut Reader::new(&file), 9).is_err(), "{length} of kind {kind}");
+        }
+    }
 }

@@ -40,6 +40,9 @@ const NAMED: [(&str, &[&str]); 10] = [
     ("qwen2", &[QWEN2]),
 ];
 
+/// Most patterns of a split: a compiled one takes some thousand times the memory of its text.
+const PATTERNS_MAX: usize = 32;
+
 /// Patterns, in the order they are applied.
 #[derive(Debug, Clone)]
 pub(super) struct Split {
@@ -51,6 +54,10 @@ pub(super) struct Split {
 impl Split {
     /// A split by patterns.
     pub(super) fn new(patterns: &[&str]) -> Result<Self, String> {
+        if patterns.len() > PATTERNS_MAX {
+            let n = patterns.len();
+            return Err(format!("it cuts text by {n} patterns; at most {PATTERNS_MAX} are accepted"));
+        }
         let known = |pattern: &&str| NAMED.iter().any(|(_, patterns)| patterns.contains(pattern));
         let proved = patterns.iter().all(known);
         let compile = |pattern: &&str| {
@@ -158,6 +165,8 @@ mod tests {
     fn an_unknown_split_is_told_with_the_known_ones() {
         let error = Split::named("gpt-9").unwrap_err();
         assert!(error.contains("`gpt-9`") && error.contains("`deepseek-coder`"), "{error}");
+        assert!(Split::new(&[DIGIT; PATTERNS_MAX]).is_ok());
+        assert!(Split::new(&[DIGIT; 1000]).unwrap_err().contains("1000 patterns"));
     }
 
     /// Every cut that is claimed is made, and made alike, whatever comes before and after.

@@ -69,6 +69,10 @@ impl WordPiece {
     }
 
     fn word(&self, vocabulary: &Vocabulary, word: &str, ids: &mut Vec<u32>) {
+        // Before anything is looked up: the time of that grows with the square of the length.
+        if word.chars().nth(WORD_MAX).is_some() {
+            return ids.extend(self.unknown);
+        }
         let before = ids.len();
         let mut rest = word;
         while !rest.is_empty() {
@@ -78,13 +82,27 @@ impl WordPiece {
                 let ids = vocabulary.ids([lead, &rest[..end]].concat().as_bytes());
                 ids.first().map(|id| (*id, end))
             });
-            let too_long = word.chars().count() > WORD_MAX;
-            let Some((id, end)) = longest.filter(|_| !too_long) else {
+            let Some((id, end)) = longest else {
                 ids.truncate(before);
                 return ids.extend(self.unknown);
             };
             ids.push(id);
             rest = &rest[end..];
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocabulary::Role;
+
+    #[test]
+    fn a_word_that_is_too_long_is_unknown_at_once() {
+        let vocabulary = Vocabulary::new([(b" a".to_vec(), Role::Text), (b"a".to_vec(), Role::Text)]);
+        let wordpiece = WordPiece::new(Some(7), true, true).unwrap();
+        assert_eq!(wordpiece.encode(&vocabulary, "a".repeat(WORD_MAX).as_bytes()).len(), WORD_MAX);
+        // A prompt without a space once took hours.
+        assert_eq!(wordpiece.encode(&vocabulary, "a".repeat(1 << 20).as_bytes()), [7]);
     }
 }

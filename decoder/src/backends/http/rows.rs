@@ -97,12 +97,17 @@ fn escaped(text: &str) -> Option<Vec<u8>> {
     escapes.map(|hex| u8::from_str_radix(hex, 16).ok().filter(|_| hex.len() == 2)).collect()
 }
 
+/// Greatest number that is taken for a log-probability.
+const LOG_PROB_MAX: f64 = 0.01;
+
 /// A log-probability; `null` is one that is left open.
 fn log_prob(value: Option<&Value>) -> Result<Option<f32>, String> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_f64() {
-            Some(number) => Ok(Some(number as f32)),
+            // Rounding may leave the logarithm of 1 a little above 0.
+            Some(number) if number <= LOG_PROB_MAX => Ok(Some(number as f32)),
+            Some(number) => Err(format!("log-probability `{number}` is above 0")),
             None => Err(format!("log-probability `{}` is no number", short(value))),
         },
     }
@@ -167,6 +172,10 @@ mod tests {
         assert_eq!(next("openai", &json!({"choices": [{"logprobs": null}]})).unwrap(), None);
         let text = json!({"choices": [{"logprobs": {"top_logprobs": [{"a": "high"}]}}]});
         assert!(next("openai", &text).unwrap_err().contains("`\"high\"`"));
+        for (p, said) in [("1e300", "above 0"), ("0.5", "above 0")] {
+            let text = format!("{{\"choices\":[{{\"logprobs\":{{\"top_logprobs\":[{{\"a\":{p}}}]}}}}]}}");
+            assert!(next("openai", &serde_json::from_str(&text).unwrap()).unwrap_err().contains(said), "{p}");
+        }
         let number = json!({"choices": [{"logprobs": {"top_logprobs": [3]}}]});
         assert!(next("openai", &number).unwrap_err().contains("`3`"));
     }

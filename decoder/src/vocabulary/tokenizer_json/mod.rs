@@ -21,8 +21,8 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use steps::Steps;
 
-/// Ids from here on are of no vocabulary there is; checked before anything is allocated.
-const IDS_MAX: u32 = 1 << 22;
+/// Ids that stand for nothing: room is made for each up to the greatest, so a short file must not name a great one.
+const HOLES_MAX: usize = 1 << 14;
 
 #[derive(Debug, Deserialize)]
 struct File {
@@ -146,14 +146,16 @@ impl Names {
         let mut by_id: BTreeMap<u32, String> = BTreeMap::new();
         let own = vocab.chain(added.iter().map(|token| (token.content.as_str(), token.id)));
         for (shown, id) in own {
-            if id >= IDS_MAX {
-                return Err(format!(
-                    "its token `{shown}` has the id `{id}`; ids below {IDS_MAX} are accepted"
-                ));
-            }
             if let Some(other) = by_id.insert(id, shown.to_owned()).filter(|other| other != shown) {
                 return Err(format!("its tokens `{other}` and `{shown}` both have the id `{id}`"));
             }
+        }
+        let most = 2 * by_id.len() + HOLES_MAX;
+        if let Some((id, shown)) = by_id.last_key_value().filter(|(id, _)| **id as usize >= most) {
+            let n = by_id.len();
+            return Err(format!(
+                "its token `{shown}` has the id `{id}`, and it has {n} tokens; ids below {most} are accepted"
+            ));
         }
         let literal: Vec<&Added> = added.iter().filter(|token| !token.special).collect();
         if let Some(token) = literal.iter().find(|token| token.lstrip || token.rstrip || token.single_word) {
