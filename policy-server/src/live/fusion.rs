@@ -58,7 +58,12 @@ impl Fusions {
         };
         let models = config.fusions.iter().map(open).collect::<Result<_, _>>()?;
         let max = config.limits.fusions_max;
-        Ok(Self { models, loaded_at: now_seconds(), permits: Arc::new(Semaphore::new(max)), max })
+        Ok(Self {
+            models,
+            loaded_at: now_seconds(),
+            permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
+            max,
+        })
     }
 
     /// The fused model of a name such as `fusion/two`.

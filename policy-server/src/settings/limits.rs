@@ -38,7 +38,7 @@ pub struct Limits {
     pub queue_max: usize,
     /// Most decisions of one micro-batch.
     pub micro_batch_max: usize,
-    /// Worker threads; 0 means one a core.
+    /// Worker threads, at most 1024; 0 means one a core.
     pub workers: usize,
     /// Longest text decided without a worker, bytes.
     pub inline_text_bytes_max: usize,
@@ -49,6 +49,9 @@ pub struct Limits {
     /// Time in-flight requests are given at shutdown, milliseconds.
     pub shutdown_grace_ms: u64,
 }
+
+/// Most worker threads.
+const WORKERS_MAX: usize = 1024;
 
 impl Default for Limits {
     fn default() -> Self {
@@ -96,13 +99,16 @@ impl Limits {
             ("micro_batch_max", self.micro_batch_max as u64),
             ("fusions_max", self.fusions_max as u64),
         ];
-        match positive.iter().find(|(_, value)| *value == 0) {
-            Some((key, _)) => Err(ConfigError::Value {
-                key: format!("limits.{key}"),
-                value: "0".to_owned(),
-                expected: "a number of at least 1".to_owned(),
-            }),
-            None => Ok(()),
+        let refuse = |key: &str, value: usize, expected: String| {
+            Err(ConfigError::Value { key: format!("limits.{key}"), value: value.to_string(), expected })
+        };
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return refuse(key, 0, "a number of at least 1".to_owned());
+        }
+        // The system would be asked for thread after thread until it has no more.
+        match self.workers > WORKERS_MAX {
+            true => refuse("workers", self.workers, format!("a number from 0 to {WORKERS_MAX}")),
+            false => Ok(()),
         }
     }
 

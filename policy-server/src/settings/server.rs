@@ -363,6 +363,10 @@ mod tests {
             (format!("{policies}[server]\nadmin_key = 'plain'"), "env::NAME"),
             (format!("{policies}[server]\nadmin_key = 'env::NOPE'"), "`NOPE`, which is not set"),
             (format!("{policies}[limits]\nbatch_max = 0"), "`limits.batch_max` is `0`"),
+            (
+                format!("{policies}[limits]\nworkers = 100000"),
+                "`limits.workers` is `100000`, expected a number from 0",
+            ),
             (format!("{policies}[server]\nlisten = 'nowhere'"), "`nowhere` is no address to listen on"),
             (format!("{policies}[server]\nadmin_listen = '127.0.0.1:1'"), "`admin_open = true`"),
             (
