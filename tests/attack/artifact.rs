@@ -194,7 +194,7 @@ fn damaged_rows(file: &[u8], rng: &mut Rng) -> Vec<u8> {
 
 /// Makes the digests of a manifest those of the files.
 fn signed(manifest: &mut Value, parts: &Parts) {
-    let Some(listed) = manifest["files"].as_object_mut() else { return };
+    let Some(listed) = manifest.get_mut("files").and_then(Value::as_object_mut) else { return };
     for (name, bytes) in parts.iter().filter(|(name, _)| name != MANIFEST) {
         if let Some(record) = listed.get_mut(name) {
             *record = json!({"bytes": bytes.len(), "blake3": blake3::hash(bytes).to_hex().to_string()});
@@ -244,8 +244,9 @@ pub(crate) fn is_sound(decision: &Decision) -> Result<(), String> {
     let sum: f64 = decision.candidates.iter().map(|candidate| f64::from(candidate.propensity)).sum();
     let chosen = decision.candidates.get(decision.arm).ok_or("no arm was chosen")?;
     let finite = decision.candidates.iter().all(|candidate| {
-        let known = [candidate.score_se, candidate.cost_usd];
-        candidate.score.is_finite() && known.iter().flatten().all(|number| number.is_finite())
+        // An infinite standard error says that nothing is known.
+        let se = candidate.score_se.is_none_or(|se| se >= 0.0);
+        candidate.score.is_finite() && se && candidate.cost_usd.is_none_or(f32::is_finite)
     });
     let allowed = |p: f32| (0.0..=1.000_001).contains(&p);
     let is_law =

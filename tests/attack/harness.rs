@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Processor time one case may take. Inputs are some thousand bytes; a case takes a millisecond or less.
 const TIME_MAX: Duration = Duration::from_secs(4);
-/// Words of an error: at least so many bytes, and no more than twice the input and this.
+/// Words of an error: at least so many bytes, and no more than four times the input (escapes) and this.
 const WORDS_MIN: usize = 12;
 const WORDS_MORE: usize = 4096;
 /// Time between two lines about a long run.
@@ -88,7 +88,7 @@ fn folder() -> PathBuf {
 
 /// The name of every error of a chain.
 pub(crate) fn words(error: &dyn Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn refused_in(words: &str, parts: &Parts) -> Result<Verdict, String> 
     if words.trim().len() < WORDS_MIN {
         return Err(format!("it was refused with the words `{words}`, which say nothing"));
     }
-    if words.len() > 2 * length + WORDS_MORE {
+    if words.len() > 4 * length + WORDS_MORE {
         let begin: String = words.chars().take(200).collect();
         return Err(format!("{length} bytes were refused in {} bytes of words: `{begin}`...", words.len()));
     }

@@ -79,23 +79,28 @@ const NAMES: [&str; 60] = [
 
 /// A record of every tool; `{}` is its number.
 fn record(format: &str, number: usize) -> Value {
-    let messages = json!([{"role": "system", "content": "Be brief."}, {"role": "user", "content": format!("question {number}")}]);
+    let messages = json!([{"role": "system", "content": "Be brief."},
+        {"role": "user", "content": format!("question {number}")}]);
     let answer = json!({"model": "m", "choices": [{"message": {"role": "assistant", "content": "42"}}],
         "usage": {"prompt_tokens": 9, "completion_tokens": 1}});
     match format {
         "openai" if number % 2 == 0 => json!({"custom_id": format!("{number}"), "method": "POST",
-            "body": {"model": "m", "messages": messages}, "response": {"status_code": 200, "body": answer}, "error": null, "score": 1}),
+            "body": {"model": "m", "messages": messages}, "response": {"status_code": 200, "body": answer},
+            "error": null, "score": 1}),
         "openai" => {
             json!({"model": "n", "score": 0.5, "messages": messages, "response": answer, "created": 1_750_000_000})
         }
         "litellm" => {
             json!({"request_id": format!("r{number}"), "call_type": "acompletion", "model": "m", "spend": 0.002,
-            "prompt_tokens": 10, "completion_tokens": 5, "startTime": "2025-10-01T12:00:00Z", "endTime": "2025-10-01 12:00:00.9",
-            "cache_hit": "False", "messages": messages.to_string(), "response": answer, "metadata": {"grade": 1}, "status": "success"})
+            "prompt_tokens": 10, "completion_tokens": 5, "startTime": "2025-10-01T12:00:00Z",
+            "endTime": "2025-10-01 12:00:00.9",
+            "cache_hit": "False", "messages": messages.to_string(), "response": answer,
+            "metadata": {"grade": 1}, "status": "success"})
         }
         "langfuse" => {
             json!({"id": format!("g{number}"), "type": "GENERATION", "model": "a", "input": messages,
-            "output": {"role": "assistant", "content": "hi"}, "usage": {"input": 10, "output": 5}, "calculatedTotalCost": 0.001,
+            "output": {"role": "assistant", "content": "hi"}, "usage": {"input": 10, "output": 5},
+            "calculatedTotalCost": 0.001,
             "latency": 1.25, "startTime": "2025-05-01T10:00:00.000Z", "scores": [{"name": "helpful", "value": 0.75}]})
         }
         "portkey" => {
@@ -105,20 +110,24 @@ fn record(format: &str, number: usize) -> Value {
         }
         "tensorzero" => {
             json!({"id": format!("0195-{number}"), "function_name": "draft", "variant_name": "gpt",
-            "input": json!({"system": "s", "messages": [{"role": "user", "content": [{"type": "text", "text": format!("q{number}")}]}]}).to_string(),
+            "input": json!({"system": "s", "messages": [{"role": "user",
+                "content": [{"type": "text", "text": format!("q{number}")}]}]}).to_string(),
             "output": json!([{"type": "text", "text": "ok"}]).to_string(), "processing_time_ms": 812,
             "timestamp": "2025-05-01 10:00:00", "value": true})
         }
         "dsjson" => {
             json!({"_label_cost": -0.5, "_label_probability": 0.75, "_label_Action": 2, "_labelIndex": 1,
-            "Timestamp": "2020-01-02T03:04:05.500Z", "Version": "1", "EventId": format!("e{number}"), "a": [2, 1], "p": [0.75, 0.25],
-            "c": {"q": {"_text": "ask"}, "s": {"source": "x"}, "x": [0.5, -1.0], "_multi": [{"m": {"model": "x"}}, {"m": {"model": "y"}}]},
+            "Timestamp": "2020-01-02T03:04:05.500Z", "Version": "1", "EventId": format!("e{number}"),
+            "a": [2, 1], "p": [0.75, 0.25],
+            "c": {"q": {"_text": "ask"}, "s": {"source": "x"}, "x": [0.5, -1.0],
+                "_multi": [{"m": {"model": "x"}}, {"m": {"model": "y"}}]},
             "pdrop": 0.5, "VWState": {"m": "v"}, "routewright": {"policy": "p", "seed": 7, "objective": {"cost": 2.0}}})
         }
         "arena" => {
             json!({"question_id": number, "model_a": "a", "model_b": "b", "winner": "model_a", "judge": "j",
             "conversation_a": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "x"}],
-            "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}], "tstamp": 1.7e9})
+            "conversation_b": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "y"}],
+            "tstamp": 1.7e9})
         }
         "routerbench" => {
             json!({"sample_id": format!("s.{number}"), "prompt": "['q']", "eval_name": "mmlu", "gpt": 1.0,
@@ -129,7 +138,8 @@ fn record(format: &str, number: usize) -> Value {
         }
         _ => {
             json!({"query_id": format!("q{number}"), "prompt": "p", "model": "m", "score": 0.5, "cost_usd": 0.001,
-            "latency_ms": 900, "timestamp_ms": 1_750_000_000_000_i64, "input_tokens": 3, "output_tokens": 4, "source": "s",
+            "latency_ms": 900, "timestamp_ms": 1_750_000_000_000_i64, "input_tokens": 3, "output_tokens": 4,
+            "source": "s",
             "split": "train", "response": "r"})
         }
     }

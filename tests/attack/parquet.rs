@@ -306,8 +306,10 @@ impl Target for Logs {
             Ok(()) => Ok(Verdict::Accepted),
             Err(LogError::Options(fault)) if fault.starts_with("FAULT") => Err(fault),
             Err(error) => {
-                // What validation calls valid, the reader of its kind reads.
-                if found.is_valid() && std::ptr::eq(schema(kind), schema_named(found.table)) {
+                // What validation calls valid, the reader of its kind reads; only pages that validation has no need of
+                // may be damaged.
+                let is_whole = !matches!(error, LogError::NotParquet { .. });
+                if is_whole && found.is_valid() && std::ptr::eq(schema(kind), schema_named(found.table)) {
                     return Err(format!("`validate` finds nothing wrong, and reading fails: {error}"));
                 }
                 refused(&error, parts)

@@ -57,19 +57,23 @@ const B: u32 = 3 + b'b' as u32;
 
 /// A reply of a dialect that wrote `a` and found `b` likely too.
 fn reply(dialect: &str) -> Value {
-    let row = |text: &str, id: u32, p: f64| json!({"id": id, "token": text, "text": text, "bytes": text.as_bytes(), "logprob": p});
-    let top = json!([row("a", A, -0.25), row("b", B, -1.75)]);
+    let row = |id: u32, text: &str, p: f64| {
+        let bytes = text.as_bytes();
+        json!({"id": id, "token": text, "text": text, "bytes": bytes, "logprob": p})
+    };
+    let top = json!([row(A, "a", -0.25), row(B, "b", -1.75)]);
     match dialect {
         "llama-cpp" => json!({"content": "a", "tokens": [A], "stop": true, "stop_type": "limit",
-            "completion_probabilities": [{"id": A, "token": "a", "bytes": [97], "logprob": -0.25, "top_logprobs": top}]}),
+            "completion_probabilities": [{"id": A, "token": "a", "bytes": [97], "logprob": -0.25,
+                "top_logprobs": top}]}),
         "sglang" => {
             json!({"text": "a", "meta_info": {"finish_reason": {"type": "length"}, "prompt_tokens": 3,
             "input_token_logprobs": [[null, 1, "<s>"], [-1.0, A, "a"], [-2.0, B, "b"], [-2.5, A, "a"]],
             "output_token_logprobs": [[-0.25, A, "a"]], "output_top_logprobs": [[[-0.25, A, "a"], [-1.75, B, "b"]]]}})
         }
         "tgi" => json!({"generated_text": "a", "details": {"finish_reason": "length", "generated_tokens": 1,
-            "prefill": [row("<s>", 1, 0.0), row("a", A, -1.0), row("b", B, -2.0), row("a", A, -2.5)],
-            "tokens": [row("a", A, -0.25)], "top_tokens": [top]}}),
+            "prefill": [row(1, "<s>", 0.0), row(A, "a", -1.0), row(B, "b", -2.0), row(A, "a", -2.5)],
+            "tokens": [row(A, "a", -0.25)], "top_tokens": [top]}}),
         "ollama" => json!({"model": "m", "response": "a", "done": true, "done_reason": "length",
             "logprobs": [{"token": "a", "logprob": -0.25, "bytes": [97], "top_logprobs": top}]}),
         "openai-chat" | "vllm-chat" | "mistral-chat" => json!({"choices": [{"index": 0,
@@ -78,7 +82,8 @@ fn reply(dialect: &str) -> Value {
         _ => {
             json!({"object": "text_completion", "choices": [{"text": "a", "index": 0, "finish_reason": "length",
             "logprobs": {"tokens": ["a"], "token_logprobs": [-0.25], "top_logprobs": [{"a": -0.25, "b": -1.75}]},
-            "prompt_logprobs": [null, {"100": {"logprob": -1.5}}, {"101": {"logprob": -0.5}}, {"100": {"logprob": -1.0}}]}],
+            "prompt_logprobs": [null, {"100": {"logprob": -1.5}}, {"101": {"logprob": -0.5}},
+                {"100": {"logprob": -1.0}}]}],
             "usage": {"prompt_tokens": 5, "completion_tokens": 1}})
         }
     }
@@ -116,8 +121,9 @@ impl Replies {
     fn ask(session: &mut dyn Session, parts: &Parts) -> Result<bool, String> {
         let mut accepted = true;
         let n = |session: &dyn Session| session.tokenizer().vocabulary().len();
+        // What a dialect cannot do at all says nothing of the replies.
         let mut judge = |error: &BackendError| {
-            accepted = false;
+            accepted &= matches!(error, BackendError::Unable { .. });
             refused(error, parts).map(|_| ())
         };
         match session.next() {

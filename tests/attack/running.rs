@@ -43,7 +43,7 @@ impl Mark {
             let mut numbers = left.split_whitespace();
             if let (Some(seed), Some(case)) = (numbers.next(), numbers.next()) {
                 say(&format!(
-                    "{target}: an earlier run was cut off in case {case} of seed {seed}; if nobody ended it, look:\n    \
+                    "{target}: an earlier run was cut off in case {case} of seed {seed}; if nobody ended it, run:\n\
                      {}",
                     replay(target, seed, case)
                 ));

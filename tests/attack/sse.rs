@@ -61,7 +61,7 @@ impl Target for Sse {
     const CASES: u64 = 10_000;
 
     fn input(&mut self, rng: &mut Rng) -> Parts {
-        let mut stream = match one_in(rng, 1000) {
+        let mut stream = match one_in(rng, 4000) {
             true => endless(rng),
             false => stream(rng),
         };

@@ -1,10 +1,10 @@
-//! Tokenizer files that are no GGUF: `tokenizer.json`, SentencePiece `.model` and `.vocab`, `tokenizer.bin` of llama2.c;
-//! and what holds of every tokenizer that was read.
+//! Tokenizer files that are no GGUF: `tokenizer.json`, SentencePiece `.model` and `.vocab`, `tokenizer.bin` of
+//! llama2.c; and what holds of every tokenizer that was read.
 
 use crate::bytes::{Kind, Segments, varint};
 use crate::harness::{Parts, Target, Verdict, attack, refused, refused_in};
 use crate::json::Json;
-use crate::random::{Rng, below, pick};
+use crate::random::{Rng, below};
 use crate::scratch::Scratch;
 use crate::text;
 use routewright_decoder::chat::Message;
@@ -127,13 +127,15 @@ fn tokenizer_json(rng: &mut Rng) -> Value {
         {"type": "Digits", "individual_digits": true},
         {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]});
     let spaces = json!({"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": "\u{2581}"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
+        {"type": "Prepend", "prepend": "\u{2581}"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
     let bpe =
         json!({"type": "BPE", "vocab": vocab, "merges": [["a", "b"], "ab c", "h e"], "unk_token": "<unk>"});
     match below(rng, 5) {
         0 => json!({"added_tokens": added, "pre_tokenizer": byte_level, "model": bpe}),
         1 => {
-            json!({"added_tokens": added, "normalizer": {"type": "NFC"}, "pre_tokenizer": split, "post_processor": begin, "model": bpe})
+            json!({"added_tokens": added, "normalizer": {"type": "NFC"}, "pre_tokenizer": split,
+                "post_processor": begin, "model": bpe})
         }
         2 => json!({"added_tokens": added, "normalizer": spaces, "post_processor": begin, "model": bpe}),
         3 => {
@@ -141,13 +143,17 @@ fn tokenizer_json(rng: &mut Rng) -> Value {
                 pieces.iter().zip(0..).map(|(piece, id)| json!([piece, -f64::from(id)])).collect();
             let metaspace =
                 json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first"});
-            json!({"added_tokens": added, "pre_tokenizer": metaspace, "model": {"type": "Unigram", "vocab": scored, "unk_id": 2}})
+            json!({"added_tokens": added, "pre_tokenizer": metaspace,
+                "model": {"type": "Unigram", "vocab": scored, "unk_id": 2}})
         }
         _ => {
-            let normalizer = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "lowercase": true});
-            let model = json!({"type": "WordPiece", "vocab": vocab, "unk_token": "<unk>", "continuing_subword_prefix": "##",
+            let normalizer = json!({"type": "BertNormalizer", "clean_text": true,
+                "handle_chinese_chars": true, "lowercase": true});
+            let model = json!({"type": "WordPiece", "vocab": vocab, "unk_token": "<unk>",
+                "continuing_subword_prefix": "##",
                 "max_input_chars_per_word": 100});
-            json!({"added_tokens": added, "normalizer": normalizer, "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": model})
+            json!({"added_tokens": added, "normalizer": normalizer,
+                "pre_tokenizer": {"type": "BertPreTokenizer"}, "model": model})
         }
     }
 }
@@ -242,7 +248,6 @@ fn tokenizer_files() {
     attack(Tokenizers(Scratch::new()));
 }
 
-/// Damage to a conversation must not reach a template's tokens: used by `gguf`, checked here on whole files.
 #[test]
 fn whole_files_are_accepted() {
     let scratch = Scratch::new();
@@ -260,5 +265,4 @@ fn whole_files_are_accepted() {
             sound(&tokenizer).unwrap();
         }
     }
-    assert!(!pick(&mut rng, &NAMES).is_empty());
 }

@@ -141,7 +141,8 @@ fn server(scratch: &Scratch) -> Server {
     let text = format!(
         "[server]\ndefault_policy = 'knn'\n[limits]\ndecision_deadline_ms = 0\nworkers = 1\n\
          [policies.knn]\npath = '{}'\nexecution = 'inline'\n[fusions.pair]\nensemble = 'pair.toml'\n\
-         [store]\npath = 'log'\ndurability = 'async'\nkeep_prompt = true\nkeep_features = true\n[metrics.score]\n[metrics.thumb]\nrange = [-1.0, 1.0]\n",
+         [store]\npath = 'log'\ndurability = 'async'\nkeep_prompt = true\nkeep_features = true\n\
+         [metrics.score]\n[metrics.thumb]\nrange = [-1.0, 1.0]\n",
         fixture.display()
     );
     let config = ServerConfig::parse(&text, "server.toml", &scratch.path(""), &|_| None).unwrap();
@@ -152,8 +153,10 @@ fn server(scratch: &Scratch) -> Server {
 /// Requests as clients send them: path, content type, body.
 fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
     let chat = json!({"model": "auto", "messages": [{"role": "system", "content": "Be brief."},
-        {"role": "user", "content": [{"type": "text", "text": "sort a list"}, {"type": "image_url", "image_url": {"url": "x"}}]},
-        {"role": "assistant", "content": null, "tool_calls": []}, {"role": "user", "content": "go on"}], "user": "u-1"});
+        {"role": "user", "content": [{"type": "text", "text": "sort a list"},
+        {"type": "image_url", "image_url": {"url": "x"}}]},
+        {"role": "assistant", "content": null, "tool_calls": []},
+        {"role": "user", "content": "go on"}], "user": "u-1"});
     let responses = json!({"model": "router-knn", "instructions": "Be brief.", "input": [{"role": "user", "content":
         [{"type": "input_text", "text": "sort"}]}, {"type": "function_call_output", "call_id": "c", "output": "7"}]});
     let messages = json!({"model": "routewright/knn", "system": [{"type": "text", "text": "s"}], "max_tokens": 5,
