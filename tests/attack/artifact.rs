@@ -120,7 +120,9 @@ fn wholes(scratch: &Scratch) -> Vec<Parts> {
     };
     let mut wholes = Vec::new();
     for row in methods::ALL.iter().filter(|row| !row.needs.contains(&Need::Outcomes)) {
-        let Ok(fitted) = prepared.fit(row, &quick(row), &run) else { continue };
+        // Programs of several steps are fitted on recorded answers, which this world has none of.
+        let fitted = prepared.fit(row, &quick(row), &run).ok().filter(|fitted| fitted.program.is_none());
+        let Some(fitted) = fitted else { continue };
         let path = scratch.path(row.name);
         artifact::save(&prepared.draft(row.name, row, fitted, "train", 1), &path).unwrap();
         let file = |name: &str| (name.to_owned(), std::fs::read(path.join(name)).unwrap());
@@ -219,7 +221,12 @@ struct Artifacts {
 
 impl Artifacts {
     fn decided(policy: &Policy, parts: &Parts) -> Result<(), String> {
-        let dim = if policy.featurizer.reads_vector() { policy.featurizer.dim().min(1 << 16) } else { 0 };
+        let featurizer = match policy.router() {
+            Ok(router) => &router.featurizer,
+            // A program of several steps decides by its machine.
+            Err(error) => return refused(&error, parts).map(|_| ()),
+        };
+        let dim = if featurizer.reads_vector() { featurizer.dim().min(1 << 16) } else { 0 };
         let vector: Vec<f32> = (0..dim).map(|at| at as f32 * 0.25 - 1.0).collect();
         let objective = Objective { quality: 1.0, cost: 20.0, latency: 0.1 };
         let constraints = Constraints { max_cost_usd: Some(0.01), ..Constraints::default() };

@@ -218,6 +218,7 @@ impl Files {
         let context = FitContext {
             train: &self.empty,
             pairs: None,
+            answers: None,
             features: &self.features,
             featurizer: &self.featurizer,
             average: Average::Micro,
