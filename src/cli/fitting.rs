@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// How rows are read and how features and fits are made.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct FittingArgs {
-    /// Split to learn from.
+    /// Split to learn from, or several, separated by commas.
     #[arg(long, value_name = "NAME", default_value = "train")]
     pub(crate) split: String,
     /// Features: `lexical`, `column:NAME` for a vector column of the log, `bert:DIR` or `embed:DIR` for a

@@ -11,7 +11,7 @@ use std::path::Path;
 /// What of a log to read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LoadOptions {
-    /// Only queries of this split; all when `None`.
+    /// Only queries of this split, or of several, separated by commas; all when `None`.
     pub split: Option<String>,
     /// Exactly these models (a model without rows in the split is a column of missing cells); when `None`,
     /// the models that have rows in the split.

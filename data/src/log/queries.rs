@@ -11,7 +11,8 @@ pub(crate) const QUERY_COLUMNS: [&str; 5] = ["query_id", "split", "source", "pro
 /// Queries seen so far, and which of them are in the split asked for.
 #[derive(Debug, Default)]
 pub(crate) struct QueryRows {
-    wanted: Option<String>,
+    /// Splits asked for; all where `None`.
+    wanted: Option<Vec<String>>,
     by_id: HashMap<String, Seen>,
     splits: BTreeMap<String, u32>,
     /// Queries of the split asked for, in order of first appearance.
@@ -61,14 +62,16 @@ pub(crate) fn required<'a>(
 }
 
 impl QueryRows {
-    /// Collects the queries of split `wanted`, or all; errors early when the log assigns no splits.
+    /// Collects the queries of the splits `wanted`, separated by commas, or all; errors early when the
+    /// log assigns no splits.
     pub(crate) fn new(path: &Path, reader: &LogReader, wanted: Option<&str>) -> Result<Self, LogError> {
         if let Some(split) = wanted
             && !reader.columns_present().iter().any(|name| name == "split")
         {
             return Err(LogError::NoSplits { path: path.display().to_string(), split: split.to_owned() });
         }
-        Ok(Self { wanted: wanted.map(str::to_owned), ..Self::default() })
+        let names = |wanted: &str| wanted.split(',').map(|name| name.trim().to_owned()).collect();
+        Ok(Self { wanted: wanted.map(names), ..Self::default() })
     }
 
     /// Takes a row in: whether its split is the one asked for, and its id, prompt and split are sound.
@@ -86,7 +89,9 @@ impl QueryRows {
         let prompt = required(batch, columns.prompt, "prompt", row)?;
         let split = columns.split.and_then(|c| c.get(row));
         let split_number = split.map(|split| self.split_number(split));
-        let keep = keep && self.wanted.as_deref().is_none_or(|wanted| split == Some(wanted));
+        let is_wanted =
+            |wanted: &[String]| split.is_some_and(|split| wanted.iter().any(|name| name == split));
+        let keep = keep && self.wanted.as_deref().is_none_or(is_wanted);
         let known = self.by_id.get_mut(id);
         if let Some(seen) = &known {
             if seen.split != split_number {
@@ -136,9 +141,8 @@ impl QueryRows {
 
     /// The queries, once every row has been seen.
     pub(crate) fn finish(self, path: &Path) -> Result<Vec<Query>, LogError> {
-        if let Some(split) = self.wanted
-            && !self.splits.contains_key(&split)
-        {
+        let mut wanted = self.wanted.into_iter().flatten();
+        if let Some(split) = wanted.find(|split| !self.splits.contains_key(split)) {
             let path = path.display().to_string();
             let names: Vec<String> = self.splits.keys().map(|name| format!("`{name}`")).collect();
             let hint = if names.is_empty() {

@@ -8,9 +8,15 @@ mod cascade;
 #[cfg(test)]
 mod conformance;
 mod one_call;
+mod switch;
+mod tally;
+mod vote;
 
 pub use cascade::{Cascade, Strategy};
 pub use one_call::OneCall;
+pub use switch::{Sampled, Stage, Stages, Switch};
+pub use tally::{Ballot, Reading, winners};
+pub use vote::{Electorate, Vote, Weighting};
 
 /// What a program is restored from.
 #[derive(Debug, Default)]
@@ -84,7 +90,7 @@ pub struct ProgramRow {
 }
 
 /// Every program, in the order of the documentation.
-pub static ALL: &[ProgramRow] = &[one_call::ROW, cascade::ROW];
+pub static ALL: &[ProgramRow] = &[one_call::ROW, cascade::ROW, vote::ROW, switch::ROW];
 
 /// Row of a program.
 ///
@@ -112,6 +118,15 @@ pub fn load(
         return Err(ProgramError::Newer { program: name.to_owned(), found: version, known: row.version });
     }
     (row.load)(state, arms)
+}
+
+/// Checks that a program without parts is given none.
+fn no_parts(program: &'static str, parts: &BTreeMap<String, Router>) -> Result<(), ProgramError> {
+    if parts.is_empty() {
+        return Ok(());
+    }
+    let found = parts.keys().cloned().collect::<Vec<_>>().join(", ");
+    Err(ProgramError::Parts { program, found, expected: "" })
 }
 
 /// Takes the one part of a program that has one.

@@ -10,6 +10,7 @@ mod contrastive;
 mod costs;
 mod neighbors;
 mod scorers;
+mod votes;
 
 pub(crate) use baselines::means::mean_costs;
 
@@ -46,6 +47,8 @@ pub static ALL: &[MethodRow] = &[
     bandits::pickllm_q::ROW,
     bandits::pickllm_automaton::ROW,
     cascades::frugalgpt::ROW,
+    votes::vote::ROW,
+    votes::modelswitch::ROW,
 ];
 
 /// The methods that learn from a pair log.

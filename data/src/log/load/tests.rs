@@ -67,6 +67,10 @@ fn a_split_is_read_alone_and_an_unknown_one_lists_those_that_exist() {
     let (_dir, path) = log(&[row("b", "m", 1.0), row("t", "m", 0.5), row("t", "z", 0.0)]);
     let table = OutcomeTable::load(&path, &LoadOptions::split("test")).unwrap();
     assert_eq!((table.n_queries(), table.n_arms()), (1, 2));
+    let both = OutcomeTable::load(&path, &LoadOptions::split("train, test")).unwrap();
+    assert_eq!(both.queries.iter().map(|query| query.id.as_str()).collect::<Vec<_>>(), ["b", "t"]);
+    let one = OutcomeTable::load(&path, &LoadOptions::split("train,dev")).unwrap_err().to_string();
+    assert!(one.contains("`dev`") && !one.contains("`train,dev`"), "{one}");
     let error = OutcomeTable::load(&path, &LoadOptions::split("dev")).unwrap_err().to_string();
     assert!(error.contains("`dev`") && error.contains("the splits are `test`, `train`"), "{error}");
 }
