@@ -11,7 +11,7 @@ use crate::backend::BackendError;
 use crate::distribution::Distribution;
 use crate::mass::scaled;
 use crate::member::Member;
-use crate::vocabulary::{Role, Vocabulary};
+use crate::vocabulary::Vocabulary;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
@@ -92,12 +92,24 @@ fn nearest(unit: &[u8], vocabulary: &Vocabulary, trie: &Trie) -> u32 {
     if let Some(id) = vocabulary.ids(unit).first() {
         return *id;
     }
+    // A token is known to be within the furthest bound. Narrow bounds leave most of the tree out, and the first one that
+    // finds a token finds the nearest.
+    let furthest = within(unit, vocabulary);
+    for bound in 1..=furthest {
+        let mut rows: Vec<usize> = (0..=unit.len()).collect();
+        let mut search = Search { unit, trie, distance: bound.saturating_add(1), id: None };
+        search.descend(0, &mut rows, 0);
+        match search.id {
+            Some(id) => return id,
+            // Nothing of the unit is a token: any token may be the nearest, and one search tells.
+            None if furthest == usize::MAX => break,
+            None => {}
+        }
+    }
     let mut rows: Vec<usize> = (0..=unit.len()).collect();
-    // A token is known to be within the bound: the search need not look at what is further.
-    let mut search = Search { unit, trie, distance: within(unit, vocabulary).saturating_add(1), id: 0 };
+    let mut search = Search { unit, trie, distance: usize::MAX, id: None };
     search.descend(0, &mut rows, 0);
-    debug_assert!(trie.is_empty() || vocabulary.role(search.id) == Role::Text);
-    search.id
+    search.id.unwrap_or(0)
 }
 
 /// A distance within which there is a token: the longest one that begins `unit` at its start, behind its first byte or
@@ -116,7 +128,7 @@ struct Search<'a> {
     unit: &'a [u8],
     trie: &'a Trie,
     distance: usize,
-    id: u32,
+    id: Option<u32>,
 }
 
 impl Search<'_> {
@@ -137,7 +149,7 @@ impl Search<'_> {
             }
             let here = rows[own + self.unit.len()];
             if let Some(id) = trie.tokens(child).first().filter(|_| here < self.distance) {
-                (self.distance, self.id) = (here, *id);
+                (self.distance, self.id) = (here, Some(*id));
             }
             if least < self.distance {
                 self.descend(child, rows, own);
@@ -149,6 +161,7 @@ impl Search<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vocabulary::Role;
     use routewright_data::rng;
 
     fn vocabulary(tokens: &[&str]) -> Vocabulary {

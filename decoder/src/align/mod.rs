@@ -13,8 +13,8 @@ mod top_union;
 mod union;
 
 pub use min_edit::MinEdit;
-pub use projection::{Projection, Side};
-pub use relative::{Relative, anchors};
+pub use projection::{Projection, Rows, Side};
+pub use relative::{Relative, RelativeOnDemand, anchors};
 pub use same::Same;
 pub use top_union::TopUnion;
 pub use union::{Space, Union};

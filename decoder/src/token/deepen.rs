@@ -10,10 +10,11 @@
 //! Where the first member would end, it ends; where only it is left, it writes alone.
 //!
 //! Deviations: those of the alignment, and: 4. every member keeps its cache; in the released code helpers read the
-//! text again at every step. 5. No special case for digits or early-stop strings. 6. Sampling is possible.
+//! text again at every step. 5. No special case for digits or early-stop strings. 6. Sampling is possible. 7. Of members after the
+//! first, only tokens of a probability of at least 1e-6 count.
 
 use super::looping::opinions;
-use crate::align::{END, Relative, Space, anchors, own};
+use crate::align::{END, Relative, RelativeOnDemand, Space, anchors, own};
 use crate::backend::{Backend, NextTokens};
 use crate::distribution::Distribution;
 use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
@@ -52,7 +53,9 @@ impl Default for Params {
 pub struct Deepen {
     params: Params,
     space: Space,
-    relative: Vec<Relative>,
+    /// Of the first member, whose vocabulary is searched.
+    relative: Relative,
+    others: Vec<RelativeOnDemand>,
 }
 
 impl System for Deepen {
@@ -77,14 +80,14 @@ impl System for Deepen {
         if anchors.is_empty() {
             return Err(unfit::<Self>("the vocabularies have no token in common to be an anchor"));
         }
-        let relative = vocabularies.iter().zip(backends).map(|(vocabulary, backend)| {
-            let embeddings = backend.embeddings().ok_or_else(|| {
-                unfit::<Self>(&format!("member `{}` does not show its embeddings", backend.name()))
-            })?;
-            Ok(Relative::new(vocabulary, embeddings, &anchors))
-        });
-        let relative = relative.collect::<Result<Vec<_>, FuseError>>()?;
-        Ok(Self { params, space: Space::union(&vocabularies[..1]), relative })
+        let hides = |backend: &Arc<dyn Backend>| {
+            unfit::<Self>(&format!("member `{}` does not show its embeddings", backend.name()))
+        };
+        let embeddings = backends[0].embeddings().ok_or_else(|| hides(&backends[0]))?;
+        let relative = Relative::new(vocabularies[0], embeddings, &anchors);
+        let other = |backend| RelativeOnDemand::new(backend, &anchors).ok_or_else(|| hides(backend));
+        let others = backends[1..].iter().map(other).collect::<Result<Vec<_>, FuseError>>()?;
+        Ok(Self { params, space: Space::union(&vocabularies[..1]), relative, others })
     }
 }
 
@@ -140,13 +143,14 @@ impl Deepen {
         told: &[Option<Distribution>],
         weights: &[f32],
     ) -> Result<Distribution, FuseError> {
-        let mut target = vec![0.0; self.relative[0].n_anchors()];
-        for ((told, weight), relative) in told.iter().zip(weights).zip(&self.relative) {
+        let mut target = vec![0.0; self.relative.n_anchors()];
+        for (at, (told, weight)) in told.iter().zip(weights).enumerate() {
             let Some(told) = told else { continue };
-            target.iter_mut().zip(relative.of(told)).for_each(|(sum, value)| *sum += weight * value);
+            let own = if at == 0 { self.relative.of(told) } else { self.others[at - 1].of(told) };
+            target.iter_mut().zip(own).for_each(|(sum, value)| *sum += weight * value);
         }
         let Distribution::Full(logs) = main else { return Ok(main.clone()) };
-        let logits = inverse(&self.relative[0], logs, &target, self.params.eta, self.params.iterations);
+        let logits = inverse(&self.relative, logs, &target, self.params.eta, self.params.iterations);
         Distribution::from_logits(logits).map_err(|error| FuseError::Unfit {
             fuser: Self::NAME.to_owned(),
             reason: format!("the search left the numbers: {error}; a lower `eta` may help"),

@@ -8,7 +8,7 @@
 //! Deviations: those of the map, and: 4. every member keeps its cache. 5. Carried masses are scaled to sum to 1.
 
 use super::TokenLoop;
-use crate::align::{Align, Aligned, END, Projection, Side, Space};
+use crate::align::{Align, Aligned, END, Projection, Rows, Side, Space};
 use crate::backend::{Backend, BackendError, NextTokens};
 use crate::distribution::Distribution;
 use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
@@ -81,7 +81,7 @@ impl System for Eva {
         };
         let mut maps = vec![None];
         for (at, backend) in backends.iter().enumerate().skip(1) {
-            let map = Projection::new(side(at)?, side(0)?, params.mapped, params.least);
+            let map = Projection::new(side(at)?, side(0)?, params.mapped, params.least, rows(backend));
             maps.push(Some(map.map_err(|reason| unfit::<Self>(&format!("`{}`: {reason}", backend.name())))?));
         }
         let align = Box::new(Carried { space: Space::union(&vocabularies[..1]), maps, top: params.top });
@@ -91,6 +91,15 @@ impl System for Eva {
         };
         Ok(Self(TokenLoop { align, pool: Pool::Linear, weigh }))
     }
+}
+
+/// Rows of the output projection of a member; none of one that shows none, which was refused.
+fn rows(backend: &Arc<dyn Backend>) -> Rows {
+    let backend = backend.clone();
+    Box::new(move |id| {
+        let row = backend.embeddings().map(|all| all.output[id as usize * all.dim..][..all.dim].to_vec());
+        row.unwrap_or_default()
+    })
 }
 
 impl Fuser for Eva {

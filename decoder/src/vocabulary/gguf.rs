@@ -1,8 +1,9 @@
 //! Vocabularies in GGUF files, versions 2 and 3: the metadata at their start; tensors are not looked at.
 //!
 //! Tokens marked user-defined are of two sorts that the file does not part: text that is a token wherever it
-//! occurs (the accented letters of deepseek-coder), and placeholders and chat marks, which stand for no text. The
-//! latter are taken to be those in brackets, `<...>` or `[...]`.
+//! occurs (the accented letters of deepseek-coder, the line breaks and tags of HTML of Gemma 3), and placeholders and
+//! chat marks, which stand for no text. The latter are taken to be those in brackets, `<...>` or `[...]`, but for tags:
+//! one lower-case word in angle brackets, `<h1>` or `</td>`, that is no known placeholder.
 
 use super::atoms::Atoms;
 use super::bytes::Reader;
@@ -280,10 +281,23 @@ fn scores(metadata: &Metadata<'_>, unigram: bool) -> Result<Tokenizer, String> {
 /// Type of tokens that are user-defined.
 const USER_DEFINED: i64 = 4;
 
+/// Words that look like tags in angle brackets and stand for no text.
+const PLACEHOLDERS: [&str; 14] =
+    ["s", "unk", "pad", "mask", "sep", "cls", "bos", "eos", "eot", "eod", "eom", "image", "audio", "video"];
+
 /// Whether a token of this type and look is text wherever it occurs.
 fn is_literal(shown: &str, kind: i64) -> bool {
     let enclosed = |open, close| shown.starts_with(open) && shown.ends_with(close);
-    kind == USER_DEFINED && !enclosed('<', '>') && !enclosed('[', ']')
+    kind == USER_DEFINED && (is_tag(shown) || !enclosed('<', '>') && !enclosed('[', ']'))
+}
+
+/// Whether a text is a tag of a markup language, `<td>` or `</td>`.
+fn is_tag(shown: &str) -> bool {
+    let word = shown.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
+    let word = word.map(|word| word.strip_prefix('/').unwrap_or(word)).unwrap_or_default();
+    let is_word = word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    is_word && !PLACEHOLDERS.contains(&word)
 }
 
 /// The tokens that are text wherever they occur.

@@ -19,7 +19,7 @@ fn stories() -> Option<(PathBuf, PathBuf)> {
 fn agree(checkpoint: &Path, tokenizer: &Path, prompt: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("model.gguf");
-    let bytes = gguf::write(&std::fs::read(checkpoint).unwrap(), &std::fs::read(tokenizer).unwrap());
+    let bytes = gguf::write(&std::fs::read(checkpoint).unwrap(), &std::fs::read(tokenizer).unwrap(), true);
     std::fs::write(&file, bytes).unwrap();
     let ours = Llama2c::open("checkpoint", checkpoint, tokenizer).unwrap();
     let candle = Candle::open("gguf", &file, None, None).unwrap();

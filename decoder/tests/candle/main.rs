@@ -6,6 +6,7 @@
 
 #[path = "../http/gguf.rs"]
 mod gguf;
+mod kinds;
 mod llama2c;
 mod models;
 #[cfg(feature = "candle-reference")]

@@ -1,6 +1,7 @@
 //! The forward pass: blocks of attention and gated feed-forward over a cache of keys and values that can be cut short.
 
 use super::family::Config;
+use super::kinds;
 use super::source::Source;
 use candle_core::quantized::QMatMul;
 use candle_core::{D, Device, Module as _, Result, Tensor};
@@ -14,15 +15,33 @@ const ROOM: usize = 64;
 #[derive(Debug, Clone)]
 pub(super) struct Linear {
     pub(super) weight: QMatMul,
+    /// What is added to every block of a row, `(blocks, rows)`; see [`kinds`].
+    pub(super) added: Option<Tensor>,
     pub(super) bias: Option<Tensor>,
 }
 
 impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let out = self.weight.forward(x)?;
+        let mut out = self.weight.forward(x)?;
+        if let Some(added) = &self.added {
+            let (n, dim) = x.dims2()?;
+            let sums = x.reshape((n, dim / kinds::BLOCK, kinds::BLOCK))?.sum(2)?;
+            out = (out + sums.matmul(added)?)?;
+        }
         match &self.bias {
             Some(bias) => out.broadcast_add(bias),
             None => Ok(out),
+        }
+    }
+
+    /// The same matrix in a kind that is multiplied fast.
+    pub(super) fn converted(self) -> Result<Self> {
+        match self.weight {
+            QMatMul::QTensor(tensor) => {
+                let (weight, added) = kinds::converted(tensor)?;
+                Ok(Self { weight, added, bias: self.bias })
+            }
+            _ => Ok(self),
         }
     }
 }
@@ -75,6 +94,8 @@ pub(super) struct Layers {
     blocks: Vec<Block>,
     norm: Tensor,
     pub(super) output: Linear,
+    /// The output matrix is the embedding.
+    pub(super) is_tied: bool,
     /// `1 / base^(2 i / head)` over the factors, for layers that see everything and for local ones.
     frequencies: [Vec<f64>; 2],
 }
@@ -162,14 +183,17 @@ impl Layers {
         };
         let matrix = |source: &mut Source, name: &str| source.linear(name)?.ok_or_else(|| need(name));
         let embedding = matrix(source, "token_embd")?;
-        let output = source.linear("output")?.unwrap_or_else(|| embedding.clone());
+        let output = source.linear("output")?;
+        let is_tied = output.is_none();
+        let output = output.unwrap_or_else(|| embedding.clone()).converted();
+        let output = output.map_err(|error| format!("tensor `output.weight`: {error}"))?;
         let last = norm(source, "output_norm")?.ok_or_else(|| need("output_norm"))?;
         let mut blocks = Vec::with_capacity(config.layers);
         for at in 0..config.layers {
             blocks.push(block(&config, source, at, &mut norm)?);
         }
         let frequencies = [config.rotary_base, config.local_base].map(|base| frequencies(&config, base));
-        Ok(Self { config, embedding, blocks, norm: last, output, frequencies })
+        Ok(Self { config, embedding, blocks, norm: last, output, is_tied, frequencies })
     }
 
     /// Number of ids.
@@ -294,8 +318,12 @@ fn block(
 ) -> std::result::Result<Block, String> {
     let name = |role: &str| format!("blk.{at}.{role}");
     let need = |role: &str| format!("it has no tensor `blk.{at}.{role}`");
-    let matrix = |source: &mut Source, role: &str| source.linear(&name(role))?.ok_or_else(|| need(role));
-    let qkv = match source.linear(&name("attn_qkv"))? {
+    let found = |source: &mut Source, role: &str| {
+        let linear = source.linear(&name(role))?.map(Linear::converted);
+        linear.transpose().map_err(|error| format!("tensor `{}`: {error}", name(role)))
+    };
+    let matrix = |source: &mut Source, role: &str| found(source, role)?.ok_or_else(|| need(role));
+    let qkv = match found(source, "attn_qkv")? {
         Some(fused) => {
             let [own, shared] = [config.heads, config.kv_heads].map(|heads| heads * config.head);
             Split::Fused(fused, [own, shared, shared])
@@ -304,11 +332,11 @@ fn block(
             Split::Apart([matrix(source, "attn_q")?, matrix(source, "attn_k")?, matrix(source, "attn_v")?])
         }
     };
-    let gate_up = match source.linear(&name("ffn_gate"))? {
+    let gate_up = match found(source, "ffn_gate")? {
         Some(gate) => Split::Apart([gate, matrix(source, "ffn_up")?]),
         // One matrix of both: GGUF calls it by the name of one of them.
         None => {
-            let fused = match source.linear(&name("ffn_gate_up"))? {
+            let fused = match found(source, "ffn_gate_up")? {
                 Some(fused) => fused,
                 None => matrix(source, "ffn_up")?,
             };

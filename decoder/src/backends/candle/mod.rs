@@ -6,6 +6,7 @@
 //! cut short in no time.
 
 mod family;
+mod kinds;
 mod layers;
 mod source;
 
@@ -51,8 +52,8 @@ pub struct Candle {
     tokenizer: Arc<Tokenizer>,
     vocabulary: usize,
     context: usize,
-    /// Rows of the input and the output embedding; made when first asked for.
-    rows: Arc<OnceLock<Option<(Vec<f32>, Vec<f32>)>>>,
+    /// Rows of the input and, unless they are the same, the output embedding; made when first asked for.
+    rows: Arc<OnceLock<Option<(Vec<f32>, Option<Vec<f32>>)>>>,
 }
 
 impl Candle {
@@ -121,11 +122,18 @@ impl Backend for Candle {
                 QMatMul::QTensor(weight) => weight.dequantize(&Device::Cpu).ok()?,
                 QMatMul::Tensor(weight) | QMatMul::TensorF16(weight) => weight.clone(),
             };
+            let all = match &of.added {
+                Some(added) => kinds::with_added(&all, added).ok()?,
+                None => all,
+            };
             all.narrow(0, 0, self.vocabulary).and_then(|rows| rows.flatten_all()?.to_vec1()).ok()
         };
-        let both = || Some((rows(&self.layers.embedding)?, rows(&self.layers.output)?));
+        let both = || {
+            let output = if self.layers.is_tied { None } else { Some(rows(&self.layers.output)?) };
+            Some((rows(&self.layers.embedding)?, output))
+        };
         let (input, output) = self.rows.get_or_init(both).as_ref()?;
-        Some(Embeddings { input, output, dim: self.layers.config.dim })
+        Some(Embeddings { input, output: output.as_ref().unwrap_or(input), dim: self.layers.config.dim })
     }
 }
 

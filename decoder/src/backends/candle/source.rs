@@ -166,6 +166,6 @@ impl Source {
         };
         let weight = weight.map_err(|error| format!("tensor `{name}`: {error}"))?;
         let bias = self.vector(&format!("{gguf}.bias"), true)?;
-        Ok(Some(Linear { weight, bias }))
+        Ok(Some(Linear { weight, added: None, bias }))
     }
 }
