@@ -3,9 +3,9 @@
 //! Fitting counts the n-grams of [`super::ngrams`] on the train split and keeps the most frequent words
 //! and the most frequent character n-grams (by number of queries). A query becomes two sparse blocks of
 //! `(1 + ln tf) * idf`, `idf = 1 + ln((1 + n) / (1 + df))`; words get the share `word_share` (0.8) of the squared
-//! norm, characters the rest. Their concatenation is projected on the leading right singular vectors of the training rows and normalised.
-//! The projection is stored in signed bytes with one scale an n-gram, and training uses the stored one, so
-//! that training and serving see the same features bit for bit.
+//! norm, characters the rest. Their concatenation is projected on the leading right singular vectors of the training
+//! rows and normalised. The projection is stored in signed bytes with one scale an n-gram, and training uses the
+//! stored one, so that training and serving see the same features bit for bit.
 //!
 //! A text without any known n-gram has the zero vector.
 

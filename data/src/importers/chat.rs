@@ -1,4 +1,5 @@
-//! Logged requests of any tool: a table of where it keeps our columns, one way to read a row of it, one loop over records.
+//! Logged requests of any tool: a table of where it keeps our columns, one way to read a row of it, one loop over
+//! records.
 
 use super::answer_columns::{complete_answer, read_answer};
 use super::mapping::Mapping;

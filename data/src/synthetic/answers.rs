@@ -11,10 +11,11 @@
 //! the expectation `p`. The first sample is the outcome the world has without answers; `r` is drawn given it.
 //!
 //! A wrong answer is the query's tempting one (all arms share it), the arm's own habit, or any other. Queries of every
-//! other topic have four options `A` to `D`, the others a whole number. Of the probability `p_i` the model gives to answer `i`,
-//! its log-probabilities show `p_i^s / sum_j p_j^s`, with `s` of the arm: models are more sure than they should be (`s > 1`)
-//! or less. Other tokens are the less sure, the smaller `r` is. Some wrong answers are cut off (`finish` is `length`) and
-//! have no short answer. A check calls a right answer right with probability 0.85, a wrong one with 0.35.
+//! other topic have four options `A` to `D`, the others a whole number. Of the probability `p_i` the model gives to
+//! answer `i`, its log-probabilities show `p_i^s / sum_j p_j^s`, with `s` of the arm: models are more sure than they
+//! should be (`s > 1`) or less. Other tokens are the less sure, the smaller `r` is. Some wrong answers are cut off
+//! (`finish` is `length`) and have no short answer. A check calls a right answer right with probability 0.85, a wrong
+//! one with 0.35.
 
 use super::{ANSWER_SIGMA, Cell, Simulated, SimulatedArm, TOPICS, World, normal, weighted};
 use crate::answers::confidence::TokenConfidence;

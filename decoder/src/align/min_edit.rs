@@ -92,8 +92,8 @@ fn nearest(unit: &[u8], vocabulary: &Vocabulary, trie: &Trie) -> u32 {
     if let Some(id) = vocabulary.ids(unit).first() {
         return *id;
     }
-    // A token is known to be within the furthest bound. Narrow bounds leave most of the tree out, and the first one that
-    // finds a token finds the nearest.
+    // A token is known to be within the furthest bound. Narrow bounds leave most of the tree out, and the first one
+    // that finds a token finds the nearest.
     let furthest = within(unit, vocabulary);
     for bound in 1..=furthest {
         let mut rows: Vec<usize> = (0..=unit.len()).collect();

@@ -7,9 +7,9 @@
 //! token the `n` most alike are kept, those below `least` left out, weights in proportion to cosines.
 //!
 //! Deviations: 1. rows are scaled to sum to 1, so that mass stays mass; the released filter is not. 2. A token that
-//! is in both vocabularies stands for itself alone. 3. The variance truncation of the paper is not done. 4. A row is made
-//! when its token is first told, and the greatest cosine of a token of `to` is taken over at most 1,024 tokens of `from`,
-//! evenly spread over their ids: all pairs of 262,144 and 49,152 tokens are 7e12 multiplications.
+//! is in both vocabularies stands for itself alone. 3. The variance truncation of the paper is not done. 4. A row is
+//! made when its token is first told, and the greatest cosine of a token of `to` is taken over at most 1,024 tokens
+//! of `from`, evenly spread over their ids: all pairs of 262,144 and 49,152 tokens are 7e12 multiplications.
 
 use super::rows::{products, to_unit, with_products};
 use crate::backend::Embeddings;

@@ -10,8 +10,8 @@
 //! Where the first member would end, it ends; where only it is left, it writes alone.
 //!
 //! Deviations: those of the alignment, and: 4. every member keeps its cache; in the released code helpers read the
-//! text again at every step. 5. No special case for digits or early-stop strings. 6. Sampling is possible. 7. Of members after the
-//! first, only tokens of a probability of at least 1e-6 count.
+//! text again at every step. 5. No special case for digits or early-stop strings. 6. Sampling is possible. 7. Of
+//! members after the first, only tokens of a probability of at least 1e-6 count.
 
 use super::looping::opinions;
 use crate::align::{END, Relative, RelativeOnDemand, Space, anchors, own};

@@ -1,10 +1,10 @@
 //! Ids, log-probabilities, greedy texts and rendered chats against llama.cpp's: `llama_cpp.json`, which `llama_cpp.py`
 //! beside it made and names the version of, or the file that `ROUTEWRIGHT_LLAMA_CPP` names.
 //!
-//! Both multiply matrices of 4 to 8 bits with activations rounded to 8 bits, in different orders and blocks. That rounding
-//! moves llama.cpp itself by 0.08 nats a token, 0.36 at most, from the same weights in float32 (`float32.py`). So
-//! log-probabilities are compared within [`NEAR`], of two tokens nearer than [`TIE`] either may be first, and the passage
-//! is read once more with float32 matrices, where what remains is below [`EXACT`].
+//! Both multiply matrices of 4 to 8 bits with activations rounded to 8 bits, in different orders and blocks. That
+//! rounding moves llama.cpp itself by 0.08 nats a token, 0.36 at most, from the same weights in float32
+//! (`float32.py`). So log-probabilities are compared within [`NEAR`], of two tokens nearer than [`TIE`] either may be
+//! first, and the passage is read once more with float32 matrices, where what remains is below [`EXACT`].
 
 use crate::{GEMMA3, SMOLLM2, file, model};
 use routewright_data::rng;

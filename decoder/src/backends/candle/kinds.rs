@@ -1,8 +1,8 @@
 //! Kinds of blocks that candle has no vector instructions for, as kinds that it has, without another rounding.
 //!
-//! A block of `Q5_0` is `d (q - 16)`, which `Q8_0` holds as it is. A block of `Q4_1` is `d q + m = d (q - 8) + (m + 8 d)`:
-//! the first part is a block of `Q4_0`, the second one number a block, which meets the sum of the block's activations.
-//! `Q5_1` is both at once. On x86 a product takes a tenth of the time.
+//! A block of `Q5_0` is `d (q - 16)`, which `Q8_0` holds as it is. A block of `Q4_1` is
+//! `d q + m = d (q - 8) + (m + 8 d)`: the first part is a block of `Q4_0`, the second one number a block, which meets
+//! the sum of the block's activations. `Q5_1` is both at once. On x86 a product takes a tenth of the time.
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Result, Tensor};
