@@ -1,3 +1,5 @@
 pub(super) mod frugalgpt;
 mod logistic_scorer;
 mod orders;
+#[cfg(test)]
+mod toy;
