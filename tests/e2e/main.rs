@@ -42,3 +42,4 @@ mod serving;
 mod store;
 mod token_routing;
 mod train_serve;
+mod votes;
