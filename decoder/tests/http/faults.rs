@@ -60,7 +60,7 @@ fn a_reply_that_is_none_is_named() {
         ("a list of tokens is accepted", |_| llama(&json!("a")), 1),
         ("without a log-probability", |_| llama(&json!([candidate(3, "a", Value::Null)])), 1),
         ("is no number", |_| llama(&json!([candidate(3, "a", json!("-inf"))])), 1),
-        ("finite numbers of at most 0", |_| llama(&json!([candidate(3, "a", json!(0.5))])), 1),
+        ("log-probability `0.5` is above 0", |_| llama(&json!([candidate(3, "a", json!(0.5))])), 1),
         (
             "sum to 1.8097",
             |_| llama(&json!([candidate(3, "a", json!(-0.1)), candidate(4, "b", json!(-0.1))])),

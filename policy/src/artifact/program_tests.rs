@@ -56,13 +56,12 @@ fn called(policy: &Policy, vector: &[f32]) -> Vec<usize> {
     let mut machine = Machine::new(policy, Request { input, ..Request::default() }, Budget::default());
     let mut step = machine.start().unwrap();
     while let Action::Call(calls) = &step.action {
-        let answer = |(at, call): (usize, &crate::program::Call)| Answer {
-            call: at,
-            arm: call.arm_index(),
-            ..Answer::default()
-        };
         let first = machine.first_pending();
-        let answers = calls.iter().enumerate().map(|(at, call)| answer((first + at, call))).collect();
+        let answers = calls.iter().enumerate().flat_map(|(at, call)| {
+            let answer = Answer { call: first + at, arm: call.arm_index(), ..Answer::default() };
+            (0..call.samples).map(move |sample| Answer { sample, ..answer.clone() })
+        });
+        let answers = answers.collect();
         step = machine.supply(answers).unwrap();
     }
     machine.calls().iter().filter_map(crate::program::Call::arm_index).collect()
