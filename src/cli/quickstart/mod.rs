@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Queries of the self-made log: enough to learn from, few enough for a minute.
-const QUERIES: usize = 2000;
+const QUERIES: usize = 1500;
 /// With fewer, folds and splits are too small to fit every method.
 const QUERIES_MIN: usize = 200;
 const SEED: u64 = 1;
@@ -139,7 +139,7 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
         split: "test".to_owned(),
         answers: None,
     };
-    let bars = output::Bars::new("quickstart");
+    let bars = output::Bars::with_lines("quickstart");
     Ok((compare(&train, &test, &entries, &options, &bars)?, train))
 }
 
