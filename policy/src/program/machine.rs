@@ -112,10 +112,16 @@ impl<'a> Machine<'a> {
         };
         let spent: f64 = answers.iter().map(price).sum();
         let elapsed = answers.iter().map(latency).fold(0.0, f64::max);
+        let (spent_before, elapsed_before, n_before) = (self.spent_usd, self.elapsed_ms, self.answers.len());
         self.spent_usd += spent;
         self.elapsed_ms += elapsed;
         self.answers.extend(answers);
-        self.advance()
+        let step = self.advance();
+        if step.is_err() {
+            (self.spent_usd, self.elapsed_ms) = (spent_before, elapsed_before);
+            self.answers.truncate(n_before);
+        }
+        step
     }
 
     fn check_answers(&self, answers: &[Answer]) -> Result<(), String> {

@@ -2,7 +2,10 @@
 
 use super::{ALL, OneCall, ProgramError, constant_router};
 use crate::artifact::Manifest;
-use crate::program::{Action, Answer, Budget, Call, Confidence, Machine, Program, Reply, Step, StepError};
+use crate::program::{
+    Action, Answer, Bounds, Budget, Call, Confidence, Episode, Machine, Part, Program, Reply, Step,
+    StepError, StepReason,
+};
 use crate::{Arm, Constraints, DecideError, Objective, Policy, Price, Request, Router, selectors};
 use rand::RngExt as _;
 use routewright_data::rng;
@@ -261,5 +264,45 @@ fn answers_that_no_open_call_asked_for_are_refused_and_change_nothing() {
             let error = Machine::new(&policy, requests().remove(0), budget).start().unwrap_err();
             assert!(matches!(error, StepError::Budget { field: "budget.usd", .. }), "{error}");
         }
+    }
+}
+
+/// Calls one arm, then breaks its own bounds.
+#[derive(Debug)]
+struct Endless;
+
+impl Program for Endless {
+    fn name(&self) -> &'static str {
+        "endless"
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { steps: 2, calls: 9 }
+    }
+
+    fn next(&self, _: &Episode<'_>) -> Result<Step, StepError> {
+        Ok(Step::call(vec![Call::arm(0)], StepReason::Start))
+    }
+
+    fn parts(&self) -> Vec<Part<'_>> {
+        Vec::new()
+    }
+
+    fn config(&self) -> serde_json::Value {
+        json!({})
+    }
+}
+
+#[test]
+fn a_refused_step_takes_no_answer() {
+    let policy = policy_of(Box::new(Endless));
+    let world = World { seed: 1, failing: 0.0, dearer: 1.0 };
+    let mut machine = Machine::new(&policy, requests().remove(0), Budget::default());
+    machine.start().unwrap();
+    for _ in 0..2 {
+        let error = machine.supply(world.answers(&machine)).unwrap_err();
+        assert!(matches!(error, StepError::Program { program: "endless", step: 1, .. }), "{error}");
+        assert!(machine.answers().is_empty());
+        assert_eq!((machine.spent_usd(), machine.elapsed_ms()), (0.0, 0.0));
     }
 }
