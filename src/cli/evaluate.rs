@@ -11,6 +11,8 @@ use routewright_trainer::compare::reads_source;
 use routewright_trainer::evaluate::{
     Average, Contender, Evaluation, JudgeOptions, Judged, Judging, align, judge, judge_played,
 };
+use routewright_trainer::method::Need;
+use routewright_trainer::methods;
 use routewright_trainer::report::{self, ReportNote};
 use routewright_trainer::rollout::{self, ReplayWorld};
 use routewright_trainer::train::feature_inputs;
@@ -153,7 +155,9 @@ impl EvaluateCommand {
         let decide_us = started.elapsed().as_secs_f64() * 1e6 / episodes as f64;
         let evaluation = judge_played(played, outcomes, train, options)?;
         let fit_seconds = policy.manifest.metrics.get("fit_seconds").copied();
-        Ok(Evaluation { fit_seconds, decide_us: Some(decide_us), ..evaluation })
+        // A policy of a method that is registered no more is taken as reading no source.
+        let reads_source = methods::find(method).is_ok_and(|row| row.needs.contains(&Need::Source));
+        Ok(Evaluation { fit_seconds, decide_us: Some(decide_us), reads_source, ..evaluation })
     }
 
     /// The rows of `test` with the vectors of a column.

@@ -138,6 +138,11 @@ fn a_switch_is_trained_on_samples_compared_evaluated_and_asked() {
     let calls = by("modelswitch")["calls"].as_f64().unwrap();
     assert!(calls > 4.0 && calls < 8.0, "{calls}");
     assert_eq!(by("vote")["calls"].as_f64(), Some(3.0));
+    // Votes are weighted by the source, so the table marks them.
+    assert_eq!(
+        [by("vote"), by("modelswitch")].map(|row| row["reads_source"].as_bool()),
+        [Some(true), Some(false)]
+    );
     assert!(by("modelswitch")["latency_ms"].as_f64().unwrap() > 0.0);
     let best = compared["baselines"]["best_single"]["score"].as_f64().unwrap();
     assert!(by("modelswitch")["score"].as_f64().unwrap() > best, "{compared}");

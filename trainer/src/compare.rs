@@ -12,7 +12,7 @@ use crate::evaluate::{
     Contender, Evaluation, JudgeError, JudgeOptions, Judged, Judging, Picked, QueryOutcomes, judge,
     judge_played,
 };
-use crate::method::{Device, Fitted, MethodRow, Reads};
+use crate::method::{Device, Fitted, MethodRow, Need, Reads};
 use crate::progress::{Progress, Silent};
 use crate::report;
 use crate::rollout::{self, ReplayWorld, RolloutError};
@@ -303,6 +303,7 @@ impl One<'_> {
             tuning,
             fit_seconds: Some(fit_seconds),
             decide_us: Some(time_steps(&policy, self.test, &world)),
+            reads_source: method.needs.contains(&Need::Source),
             ..evaluation
         })
     }

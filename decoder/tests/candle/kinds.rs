@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use routewright_decoder::backend::{Backend, Stop};
 use std::path::{Path, PathBuf};
 
-/// Activations are rounded to 8 bits beside quantized matrices: greatest difference of a log-probability, nats. Models of
-/// random weights came to 0.112 (`Q5_1`); the strict check is that of the rows.
+/// Greatest difference of a log-probability, nats: activations are rounded to 8 bits beside quantized matrices. Random
+/// weights came to 0.112 (`Q5_1`); the check of the rows is the strict one.
 const ROUNDING: f32 = 0.2;
 
 /// A copy of a GGUF file with its matrices in float32.
