@@ -148,7 +148,7 @@ fn is_digit(bytes: &[u8], at: usize) -> bool {
 /// Whether a minus sign belongs to the number at `at`: one with neither a letter nor a number before it.
 fn is_negative(bytes: &[u8], at: usize) -> bool {
     let before = |n: usize| at.checked_sub(n).map(|i| bytes[i]);
-    // A currency sign may stand in between: `-$5`.
+    // A currency sign may come between: `-$5`.
     let sign_at = if before(1) == Some(b'$') { 2 } else { 1 };
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b')';
     before(sign_at) == Some(b'-') && !before(sign_at + 1).is_some_and(is_part)

@@ -100,7 +100,7 @@ fn a_row_that_cannot_be_right_is_named() {
     assert!(refused(&|r| r.propensity = 0.5).contains("`propensities` says `0.75`"));
     assert!(refused(&|r| r.model = "c".to_owned()).contains("`c` is none of the candidates"));
     assert!(refused(&|r| r.pass_probability = Some(0.0)).contains("pass_probability"));
-    assert!(refused(&|r| r.decision_id = "good".to_owned()).contains("`good` stands in"));
+    assert!(refused(&|r| r.decision_id = "good".to_owned()).contains("`good` is in"));
     let path = write(dir.path(), "f.parquet", [feedback("o", "d", 1, f64::NAN)]);
     let said = Outcomes::load(&path, "score", Combine::Latest).unwrap_err().to_string();
     assert!(said.starts_with("row 1 of ") && said.contains("value `NaN`"), "{said}");

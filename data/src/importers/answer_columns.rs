@@ -138,7 +138,7 @@ mod tests {
             (chat.finish.as_deref(), chat.logprob_mean, chat.logprob_min),
             (Some("length"), Some(-1.0), Some(-1.5))
         );
-        // 14 levels of two tokens: the median stands at level .5, and the ends are the tokens themselves.
+        // 14 levels of two tokens: the median is at level .5, and the ends are the tokens themselves.
         let quantiles = chat.logprob_quantiles.unwrap();
         assert_eq!((quantiles[0], quantiles[8], quantiles[13]), (-1.5, -1.0, -0.5));
         let text = completed(json!({"choices": [{"text": "4", "finish_reason": "stop",

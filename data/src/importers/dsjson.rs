@@ -90,7 +90,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         let row = decision(&record, options, &mut made, &mut summary)?;
         check(&row).map_err(|reason| record.error(format!("event `{}`: {reason}", row.decision_id)))?;
         if !ids.insert(hash_of(&[&row.decision_id])) {
-            let reason = "stands in an earlier record already, expected one record each";
+            let reason = "is in an earlier record already, expected one record each";
             return Err(record.error(format!("event `{}` {reason}", row.decision_id)));
         }
         if let Some(outcome) = outcome(&record, &row)? {

@@ -449,7 +449,7 @@ impl Checking {
                         None => drop(first_keys.insert(cells, here)),
                         Some(first) => {
                             let message = || {
-                                format!("{} stands in {first} already; expected one row each", key.named(row))
+                                format!("{} is in {first} already; expected one row each", key.named(row))
                             };
                             self.complaints.at(&batch, row, "duplicate-key", message);
                         }

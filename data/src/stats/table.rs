@@ -52,7 +52,7 @@ impl fmt::Display for LogStats {
             writeln!(f, "rows with a value of answers: {}", filled.collect::<Vec<_>>().join(", "))?;
         }
         if self.leakage.is_empty() {
-            writeln!(f, "no prompt stands in two splits")?;
+            writeln!(f, "no prompt is in two splits")?;
         }
         for leak in &self.leakage {
             let [a, b] = &leak.splits;

@@ -159,7 +159,7 @@ impl Switch {
     }
 
     fn reply(&self, episode: &Episode<'_>, forms: &[Option<String>], reason: StepReason) -> Step {
-        // Samples by stage, and where each stands in the episode.
+        // Samples by stage, and the place of each in the episode.
         let (mut sampled, mut places, mut weights) = (Sampled::new(), Vec::new(), Vec::new());
         for (stage, arm) in self.arms.iter().enumerate() {
             let of_stage = |at: &usize| episode.answers[*at].arm == Some(*arm);

@@ -71,7 +71,7 @@ fn what_is_misspelled_or_does_not_agree_is_refused() {
     );
     let twice = format!("{EVENT}\n{EVENT}");
     let said = import(dir.path(), &twice, &ImportOptions::default()).unwrap_err().to_string();
-    assert!(said.contains("item 2 of ") && said.contains("event `e1` stands in an earlier record"), "{said}");
+    assert!(said.contains("item 2 of ") && said.contains("event `e1` is in an earlier record"), "{said}");
     refused("2020-01-02T", "yesterday", "`Timestamp`");
     let stranger = EVENT.replace("\"Version\"", "\"anything else\"");
     assert!(import(dir.path(), &stranger, &ImportOptions::default()).is_ok());

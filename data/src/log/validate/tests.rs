@@ -52,7 +52,7 @@ fn every_bad_cell_is_named_by_row_and_value() {
         ),
         (with(OutcomeRow { prompt: String::new(), ..row("x", "n", 0.0) }), "empty-text", "`prompt` is empty"),
         (with(row("q", "", 0.0)), "empty-text", "`model` is empty"),
-        (with(row("q", "m", 0.0)), "duplicate-key", "query_id `q`, model `m` stands in row 3 of"),
+        (with(row("q", "m", 0.0)), "duplicate-key", "query_id `q`, model `m` is in row 3 of"),
         (with(OutcomeRow { sample: Some(0), ..row("q", "m", 0.0) }), "duplicate-key", "row 3 of"),
         (with(OutcomeRow { sample: Some(-2), ..row("q", "n", 0.0) }), "out-of-range", "sample `-2`"),
         (
@@ -94,7 +94,7 @@ fn answers_of_one_model_are_told_apart_by_their_sample() {
     let found = check(&[&sound[..], &[sample(Some(2))]].concat());
     let complaint = only(&found, "duplicate-key");
     assert_eq!(complaint.row, Some(5));
-    let part = "query_id `q`, model `m`, sample `2` stands in row 3 of";
+    let part = "query_id `q`, model `m`, sample `2` is in row 3 of";
     assert!(complaint.message.contains(part), "{}", complaint.message);
 }
 
