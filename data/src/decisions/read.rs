@@ -83,8 +83,7 @@ impl DecisionReader {
             }
             if !self.seen.insert(Key::of(&row.decision_id)) {
                 let id = &row.decision_id;
-                let reason =
-                    format!("decision `{id}` is in an earlier row already; expected one row each");
+                let reason = format!("decision `{id}` is in an earlier row already; expected one row each");
                 return Err(batch.error(at, reason));
             }
             self.before.follow(&row);

@@ -448,9 +448,8 @@ impl Checking {
                     match first_keys.get(&cells) {
                         None => drop(first_keys.insert(cells, here)),
                         Some(first) => {
-                            let message = || {
-                                format!("{} is in {first} already; expected one row each", key.named(row))
-                            };
+                            let message =
+                                || format!("{} is in {first} already; expected one row each", key.named(row));
                             self.complaints.at(&batch, row, "duplicate-key", message);
                         }
                     }
