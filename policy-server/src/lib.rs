@@ -3,9 +3,10 @@
 //! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
 //! model to call, the probability it was drawn with, and why. To decide it never calls a model.
 //!
-//! The files stand on floors, each of which uses the ones below it and none above: `settings` (the configuration),
-//! `registry` (versions of a policy), `ledger` (the durable log), `live` (what is in service), `decide` (how a decision
-//! is made), `upkeep` (reload, learning, canaries), `http`, and the composition in `app` and `server`. ARCHITECTURE.md
+//! The files stand on floors, each of which uses the ones below it and none above: `dialect` (the formats on the wire,
+//! bytes in and bytes out), `settings` (the configuration), `registry` (versions of a policy), `ledger` (the durable
+//! log), `live` (what is in service), `decide` (how a decision is made), `upkeep` (reload, learning, canaries), `http`,
+//! and the composition in `app` and `server`. ARCHITECTURE.md
 //! follows a request through them.
 //!
 //! The reply carries the whole distribution, so that every decision can be evaluated off-policy later; with a `[store]`
@@ -32,6 +33,7 @@ mod app;
 mod caller;
 mod clock;
 mod decide;
+pub mod dialect;
 mod error;
 mod exposition;
 mod fingerprint;
