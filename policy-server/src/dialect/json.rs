@@ -175,6 +175,11 @@ impl<'a> Value<'a> {
         Items { raw: self.raw, at }
     }
 
+    /// Every text, number, `true`, `false` and `null` within, in one pass, each with the name nearest to it.
+    pub fn scalars(self) -> Scalars<'a> {
+        Scalars { raw: self.raw, at: 0, name: "", names: Vec::new() }
+    }
+
     /// The value of a name of an object, the last of several.
     pub fn get(self, name: &str) -> Option<Self> {
         self.entries().filter(|entry| entry.name == name).last().map(|entry| entry.value)
@@ -243,6 +248,48 @@ impl<'a> Iterator for Items<'a> {
         }
         self.at = past_value(text, start);
         Some(Value { raw: &self.raw[start..self.at] })
+    }
+}
+
+/// Scalars within a value, each with the name nearest to it as it was written, without quotes.
+#[derive(Debug, Clone)]
+pub struct Scalars<'a> {
+    raw: &'a str,
+    at: usize,
+    name: &'a str,
+    /// Names of the lists and objects that are open.
+    names: Vec<&'a str>,
+}
+
+impl<'a> Iterator for Scalars<'a> {
+    type Item = (&'a str, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = self.raw.as_bytes();
+        loop {
+            self.at = past_separators(text, self.at);
+            match text.get(self.at)? {
+                b'{' | b'[' => {
+                    self.names.push(self.name);
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    self.name = self.names.pop().unwrap_or_default();
+                    self.at += 1;
+                }
+                first => {
+                    let start = self.at;
+                    self.at = past_value(text, start);
+                    let rest = &text[self.at..];
+                    let next = rest.iter().find(|byte| !is_blank(**byte));
+                    if *first == b'"' && next == Some(&b':') {
+                        self.name = &self.raw[start + 1..self.at - 1];
+                        continue;
+                    }
+                    return Some((self.name, Value { raw: &self.raw[start..self.at] }));
+                }
+            }
+        }
     }
 }
 
@@ -421,6 +468,14 @@ mod tests {
         assert_eq!(list.at(&["1"]).unwrap().text().unwrap(), "xA");
         assert_eq!(value.get("a").unwrap().bool(), Some(true), "the last of two counts");
         assert_eq!(value.get("b\n").unwrap().integer(), Some(0));
+    }
+
+    #[test]
+    fn scalars_have_the_name_nearest_to_them() {
+        let value = Value::read(br#"{"a":[1,{"b":"x","c":[[null]]},2],"d":{},"e" : true}"#).unwrap();
+        let found: Vec<(&str, &str)> = value.scalars().map(|(name, value)| (name, value.raw())).collect();
+        assert_eq!(found, [("a", "1"), ("b", "\"x\""), ("c", "null"), ("a", "2"), ("e", "true")]);
+        assert_eq!(Value::read(b"7").unwrap().scalars().count(), 1);
     }
 
     #[test]

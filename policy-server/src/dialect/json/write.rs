@@ -63,6 +63,14 @@ impl Writer {
         self
     }
 
+    /// A text, `null` where there is none.
+    pub fn text_or_null(&mut self, text: Option<&str>) -> &mut Self {
+        match text {
+            Some(text) => self.text(text),
+            None => self.raw("null"),
+        }
+    }
+
     /// A number.
     pub fn number(&mut self, number: u64) -> &mut Self {
         self.raw(&number.to_string())
