@@ -110,3 +110,43 @@ fn a_log_without_answers_carries_no_cascade_and_the_other_methods_are_compared()
     let steered = ["train", "frugalgpt", "--log", "log.parquet", "--out", "p", "--selector", "argmax"];
     assert!(run(dir, &steered).stderr.contains("docs/methods/frugalgpt.md"));
 }
+
+#[test]
+fn cascades_that_read_confidence_are_trained_compared_evaluated_and_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let simulate = ["data", "simulate", "--answers", "--queries", "1500", "--models", "3", "--missing", "0"];
+    ok(dir, &[&simulate[..], &["--drift", "0", "--out", "log.parquet"]].concat());
+    let methods = ["confidence-deferral", "token-cascade", "model-cascading"];
+    let compare = ["compare", "--log", "log.parquet", "--folds", "0", "--methods", &methods.join(",")];
+    let compared = json(dir, &compare);
+    for method in methods {
+        let trained = json(dir, &["train", method, "--log", "log.parquet", "--out", method]);
+        let manifest = &trained["manifest"];
+        assert_eq!(
+            (&manifest["program"]["name"], &manifest["program"]["version"]),
+            (&"cascade".into(), &2.into())
+        );
+        assert!(!manifest["program"]["config"]["confidence"].as_array().unwrap().is_empty(), "{manifest}");
+        assert_eq!(run(dir, &["policy", "verify", method]).code, 0);
+        let found = json(dir, &["evaluate", "--policy", method, "--log", "log.parquet"]);
+        let policies = compared["policies"].as_array().unwrap();
+        let same = policies.iter().find(|policy| policy["method"] == method).unwrap();
+        assert_eq!(found["policies"][0]["score"], same["score"], "{method}");
+        assert_eq!(found["policies"][0]["n_uncovered"], 0);
+        let query = {
+            let options = routewright_data::LoadOptions::split("test");
+            let table = routewright_data::OutcomeTable::load(&dir.join("log.parquet"), &options).unwrap();
+            table.queries[0].id.clone()
+        };
+        let asked = json(dir, &["ask", "--policy", method, "--log", "log.parquet", "--query", &query]);
+        assert_eq!(asked["reply"]["kind"], "return", "{asked}");
+    }
+    // A promise is made with its bound, or refused with what could be promised.
+    let train = ["train", "token-cascade", "--log", "log.parquet", "--out", "p", "--set", "confidence=0.9"];
+    let trained = json(dir, &[&train[..], &["--set", "max_drop=0.1"]].concat());
+    let metrics = &trained["manifest"]["metrics"];
+    assert!(metrics["promise_bound"].as_f64().unwrap() <= 0.1 + 1e-6, "{metrics}");
+    let refused = run(dir, &[&train[..], &["--set", "max_drop=0.001"]].concat());
+    assert!(refused.code == 2 && refused.stderr.contains("needs at least 2302 rows"), "{}", refused.stderr);
+}

@@ -16,6 +16,7 @@ pub mod neural;
 pub mod ope;
 pub mod preferences;
 pub mod progress;
+pub mod promise;
 pub mod report;
 pub mod rlae;
 pub mod rollout;

@@ -1,5 +1,8 @@
 //! What comes back of a call.
 
+use routewright_data::answers::AnswerRow;
+use routewright_data::answers::confidence::{N_FEATURES, QUANTILE_LEVELS, features};
+
 /// An answer, or the failure of a call.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Answer {
@@ -36,6 +39,23 @@ impl Answer {
     /// Short answer where there is one, else the text without white space at its ends.
     pub fn brief(&self) -> &str {
         self.short.as_deref().unwrap_or_else(|| self.text.trim())
+    }
+
+    /// Features of what the model said of its certainty, as [`routewright_data::answers::confidence`] names them; NaN
+    /// where unknown. Quantiles at other levels than a log's are unknown.
+    pub fn confidence_features(&self) -> [f32; N_FEATURES] {
+        let unknown = Confidence::default();
+        let said = self.confidence.as_ref().unwrap_or(&unknown);
+        let (quantiles, probs) = (&said.logprob_quantiles, &said.option_probs);
+        features(&AnswerRow {
+            output_tokens: self.usage.output_tokens.map(|n| u32::try_from(n).unwrap_or(u32::MAX)),
+            logprob_mean: said.logprob_mean,
+            logprob_min: said.logprob_min,
+            logprob_quantiles: (quantiles.len() == QUANTILE_LEVELS.len()).then_some(quantiles),
+            option_probs: (!probs.is_empty()).then_some(probs),
+            verifier_rate: said.verifier_rate,
+            ..AnswerRow::default()
+        })
     }
 }
 

@@ -5,23 +5,28 @@
 //! another, as lambda chooses an arm of a router: the greatest `quality * score - cost * cost_usd`.
 //!
 //! Part `scorer` reads query and answer as one text (`data::features::QueryAnswer`) and predicts, for each arm, the
-//! score of that text as an answer of that arm. An answer is returned at once where its score is at least the threshold
+//! score of that text as an answer of that arm. With `confidence`, a list of features of what the model said of its
+//! certainty (`data::answers::confidence`), it reads these instead, as a vector, and nothing of the text; an answer that
+//! lacks one of them is never good enough. An answer is returned at once where its score is at least the threshold
 //! of its stage; the last stage has none. A stage whose arm the request excludes, or that no longer fits budget and
 //! deadline, is skipped; a failed call passes on to the next stage. Where nothing is left, the answer of the last stage
 //! that answered is returned, or, where the order was cut short, the one of the best score.
 
-use super::{ProgramError, ProgramRow, ProgramState, config, constant_router, only_part};
+use super::{ProgramError, ProgramRow, ProgramState, config, constant_router, objective, only_part};
 use crate::program::{
-    Action, Answer, Bounds, Call, Episode, Estimate, Part, Program, Reply, Step, StepError, StepReason,
+    Action, Answer, AnswerNeed, Bounds, Call, Episode, Estimate, Part, Program, Reply, Step, StepError,
+    StepReason,
 };
 use crate::{Arm, DecideError, PredictError, Request, Router};
+use routewright_data::answers::confidence;
 use routewright_data::features::{FeatureInput, QueryAnswer};
+use routewright_data::suggest::near_names;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub(super) const ROW: ProgramRow = ProgramRow {
     name: "cascade",
-    version: 1,
+    version: 2,
     title: "calls arms in a fixed order until a scorer is content with the answer",
     load: Cascade::load,
     example: |arms| {
@@ -64,6 +69,9 @@ pub struct Strategy {
 struct Config {
     strategies: Vec<Strategy>,
     default: usize,
+    /// Features of an answer's confidence that the scorer reads; the texts where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    confidence: Vec<String>,
 }
 
 /// The program of this module.
@@ -72,6 +80,8 @@ pub struct Cascade {
     config: Config,
     /// Arms of each strategy, by index.
     orders: Vec<Vec<usize>>,
+    /// Places of the features of `confidence`.
+    columns: Vec<usize>,
     scorer: Router,
 }
 
@@ -86,14 +96,24 @@ impl Cascade {
         scorer: Router,
         arms: &[Arm],
     ) -> Result<Self, ProgramError> {
-        Self::of(Config { strategies, default }, scorer, arms)
+        Self::of(Config { strategies, default, confidence: Vec::new() }, scorer, arms)
+            .map_err(|reason| ProgramError::Config { program: ROW.name, reason })
+    }
+
+    /// The same with a scorer that reads these features of what a model said of its certainty, in this order, as the
+    /// vector of its input.
+    ///
+    /// # Errors
+    /// If a feature is unknown, or the scorer reads no vector of that width.
+    pub fn reading_confidence(self, names: Vec<String>, arms: &[Arm]) -> Result<Self, ProgramError> {
+        Self::of(Config { confidence: names, ..self.config }, self.scorer, arms)
             .map_err(|reason| ProgramError::Config { program: ROW.name, reason })
     }
 
     fn load(state: ProgramState, arms: &[Arm]) -> Result<Box<dyn Program>, ProgramError> {
         let scorer = only_part(ROW.name, SCORER, state.parts)?;
-        let Config { strategies, default } = config(ROW.name, state.config)?;
-        Ok(Box::new(Self::new(strategies, default, scorer, arms)?))
+        let program = Self::of(config(ROW.name, state.config)?, scorer, arms);
+        Ok(Box::new(program.map_err(|reason| ProgramError::Config { program: ROW.name, reason })?))
     }
 
     fn of(config: Config, scorer: Router, arms: &[Arm]) -> Result<Self, String> {
@@ -105,7 +125,8 @@ impl Cascade {
             return Err(format!("`default` is `{}`, expected one of its {n} strategies", config.default));
         }
         let orders = config.strategies.iter().map(|strategy| order(strategy, arms));
-        Ok(Self { orders: orders.collect::<Result<_, _>>()?, config, scorer })
+        let columns = columns(&config.confidence, &scorer)?;
+        Ok(Self { orders: orders.collect::<Result<_, _>>()?, columns, config, scorer })
     }
 
     /// The strategies, in the order of the configuration.
@@ -115,36 +136,31 @@ impl Cascade {
 
     /// The strategy that a request is served by.
     fn strategy(&self, request: &Request<'_>) -> usize {
-        let chosen = &self.config.strategies[self.config.default];
-        let (quality, cost) = match request.objective {
-            Some(objective) => (objective.quality, objective.cost),
-            None if request.price > 0.0 => (1.0, request.price),
-            None => return self.config.default,
-        };
-        // A price beside the default never asks for a dearer strategy.
-        let is_open = |one: &Strategy| request.objective.is_some() || one.cost_usd <= chosen.cost_usd;
-        let value = |at: usize| {
-            let one = &self.config.strategies[at];
-            quality * one.score - cost * one.cost_usd
-        };
-        let open = (0..self.config.strategies.len()).filter(|at| is_open(&self.config.strategies[*at]));
-        let cheaper = |a: &usize, b: &usize| {
-            let usd = |at: usize| self.config.strategies[at].cost_usd;
-            value(*a).total_cmp(&value(*b)).then(usd(*b).total_cmp(&usd(*a)))
-        };
-        open.max_by(cheaper).unwrap_or(self.config.default)
+        let points: Vec<(f64, f64)> =
+            self.config.strategies.iter().map(|one| (one.score, one.cost_usd)).collect();
+        objective::chosen(&points, self.config.default, request)
     }
 
-    /// Predicted score of an answer.
-    fn score(&self, request: &Request<'_>, answer: &Answer) -> Result<f32, DecideError> {
-        let text = QueryAnswer::join(request.input.text, &answer.text);
-        let input = FeatureInput { text: &text, vector: request.input.vector };
+    /// Predicted score of an answer; `None` where the scorer cannot read it.
+    fn score(&self, request: &Request<'_>, answer: &Answer) -> Result<Option<f32>, DecideError> {
+        let (text, vector);
+        let input = if self.columns.is_empty() {
+            text = QueryAnswer::join(request.input.text, &answer.text);
+            FeatureInput { text: &text, vector: request.input.vector }
+        } else {
+            let features = answer.confidence_features();
+            vector = self.columns.iter().map(|at| features[*at]).collect::<Vec<f32>>();
+            if vector.iter().any(|value| !value.is_finite()) {
+                return Ok(None);
+            }
+            FeatureInput { text: "", vector: Some(&vector) }
+        };
         let asked = Request { input, source: request.source, ..Request::default() };
         let prediction = self.scorer.predict(std::slice::from_ref(&asked))?;
         let arm = answer.arm.unwrap_or(usize::MAX);
         let score = prediction.score.get(arm).copied().unwrap_or(f32::NAN);
         if score.is_finite() {
-            return Ok(score);
+            return Ok(Some(score));
         }
         Err(PredictError::Search(format!("the score of an answer of arm {arm} is `{score}`")).into())
     }
@@ -153,7 +169,7 @@ impl Cascade {
     fn best(&self, episode: &Episode<'_>) -> Result<Reply, DecideError> {
         let mut best: Option<(usize, f32)> = None;
         for (at, answer) in episode.answers.iter().enumerate().filter(|(_, answer)| answer.is_ok()) {
-            let score = self.score(episode.request, answer)?;
+            let score = self.score(episode.request, answer)?.unwrap_or(f32::NEG_INFINITY);
             if best.is_none_or(|(_, most)| score >= most) {
                 best = Some((at, score));
             }
@@ -184,9 +200,38 @@ fn order(strategy: &Strategy, arms: &[Arm]) -> Result<Vec<usize>, String> {
     Ok(found)
 }
 
+/// Places of the features named.
+fn columns(names: &[String], scorer: &Router) -> Result<Vec<usize>, String> {
+    let known = confidence::feature_names();
+    let place = |name: &String| {
+        let hint = || near_names(name, known.iter().map(String::as_str));
+        known.iter().position(|one| one == name).ok_or_else(|| {
+            format!("`confidence` names `{name}`, which is no feature of an answer; {}", hint())
+        })
+    };
+    let columns: Vec<usize> = names.iter().map(place).collect::<Result<_, _>>()?;
+    let (width, n) = (scorer.featurizer.dim(), columns.len());
+    if n > 0 && (!scorer.featurizer.reads_vector() || width != n) {
+        return Err(format!(
+            "`confidence` names {n} features, but the scorer reads `{width}`; expected a vector of {n}"
+        ));
+    }
+    Ok(columns)
+}
+
 impl Program for Cascade {
     fn name(&self) -> &'static str {
         ROW.name
+    }
+
+    fn needs(&self) -> &'static [AnswerNeed] {
+        let reads = |prefix: &str| self.config.confidence.iter().any(|name| name.starts_with(prefix));
+        match (reads("logprob"), reads("option")) {
+            (true, true) => &[AnswerNeed::Logprobs, AnswerNeed::OptionProbs],
+            (true, false) => &[AnswerNeed::Logprobs],
+            (false, true) => &[AnswerNeed::OptionProbs],
+            (false, false) => &[],
+        }
     }
 
     fn bounds(&self) -> Bounds {
@@ -207,10 +252,11 @@ impl Program for Cascade {
             let reply = Action::Return(Reply::Answer(episode.answers.len() - 1));
             match threshold {
                 None => return Ok(Step::sure(reply, StepReason::Exhausted)),
-                Some(threshold) if self.score(episode.request, answer)? >= *threshold => {
-                    return Ok(Step::sure(reply, StepReason::Accepted));
+                Some(threshold) => {
+                    if self.score(episode.request, answer)?.is_some_and(|score| score >= *threshold) {
+                        return Ok(Step::sure(reply, StepReason::Accepted));
+                    }
                 }
-                Some(_) => {}
             }
         }
         let Some(next) = open.first() else {
@@ -234,7 +280,7 @@ impl Program for Cascade {
     }
 
     fn config(&self) -> Value {
-        json!({ "strategies": self.config.strategies, "default": self.config.default })
+        json!(self.config)
     }
 
     fn lambdas(&self) -> Vec<f64> {
@@ -340,5 +386,45 @@ mod tests {
         assert!(says(vec![strategy(&["a", "a"], &[0.5], 0.5, 1.0)], 0).contains("`a` twice"));
         assert!(says(vec![strategy(&["a", "b"], &[], 0.5, 1.0)], 0).contains("2 models and 0 thresholds"));
         assert!(says(vec![strategy(&["a", "b"], &[f32::NAN], 0.5, 1.0)], 0).contains("`NaN`"));
+    }
+
+    #[test]
+    fn a_scorer_of_confidence_keeps_what_it_can_read() {
+        use crate::forms::{CostModel, Linear, Link};
+        use crate::program::Confidence;
+        use routewright_data::features::Column;
+        let scorer = |width: usize| Router {
+            featurizer: std::sync::Arc::new(Column::new("confidence", width)),
+            predictor: Box::new(Linear::new(
+                width,
+                Link::Identity,
+                [vec![1.0; width], vec![0.0]].concat().repeat(3),
+                CostModel::constant(vec![f32::NAN; 3]),
+            )),
+            selector: Box::new(crate::selectors::Argmax),
+        };
+        let of = |names: &[&str], width: usize| {
+            let strategies = vec![strategy(&["a", "c"], &[-0.5], 0.8, 3.0)];
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            Cascade::new(strategies, 0, scorer(width), &arms()).unwrap().reading_confidence(names, &arms())
+        };
+        let program = Box::new(of(&["logprob_mean"], 1).unwrap());
+        assert_eq!(program.needs(), [AnswerNeed::Logprobs]);
+        let policy = Policy { manifest: Default::default(), digest: String::new(), arms: arms(), program };
+        let calls = |mean: Option<f32>| {
+            let mut machine = Machine::new(&policy, Request::default(), Budget::default());
+            machine.start().unwrap();
+            let confidence = Some(Confidence { logprob_mean: mean, ..Confidence::default() });
+            let answer = Answer { arm: Some(0), confidence, ..Answer::default() };
+            machine.supply(vec![answer]).unwrap().reason
+        };
+        assert_eq!((calls(Some(-0.4)), calls(Some(-0.6))), (StepReason::Accepted, StepReason::Escalated));
+        assert_eq!(
+            (calls(None), calls(Some(f32::NEG_INFINITY))),
+            (StepReason::Escalated, StepReason::Escalated)
+        );
+        let says = |names: &[&str], width: usize| of(names, width).unwrap_err().to_string();
+        assert!(says(&["logprob_meen"], 1).contains("did you mean `logprob_mean`"));
+        assert!(says(&["logprob_mean"], 2).contains("expected a vector of 1"));
     }
 }

@@ -6,6 +6,7 @@ use crate::program::Program;
 mod cascade;
 #[cfg(test)]
 mod conformance;
+mod objective;
 mod one_call;
 mod row;
 mod switch;

@@ -47,6 +47,9 @@ pub static ALL: &[MethodRow] = &[
     bandits::pickllm_q::ROW,
     bandits::pickllm_automaton::ROW,
     cascades::frugalgpt::ROW,
+    cascades::confidence_deferral::ROW,
+    cascades::token_cascade::ROW,
+    cascades::model_cascading::ROW,
     votes::vote::ROW,
     votes::modelswitch::ROW,
 ];

@@ -3,8 +3,8 @@
 //! Three disjoint slices of train, cut by prompt hash: a scorer of (query, answer) for each arm is fitted on the first
 //! (`logistic_scorer.rs`), orders and thresholds are searched on the second (`orders.rs`), and the strategies found are
 //! judged on the third, which chose none of them. The artifact has all of them; the default is the best within
-//! `budget_usd`, or else the cheapest that keeps `retain` of the best single model's score, and a request with an
-//! objective of its own is served by the one that the objective values most.
+//! `budget_usd`, or else the cheapest that keeps `retain` of the best single model's score, or the one that keeps a
+//! promise (`chain.rs`), and a request with an objective of its own is served by the one that the objective values most.
 //!
 //! # Deviations from the paper and its code (commit 2b23e6a)
 //! 1. The scorer is logistic regression on features of query and answer; the code fine-tunes DistilBERT for each arm.
@@ -15,17 +15,16 @@
 //! 5. All budgets at once; the code searches again for each.
 //! 6. Strategies are judged on queries that chose nothing; the code picks by the score on the rows searched.
 
+use super::chain::{self, ChainParams};
 use super::logistic_scorer::{self, Answered, Penalties};
-use super::orders::{self, Found, Limits, Table};
 use crate::evaluate::Tuning;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
 use crate::train::arms;
-use crate::validation::Folds;
 use routewright_data::answers::AnswerTable;
 use routewright_data::features::{FeatureInput, Featurizer, Lexical, LexicalSettings, QueryAnswer};
 use routewright_policy::Router;
 use routewright_policy::forms::{CostModel, Linear, Link};
-use routewright_policy::programs::{Cascade, Strategy};
+use routewright_policy::programs::Cascade;
 use routewright_policy::selectors::Argmax;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -38,8 +37,6 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<FrugalGpt>(
 )
 .reading(&[Reads::Outcomes, Reads::Answers]);
 
-/// Parts that the queries are dealt into before the slices are put together.
-const PARTS: usize = 20;
 /// Width of the features of answers, and answers that they are fitted on, at most.
 const ANSWER_DIM: usize = 64;
 const ANSWERS_MAX: usize = 4_000;
@@ -52,79 +49,35 @@ pub(in crate::methods) struct FrugalGpt;
 
 /// Parameters; a list is a grid of which a slice picks one.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(in crate::methods) struct Params {
-    /// Most models that an order calls, in [1, 4].
-    stages: usize,
-    /// Quantiles at which thresholds before the last are tried, in [1, 200].
-    quantiles: usize,
-    /// Strategies kept between the cheapest and the best, in [2, 256].
-    strategies: usize,
+    /// Search, default and promise.
+    #[serde(flatten)]
+    chain: ChainParams,
     /// Penalty of the scorer that all arms share, above 0.
     shared_penalty: f64,
     /// Penalties of what each arm adds, each above 0.
     own_penalty: Vec<f64>,
-    /// Shares of train that the scorer, the thresholds and the judgement take; in proportion.
-    slices: [f64; 3],
-    /// Mean price of a query that the default keeps to, US dollars; 0 for no budget.
-    budget_usd: f64,
-    /// Share of the best single model's score that the default keeps, in [0, 1]; read without a budget.
-    retain: f64,
 }
 
 impl Default for Params {
     fn default() -> Self {
-        Self {
-            stages: 3,
-            quantiles: 20,
-            strategies: 48,
-            shared_penalty: 3.0,
-            own_penalty: vec![3.0, 30.0, 300.0],
-            slices: [0.5, 0.3, 0.2],
-            budget_usd: 0.0,
-            retain: 1.0,
-        }
+        let own_penalty = vec![3.0, 30.0, 300.0];
+        Self { chain: ChainParams::default(), shared_penalty: 3.0, own_penalty }
     }
 }
 
 impl Params {
     fn check(&self) -> Result<(), FitError> {
         let refuse = |reason: String| Err(FitError::Params { method: FrugalGpt::NAME, reason });
-        let sizes = [
-            ("stages", self.stages, 1, 4),
-            ("quantiles", self.quantiles, 1, 200),
-            ("strategies", self.strategies, 2, 256),
-        ];
-        for (key, value, least, most) in sizes {
-            if !(least..=most).contains(&value) {
-                return refuse(format!("`{key}` is `{value}`, expected {least} to {most}"));
-            }
-        }
         // NaN is above nothing.
         let is_positive = |value: &f64| *value > 0.0 && value.is_finite();
         if !is_positive(&self.shared_penalty) || self.own_penalty.is_empty() {
             return refuse("`shared_penalty` and `own_penalty` need numbers above 0".to_owned());
         }
-        let numbers = self.own_penalty.iter().chain(&self.slices);
-        if let Some(value) = numbers.into_iter().find(|value| !is_positive(value)) {
-            return refuse(format!("a penalty or slice is `{value}`, expected a number above 0"));
+        if let Some(value) = self.own_penalty.iter().find(|value| !is_positive(value)) {
+            return refuse(format!("`own_penalty` has `{value}`, expected numbers above 0"));
         }
-        if !(self.budget_usd >= 0.0 && self.budget_usd.is_finite() && (0.0..=1.0).contains(&self.retain)) {
-            return refuse("`budget_usd` needs a number of at least 0, `retain` one in [0, 1]".to_owned());
-        }
-        Ok(())
-    }
-
-    /// Rows of each slice.
-    fn slices(&self, context: &FitContext<'_>, rows: &[usize]) -> [Vec<usize>; 3] {
-        let folds = Folds::new(context.train, context.seed, PARTS);
-        let total: f64 = self.slices.iter().sum();
-        let ends = [self.slices[0] / total, (self.slices[0] + self.slices[1]) / total];
-        let slice_of = |row: &usize| {
-            let at = (folds.of(*row) as f64 + 0.5) / PARTS as f64;
-            ends.iter().filter(|end| at >= **end).count()
-        };
-        std::array::from_fn(|slice| rows.iter().copied().filter(|row| slice_of(row) == slice).collect())
+        self.chain.check(FrugalGpt::NAME)
     }
 }
 
@@ -137,52 +90,28 @@ impl Method for FrugalGpt {
         let refuse = |reason: &str| FitError::Log { method: Self::NAME, reason: reason.to_owned() };
         let answers =
             context.answers.ok_or_else(|| refuse("it has no answers, expected a column `response`"))?;
-        let rows = complete_rows(context, answers);
-        let [scored, searched, judged] = params.slices(context, &rows);
-        let least = scored.len().min(searched.len()).min(judged.len());
-        if least < 2 {
-            let n = rows.len();
-            return Err(refuse(&format!(
-                "{n} queries have score, price and answer of every model, too few for three slices"
-            )));
-        }
-        let featurizer = featurizer(context, answers, &scored)?;
-        let learned = answered(context, answers, &featurizer, &scored)?;
+        let rows = chain::complete_rows(context, |row, arm| text_of(answers, row, arm).is_some());
+        let slices = params.chain.slices(Self::NAME, context, &rows, "score, price and answer")?;
+        let [scored, searched, judged] = &slices;
+        let featurizer = featurizer(context, answers, scored)?;
+        let learned = answered(context, answers, &featurizer, scored)?;
         let (penalty, weights) = fit_scorer(params, &learned, context.train.n_arms())?;
-        let table = |rows: &[usize]| -> Result<Table, FitError> {
+        let table = |rows: &[usize]| -> Result<_, FitError> {
             let answered = answered(context, answers, &featurizer, rows)?;
-            Ok(table(context, &answered, &weights, rows))
+            Ok(chain::table(context, rows, logistic_scorer::predict(&weights, &answered)))
         };
-        let limits =
-            Limits { stages: params.stages, quantiles: params.quantiles, classes: params.strategies };
-        let found = orders::search(&table(&searched)?, limits);
-        let judged = table(&judged)?;
-        let strategies = strategies(context, &found, &judged);
-        let default = default_strategy(params, &strategies, &judged);
+        let tables = [&table(searched)?, &table(judged)?];
+        let found = chain::search(Self::NAME, &params.chain, &context.train.models, tables)?;
         let scorer = scorer(featurizer, weights, context.train.n_arms());
         let all = arms(context.train);
-        let (score, cost) = (strategies[default].score, strategies[default].cost_usd);
-        let n_strategies = strategies.len() as f64;
-        let program = Cascade::new(strategies, default, scorer, &all)
+        let program = Cascade::new(found.strategies, found.default, scorer, &all)
             .map_err(|error| FitError::Numeric { method: Self::NAME, reason: error.to_string() })?;
         let chosen = Params { own_penalty: vec![penalty], ..params.clone() };
         let mut fitted = Fitted::steps(Box::new(program), all.len(), &chosen);
-        let metrics = [("slice_score", score), ("slice_cost_usd", cost), ("strategies", n_strategies)];
-        fitted.metrics = metrics.map(|(name, value)| (name.to_owned(), value)).into();
+        fitted.metrics = found.metrics;
         fitted.tuning = Some(Tuning { candidates: params.own_penalty.len(), slices: 1 });
         Ok(fitted)
     }
-}
-
-/// Queries with a score, a price and an answer of every arm.
-fn complete_rows(context: &FitContext<'_>, answers: &AnswerTable) -> Vec<usize> {
-    let train = context.train;
-    let has = |row: usize, arm: usize| {
-        train.score.get(row, arm).is_some()
-            && train.cost_usd.get(row, arm).is_some()
-            && text_of(answers, row, arm).is_some()
-    };
-    (0..train.n_queries()).filter(|row| (0..train.n_arms()).all(|arm| has(*row, arm))).collect()
 }
 
 /// The first answer of an arm to a query.
@@ -260,50 +189,6 @@ fn fit_scorer(params: &Params, rows: &Answered, n_arms: usize) -> Result<(f64, V
         }
     }
     Ok((best.1, fit(rows, best.1)?))
-}
-
-fn table(context: &FitContext<'_>, answered: &Answered, weights: &[f32], rows: &[usize]) -> Table {
-    let n_arms = context.train.n_arms();
-    let cost =
-        |(row, arm): (usize, usize)| f64::from(context.train.cost_usd.get(row, arm).unwrap_or_default());
-    let cells = rows.iter().flat_map(|row| (0..n_arms).map(move |arm| (*row, arm)));
-    Table {
-        n_arms,
-        believed: logistic_scorer::predict(weights, answered),
-        scores: answered.scores.clone(),
-        costs: cells.map(cost).collect(),
-    }
-}
-
-/// The strategies found, with what they score and cost on rows that found none of them.
-fn strategies(context: &FitContext<'_>, found: &[Found], judged: &Table) -> Vec<Strategy> {
-    let strategy = |one: &Found| {
-        let (score, cost_usd) = judged.play(&one.order, &one.thresholds);
-        let order = one.order.iter().map(|arm| context.train.models[*arm].clone()).collect();
-        Strategy { order, thresholds: one.thresholds.clone(), score, cost_usd }
-    };
-    found.iter().map(strategy).collect()
-}
-
-/// The best within the budget; without one the cheapest that keeps the share of the best single model's score; the best
-/// of all where none does.
-fn default_strategy(params: &Params, strategies: &[Strategy], judged: &Table) -> usize {
-    let best_single =
-        (0..judged.n_arms).map(|arm| judged.play(&[arm], &[]).0).fold(f64::NEG_INFINITY, f64::max);
-    let all = || 0..strategies.len();
-    let by_score = |a: &usize, b: &usize| {
-        let (a, b) = (&strategies[*a], &strategies[*b]);
-        a.score.total_cmp(&b.score).then(b.cost_usd.total_cmp(&a.cost_usd))
-    };
-    let by_cost = |a: &usize, b: &usize| strategies[*a].cost_usd.total_cmp(&strategies[*b].cost_usd);
-    let chosen = if params.budget_usd > 0.0 {
-        let within = all().filter(|at| strategies[*at].cost_usd <= params.budget_usd);
-        within.max_by(by_score).or_else(|| all().min_by(by_cost))
-    } else {
-        let keeps = all().filter(|at| strategies[*at].score >= params.retain * best_single);
-        keeps.min_by(by_cost)
-    };
-    chosen.or_else(|| all().max_by(by_score)).unwrap_or(0)
 }
 
 /// The scorer as a part of a program: predicts, for each arm, the score of a text as an answer of that arm.

@@ -36,15 +36,15 @@ pub(super) struct Limits {
 }
 
 impl Table {
-    fn n(&self) -> usize {
+    pub(super) fn n(&self) -> usize {
         self.scores.len() / self.n_arms.max(1)
     }
 
-    fn believed(&self, row: usize, arm: usize) -> f32 {
+    pub(super) fn believed(&self, row: usize, arm: usize) -> f32 {
         self.believed[row * self.n_arms + arm]
     }
 
-    fn score(&self, row: usize, arm: usize) -> f64 {
+    pub(super) fn score(&self, row: usize, arm: usize) -> f64 {
         self.scores[row * self.n_arms + arm]
     }
 
@@ -52,17 +52,34 @@ impl Table {
         self.costs[row * self.n_arms + arm]
     }
 
+    /// The arm of the greatest mean score, the cheapest of equals.
+    pub(super) fn best_arm(&self) -> usize {
+        let means: Vec<(f64, f64)> = (0..self.n_arms).map(|arm| self.play(&[arm], &[])).collect();
+        let better = |a: &usize, b: &usize| {
+            means[*a].0.total_cmp(&means[*b].0).then(means[*b].1.total_cmp(&means[*a].1)).then(b.cmp(a))
+        };
+        (0..self.n_arms).max_by(better).unwrap_or(0)
+    }
+
+    /// Score and price of an order on one row.
+    pub(super) fn play_row(&self, row: usize, order: &[usize], thresholds: &[f32]) -> (f64, f64) {
+        let mut cost = 0.0;
+        for (stage, &arm) in order.iter().enumerate() {
+            cost += self.cost(row, arm);
+            if thresholds.get(stage).is_none_or(|threshold| self.believed(row, arm) >= *threshold) {
+                return (self.score(row, arm), cost);
+            }
+        }
+        (0.0, cost)
+    }
+
     /// Mean score and price of an order on all rows.
     pub(super) fn play(&self, order: &[usize], thresholds: &[f32]) -> (f64, f64) {
         let (mut score, mut cost) = (0.0, 0.0);
         for row in 0..self.n() {
-            for (stage, &arm) in order.iter().enumerate() {
-                cost += self.cost(row, arm);
-                if thresholds.get(stage).is_none_or(|threshold| self.believed(row, arm) >= *threshold) {
-                    score += self.score(row, arm);
-                    break;
-                }
-            }
+            let played = self.play_row(row, order, thresholds);
+            score += played.0;
+            cost += played.1;
         }
         let n = self.n().max(1) as f64;
         (score / n, cost / n)

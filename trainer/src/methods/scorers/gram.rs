@@ -50,7 +50,7 @@ pub(in crate::methods) fn gram(features: &FeatureMatrix, rows: &[usize]) -> Vec<
 }
 
 /// `sum_row x y^T` over the rows: `(dim + 1, targets of a row)`, f64. `target(row, k)` is the k-th target.
-pub(super) fn moments(
+pub(in crate::methods) fn moments(
     features: &FeatureMatrix,
     rows: &[usize],
     n_targets: usize,
@@ -70,7 +70,7 @@ pub(super) fn moments(
 }
 
 /// Adds `penalty` to the diagonal but the intercept's, which gets just enough to stay solvable.
-pub(super) fn penalize(gram: &mut [f64], width: usize, penalty: f64) {
+pub(in crate::methods) fn penalize(gram: &mut [f64], width: usize, penalty: f64) {
     for i in 0..width {
         gram[i * width + i] += if i + 1 < width { penalty } else { 1e-9 };
     }

@@ -135,8 +135,22 @@ fn logs_and_parameters_that_carry_no_cascade_are_refused() {
         ("retain", serde_json::json!(1.5)),
         ("slices", serde_json::json!([0.5, 0.5, 0.0])),
         ("own_penalty", serde_json::json!([-1.0])),
+        ("margin", serde_json::json!(-1.0)),
+        ("max_drop", serde_json::json!(1.5)),
     ] {
         let error = says(&whole, serde_json::json!({ key: value }));
         assert!(error.contains(FrugalGpt::NAME), "{key}: {error}");
     }
+}
+
+#[test]
+fn a_promise_is_made_on_enough_rows_and_refused_on_few() {
+    let params = serde_json::json!({ "own_penalty": [30.0], "max_drop": 0.1, "confidence": 0.9 });
+    let fitted = prepared(500).fit(&ROW, &params, &run()).unwrap();
+    let of = |name: &str| fitted.metrics[name];
+    assert!(of("promise_bound") <= 0.1 && of("promise_loss") <= of("promise_bound"), "{:?}", fitted.metrics);
+    assert!(of("slice_cost_usd") < 0.03, "{:?}", fitted.metrics);
+    let params = serde_json::json!({ "own_penalty": [30.0], "max_drop": 0.001 });
+    let error = prepared(500).fit(&ROW, &params, &run()).unwrap_err().to_string();
+    assert!(error.contains("at least 2995 rows") && error.contains("could carry"), "{error}");
 }
