@@ -47,7 +47,7 @@ fn frugalgpt_on_recorded_answers_is_above_the_line_between_its_models() {
     assert_eq!((&manifest["format"], &manifest["program"]["name"]), (&2.into(), &"cascade".into()));
     let shown = ok(dir, &["policy", "show", "cascade"]).stdout;
     assert!(
-        shown.contains("program     cascade version 1") && shown.contains("scorer: query-answer"),
+        shown.contains("program     cascade version 2") && shown.contains("scorer: query-answer"),
         "{shown}"
     );
     assert_eq!(run(dir, &["policy", "verify", "cascade"]).code, 0);

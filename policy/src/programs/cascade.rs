@@ -6,8 +6,8 @@
 //!
 //! Part `scorer` reads query and answer as one text (`data::features::QueryAnswer`) and predicts, for each arm, the
 //! score of that text as an answer of that arm. With `confidence`, a list of features of what the model said of its
-//! certainty (`data::answers::confidence`), it reads these instead, as a vector, and nothing of the text; an answer that
-//! lacks one of them is never good enough. An answer is returned at once where its score is at least the threshold
+//! certainty (`data::answers::confidence`), it reads these instead, as a vector, and nothing of the text; an answer
+//! that lacks one of them is never good enough. An answer is returned at once where its score is at least the threshold
 //! of its stage; the last stage has none. A stage whose arm the request excludes, or that no longer fits budget and
 //! deadline, is skipped; a failed call passes on to the next stage. Where nothing is left, the answer of the last stage
 //! that answered is returned, or, where the order was cut short, the one of the best score.

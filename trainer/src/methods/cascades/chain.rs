@@ -3,8 +3,8 @@
 //!
 //! Three disjoint slices of train, cut by prompt hash. The scorer is fitted on the first by the method; orders and
 //! thresholds are searched on the second (`orders.rs`); the strategies found are judged on the third, which chose none
-//! of them. The default is, in this order: the one that keeps the promise `max_drop`, the best within `budget_usd`, or the
-//! cheapest that keeps `retain` of the best single model's score with `margin` standard errors in hand.
+//! of them. The default is, in this order: the one that keeps the promise `max_drop`, the best within `budget_usd`, or
+//! the cheapest that keeps `retain` of the best single model's score with `margin` standard errors in hand.
 //!
 //! A promise is made for one order, chosen on the second slice, that ends in the reference model: its thresholds move
 //! together over [`SETTINGS`] quantiles of what is believed there, strict to loose, and the third slice says how far

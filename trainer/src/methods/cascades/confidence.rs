@@ -1,5 +1,5 @@
-//! Cascades that keep an answer by what its model said of its certainty. What `confidence-deferral`, `token-cascade` and
-//! `model-cascading` share.
+//! Cascades that keep an answer by what its model said of its certainty. What `confidence-deferral`, `token-cascade`
+//! and `model-cascading` share.
 //!
 //! A rule maps features of an answer's confidence (`data::answers::confidence`) to how much it should be kept: one
 //! feature as it is, or a linear function learned on the first slice against the reference, the arm of the greatest

@@ -4,7 +4,8 @@
 //! (`logistic_scorer.rs`), orders and thresholds are searched on the second (`orders.rs`), and the strategies found are
 //! judged on the third, which chose none of them. The artifact has all of them; the default is the best within
 //! `budget_usd`, or else the cheapest that keeps `retain` of the best single model's score, or the one that keeps a
-//! promise (`chain.rs`), and a request with an objective of its own is served by the one that the objective values most.
+//! promise (`chain.rs`), and a request with an objective of its own is served by the one that the objective values
+//! most.
 //!
 //! # Deviations from the paper and its code (commit 2b23e6a)
 //! 1. The scorer is logistic regression on features of query and answer; the code fine-tunes DistilBERT for each arm.

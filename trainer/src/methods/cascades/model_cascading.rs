@@ -1,8 +1,9 @@
-//! Model cascading (Varshney and Baral, EMNLP 2022, arXiv 2210.05528): return the first answer whose model is sure of it.
+//! Model cascading (Varshney and Baral, EMNLP 2022, arXiv 2210.05528): return the first answer whose model is sure of
+//! it.
 //!
 //! The certainty of an answer to a question with options is the greatest probability of an option (`maxprob`) or the
-//! distance of the probabilities to uniform (`dtu`). Program `cascade`; an answer without option probabilities is passed
-//! on.
+//! distance of the probabilities to uniform (`dtu`). Program `cascade`; an answer without option probabilities is
+//! passed on.
 //!
 //! # Deviations from the paper
 //! 1. Orders and thresholds are searched (`chain.rs`); the paper goes from the smallest model to the largest and tries

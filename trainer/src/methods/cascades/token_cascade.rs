@@ -12,8 +12,8 @@
 //! Program `cascade`; an answer without log-probabilities is passed on.
 //!
 //! # Deviations from the paper
-//! 1. The post-hoc rule is logistic regression; the paper trains a network of a few layers. Embeddings of the two models
-//!    (Post-hoc-Embed-1, Embed-1+2) are left out: a log has none.
+//! 1. The post-hoc rule is logistic regression; the paper trains a network of a few layers. Embeddings of the two
+//!    models (Post-hoc-Embed-1, Embed-1+2) are left out: a log has none.
 //! 2. The length of the answer is among its features.
 //! 3. Its target is "the reference is right, the answer is not" in place of "the next model is right": the reference is
 //!    the arm of the greatest mean score, whichever arm comes next in an order.
