@@ -1,6 +1,7 @@
 //! Composition: the parts of a running server, made from its configuration and joined.
 
 use crate::decide::Service;
+use crate::decide::answer::Gateway;
 use crate::http::body::Room;
 use crate::http::document::Document;
 use crate::http::endpoint::Endpoints;
@@ -22,6 +23,7 @@ use crate::settings::keys::Keys;
 use crate::settings::{PolicyEntry, ServerConfig, private};
 use crate::upkeep::canary::Canaries;
 use crate::upkeep::reload::Reloader;
+use crate::upstream::Upstreams;
 use arc_swap::ArcSwap;
 use routewright_policy::Policy;
 use std::collections::BTreeMap;
@@ -73,6 +75,9 @@ impl App {
             ledger: ledger.clone(),
             limits,
         };
+        let service = Arc::new(service);
+        let upstreams = Arc::new(Upstreams::open(&config.models));
+        let gateway = Gateway { service: Arc::clone(&service), upstreams, log: log.clone() };
         let reloader = Arc::new(Reloader::new(&config, &live, &metrics, &rollouts, &keys, &log));
         let canaries = Arc::new(Canaries::new(&config, &live, &log));
         let rates = Arc::new(Rates::new(limits.rate_per_second, limits.rate_burst));
@@ -87,7 +92,8 @@ impl App {
             log: log.clone(),
         };
         let parts = PartList {
-            service: Arc::new(service),
+            service,
+            gateway: Arc::new(gateway),
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             fusions,

@@ -36,6 +36,10 @@ pub(crate) enum Code {
     NoStore,
     StoreUnavailable,
     FusionFailed,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamRateLimited,
+    UpstreamUnavailable,
     Overloaded,
     ShuttingDown,
     Internal,
@@ -43,7 +47,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 33] = [
+    pub(crate) const ALL: [Self; 37] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -74,6 +78,10 @@ impl Code {
         Self::NoStore,
         Self::StoreUnavailable,
         Self::FusionFailed,
+        Self::UpstreamFailed,
+        Self::UpstreamTimedOut,
+        Self::UpstreamRateLimited,
+        Self::UpstreamUnavailable,
         Self::Overloaded,
         Self::ShuttingDown,
         Self::Internal,
@@ -114,6 +122,10 @@ impl Code {
             Self::NoStore => (501, SERVER, "no_store"),
             Self::StoreUnavailable => (503, SERVER, "store_unavailable"),
             Self::FusionFailed => (502, SERVER, "fusion_failed"),
+            Self::UpstreamFailed => (502, SERVER, "upstream_failed"),
+            Self::UpstreamTimedOut => (504, SERVER, "upstream_timed_out"),
+            Self::UpstreamRateLimited => (429, SERVER, "upstream_rate_limited"),
+            Self::UpstreamUnavailable => (503, SERVER, "upstream_unavailable"),
             Self::Overloaded => (503, SERVER, "overloaded"),
             Self::ShuttingDown => (503, SERVER, "shutting_down"),
             Self::Internal => (500, SERVER, "internal_error"),

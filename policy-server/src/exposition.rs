@@ -21,7 +21,18 @@ const BUCKETS_NS: [u64; 13] = [
     250_000_000,
 ];
 
-/// Durations by bucket.
+/// Upper bounds of the buckets of calls to models, nanoseconds: 10 ms, doubled, to 655 s.
+const CALL_BUCKETS_NS: [u64; 17] = {
+    let mut bounds = [10_000_000; 17];
+    let mut at = 1;
+    while at < bounds.len() {
+        bounds[at] = bounds[at - 1] * 2;
+        at += 1;
+    }
+    bounds
+};
+
+/// Durations by bucket, up to a quarter of a second.
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     /// One count a bucket, the last one is `+Inf`.
@@ -29,27 +40,60 @@ pub(crate) struct Histogram {
     sum_ns: AtomicU64,
 }
 
+/// Durations of calls to models by bucket, from 10 ms to 11 minutes.
+#[derive(Debug, Default)]
+pub(crate) struct Durations {
+    /// One count a bucket, the last one is `+Inf`.
+    counts: [AtomicU64; CALL_BUCKETS_NS.len() + 1],
+    sum_ns: AtomicU64,
+}
+
 impl Histogram {
     pub(crate) fn observe(&self, duration: Duration) {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = BUCKETS_NS.partition_point(|bound| *bound < ns);
-        self.counts[bucket].fetch_add(1, Relaxed);
-        self.sum_ns.fetch_add(ns, Relaxed);
+        observe(&self.counts, &self.sum_ns, &BUCKETS_NS, duration);
     }
 
     pub(crate) fn write(&self, out: &mut String, name: &str, labels: &str) {
-        let comma = if labels.is_empty() { "" } else { "," };
-        let mut cumulative = 0;
-        for (count, bound) in self.counts.iter().zip(BUCKETS_NS.iter().map(Some).chain([None])) {
-            cumulative += count.load(Relaxed);
-            let bound = bound.map_or("+Inf".to_owned(), |ns| (*ns as f64 / 1e9).to_string());
-            line(out, &format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}}"), cumulative);
-        }
-        let sum = self.sum_ns.load(Relaxed) as f64 / 1e9;
-        let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-        line(out, &format!("{name}_sum{braced}"), sum);
-        line(out, &format!("{name}_count{braced}"), cumulative);
+        write(&self.counts, &self.sum_ns, &BUCKETS_NS, out, [name, labels]);
     }
+}
+
+impl Durations {
+    pub(crate) fn observe(&self, duration: Duration) {
+        observe(&self.counts, &self.sum_ns, &CALL_BUCKETS_NS, duration);
+    }
+
+    pub(crate) fn write(&self, out: &mut String, name: &str, labels: &str) {
+        write(&self.counts, &self.sum_ns, &CALL_BUCKETS_NS, out, [name, labels]);
+    }
+}
+
+fn observe(counts: &[AtomicU64], sum_ns: &AtomicU64, bounds_ns: &[u64], duration: Duration) {
+    let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    if let Some(count) = counts.get(bounds_ns.partition_point(|bound| *bound < ns)) {
+        count.fetch_add(1, Relaxed);
+    }
+    sum_ns.fetch_add(ns, Relaxed);
+}
+
+fn write(
+    counts: &[AtomicU64],
+    sum_ns: &AtomicU64,
+    bounds_ns: &[u64],
+    out: &mut String,
+    [name, labels]: [&str; 2],
+) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let mut cumulative = 0;
+    for (count, bound) in counts.iter().zip(bounds_ns.iter().map(Some).chain([None])) {
+        cumulative += count.load(Relaxed);
+        let bound = bound.map_or("+Inf".to_owned(), |ns| (*ns as f64 / 1e9).to_string());
+        line(out, &format!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}}"), cumulative);
+    }
+    let sum = sum_ns.load(Relaxed) as f64 / 1e9;
+    let braced = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    line(out, &format!("{name}_sum{braced}"), sum);
+    line(out, &format!("{name}_count{braced}"), cumulative);
 }
 
 /// Head of a family of series; `routewright_` is put before the name.

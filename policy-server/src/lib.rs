@@ -50,6 +50,7 @@ mod settings;
 #[cfg(test)]
 mod testing;
 mod upkeep;
+mod upstream;
 
 pub use http::routes::openapi_document;
 pub use log::{Sink, Stderr};
@@ -58,6 +59,6 @@ pub use server::{Server, run};
 pub use settings::keys;
 pub use settings::listen::resolve as resolve_address;
 pub use settings::{
-    ArmSettings, Budget, ConfigError, Direction, Durability, Execution, LearningConfig, Limits, MetricConfig,
-    Observations, PolicyEntry, Secret, ServerConfig, StoreConfig,
+    ArmSettings, Budget, Capability, ConfigError, Direction, Durability, Execution, LearningConfig, Limits,
+    MetricConfig, ModelConfig, ModelDialect, Observations, PolicyEntry, Secret, ServerConfig, StoreConfig,
 };

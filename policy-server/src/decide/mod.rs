@@ -1,5 +1,6 @@
 //! Deciding: from a query to a decision that is made, logged and counted. Knows no HTTP.
 
+pub(crate) mod answer;
 mod decision_id;
 mod episode;
 mod pending;

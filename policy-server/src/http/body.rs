@@ -28,7 +28,7 @@ pub(crate) struct Received {
 
 impl Room {
     pub(crate) fn new(limits: &Limits) -> Self {
-        let bytes = BYTES_MAX.max(limits.body_bytes_max.saturating_mul(4));
+        let bytes = BYTES_MAX.max(limits.body_bytes_max.max(limits.answer_body_bytes_max).saturating_mul(4));
         Self(Arc::new(Semaphore::new((bytes / PIECE).min(Semaphore::MAX_PERMITS))))
     }
 
@@ -39,11 +39,10 @@ impl Room {
     pub(crate) async fn receive(
         &self,
         body: Body,
-        limits: &Limits,
+        max: usize,
+        ms: u64,
         began: Instant,
     ) -> Result<Received, ApiError> {
-        let max = limits.body_bytes_max;
-        let ms = limits.request_timeout_ms;
         let end = began.checked_add(Duration::from_millis(ms)).unwrap_or(began);
         match tokio::time::timeout_at(end.into(), self.collect(body, max)).await {
             Ok(received) => received,
@@ -117,7 +116,12 @@ mod tests {
     fn receive(chunks: Vec<usize>, max: usize) -> Result<Received, ApiError> {
         let limits = Limits { body_bytes_max: max, ..Limits::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(Room::new(&limits).receive(Body::new(Chunks(chunks)), &limits, Instant::now()))
+        runtime.block_on(Room::new(&limits).receive(
+            Body::new(Chunks(chunks)),
+            max,
+            limits.request_timeout_ms,
+            Instant::now(),
+        ))
     }
 
     /// Chunks of these lengths.

@@ -52,6 +52,13 @@ pub(crate) fn read(format: InputFormat, body: &Value) -> Result<Conversation, Ap
     Ok(conversation)
 }
 
+/// An error of [`read`] where the body is the request itself, and not a field of it.
+pub(crate) fn of_the_body(mut error: ApiError) -> ApiError {
+    error.message = error.message.replace("`request.", "`").replace("`request`", "the body");
+    error.param = error.param.and_then(|param| param.strip_prefix("request.").map(str::to_owned));
+    error
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

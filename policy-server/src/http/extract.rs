@@ -1,5 +1,6 @@
 //! What handlers take out of a request: its body as bytes or JSON, and the log where there must be one.
 
+use crate::caller::Caller;
 use crate::error::{ApiError, Code};
 use crate::http::offload::Offload;
 use crate::http::parts::Parts;
@@ -8,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::settings::Limits;
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
-use axum::http::{StatusCode, request};
+use axum::http::{HeaderMap, StatusCode, request};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,14 @@ use std::time::Instant;
 /// When a request began; handlers measure their deadline from it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Began(pub(crate) Instant);
+
+/// From whom a request is and when it began, with its headers.
+#[derive(Debug)]
+pub(crate) struct From {
+    pub(crate) began: Began,
+    pub(crate) caller: Caller,
+    pub(crate) headers: HeaderMap,
+}
 
 /// The body as it came.
 #[derive(Debug)]
@@ -28,6 +37,17 @@ pub(crate) struct Json<T>(pub(crate) T);
 /// The log; a server without one refuses the request.
 #[derive(Debug)]
 pub(crate) struct Logged(pub(crate) Arc<Ledger>);
+
+impl FromRequestParts<Parts> for From {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(request: &mut request::Parts, _: &Parts) -> Result<Self, ApiError> {
+        let missing = || ApiError::internal("the guard did not say from whom a request is");
+        let began = request.extensions.get::<Began>().copied().ok_or_else(missing)?;
+        let caller = request.extensions.get::<Caller>().cloned().ok_or_else(missing)?;
+        Ok(Self { began, caller, headers: request.headers.clone() })
+    }
+}
 
 impl FromRequest<Parts> for Raw {
     type Rejection = ApiError;

@@ -183,7 +183,10 @@ impl Guard {
     ) -> Response {
         let limits = &self.around.config.limits;
         let (mut parts, body) = request.into_parts();
-        let received = match self.around.bodies.receive(body, limits, began).await {
+        let answers = row.is_some_and(|row| row.kind == Kind::Answer);
+        let max = if answers { limits.answer_body_bytes_max } else { limits.body_bytes_max };
+        let ms = limits.request_timeout_ms;
+        let received = match self.around.bodies.receive(body, max, ms, began).await {
             Ok(received) => received,
             Err(error) => return error.into_response(),
         };
@@ -191,8 +194,7 @@ impl Guard {
         parts.extensions.insert(Began(began));
         parts.extensions.insert(caller);
         let request = Request::from_parts(parts, Body::from(received.bytes.clone()));
-        // An answer has the deadline of its ensemble.
-        let answers = row.is_some_and(|row| row.kind == Kind::Answer);
+        // An answer has the deadlines of its ensemble, or of the models that are called for it.
         let ms = (!answers).then_some(limits.request_timeout_ms);
         caught(next.run(request), began, ms).await
     }
@@ -249,7 +251,13 @@ fn account(
         policy.stage(Stage::Total, took);
     }
     let inside = error.and_then(|error| error.inside.as_deref());
-    let serious = error.is_some_and(|error| matches!(error.code, Code::Internal | Code::FusionFailed));
+    let is_ours = |error: &ApiError| {
+        matches!(
+            error.code,
+            Code::Internal | Code::FusionFailed | Code::UpstreamFailed | Code::UpstreamTimedOut
+        )
+    };
+    let serious = error.is_some_and(is_ours);
     if serious || around.config.log_requests {
         let level = if serious { Level::Error } else { Level::Info };
         let fields = json!({

@@ -1,5 +1,6 @@
 //! HTTP: from a connection to a handler and back. No other floor knows it.
 
+pub(crate) mod answer;
 pub(crate) mod body;
 pub(crate) mod connections;
 pub(crate) mod conversation;
@@ -15,6 +16,7 @@ pub(crate) mod offload;
 pub(crate) mod openapi;
 pub(crate) mod origin;
 pub(crate) mod parts;
+pub(crate) mod question;
 pub(crate) mod rates;
 pub(crate) mod reply;
 pub(crate) mod routes;

@@ -82,7 +82,11 @@ fn errors(row: &Endpoint) -> Vec<(String, String)> {
             row.request.is_some()
         }
         Code::Overloaded => row.kind != Kind::Plain || row.errors.contains(code),
-        Code::FusionFailed => row.kind == Kind::Answer,
+        Code::FusionFailed
+        | Code::UpstreamFailed
+        | Code::UpstreamTimedOut
+        | Code::UpstreamRateLimited
+        | Code::UpstreamUnavailable => row.kind == Kind::Answer,
         Code::StoreUnavailable => row.kind == Kind::Decision || row.errors.contains(code),
         Code::MethodNotAllowed | Code::RequestTimeout | Code::Internal => true,
         _ => row.errors.contains(code),

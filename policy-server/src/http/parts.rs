@@ -1,6 +1,7 @@
 //! What handlers may ask for. Each names in its arguments the parts it uses, and gets no others.
 
 use crate::decide::Service;
+use crate::decide::answer::Gateway;
 use crate::http::document::Document;
 use crate::http::offload::Offload;
 use crate::http::rates::Rates;
@@ -35,6 +36,8 @@ macro_rules! parts {
 parts! {
     /// Decides.
     service: Arc<Service>,
+    /// Calls models, and answers with what they say.
+    gateway: Arc<Gateway>,
     /// The policies in service.
     live: Arc<InService>,
     /// The log of decisions and feedback, where one is configured.

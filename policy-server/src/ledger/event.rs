@@ -230,6 +230,25 @@ impl Measure {
     }
 }
 
+/// How the call went that the server made for a decision, as it saw it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// `ok`, or why there is no whole answer: `rate_limited`, `timed_out`, ...
+    pub outcome: String,
+    /// Why the text ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish: Option<String>,
+    /// Tokens of the prompt, those of the provider's cache included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// From the request to the first piece of the answer, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_ms: Option<f64>,
+}
+
 /// One outcome of one decision.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct FeedbackRecord {
@@ -261,6 +280,9 @@ pub struct FeedbackRecord {
     /// Whether it says that a deferred decision was acted upon.
     #[serde(default)]
     pub activation: bool,
+    /// The call that the server made for the decision, where it made one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallRecord>,
     /// Whose key reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -306,6 +328,10 @@ pub struct Replaced {
 
 /// Begins the key of a default value; no caller can give a key with a control character.
 const SILENCE: &str = "\u{1}default";
+/// Begins the key of what the server reports of its own call.
+const CALL: &str = "\u{1}call";
+/// Who reports it.
+const GATEWAY: &str = "gateway";
 
 impl FeedbackRecord {
     /// The default value of a metric that nobody reported of a decision.
@@ -321,6 +347,20 @@ impl FeedbackRecord {
             received_at_ms: now_ms,
             tenant,
             is_default: true,
+            ..Self::default()
+        }
+    }
+
+    /// What the server saw of the call it made for a decision; `cost_usd` and `latency_ms` of a whole answer.
+    pub(crate) fn of_call(decision_id: &str, tenant: Option<&str>, call: CallRecord, now_ms: i64) -> Self {
+        Self {
+            key: format!("{CALL}/{decision_id}"),
+            decision_id: decision_id.to_owned(),
+            source: GATEWAY.to_owned(),
+            weight: 1.0,
+            received_at_ms: now_ms,
+            tenant: tenant.map(str::to_owned),
+            call: Some(call),
             ..Self::default()
         }
     }

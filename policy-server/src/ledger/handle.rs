@@ -171,6 +171,20 @@ impl Ledger {
         answer.map_err(unavailable)
     }
 
+    /// Appends what the server itself saw of a call, without waiting: it is on disk with the next group. What cannot be
+    /// queued is counted.
+    pub(crate) fn note(&self, record: FeedbackRecord) {
+        if self.shared.config.durability == Durability::Off {
+            return;
+        }
+        let entry = Entry::Feedback(Box::new(record), self.shared.config.window_ms());
+        let status = match self.shared.writer.append_unheard(vec![entry]) {
+            Ok(()) => FeedbackStatus::Accepted,
+            Err(_) => FeedbackStatus::Unavailable,
+        };
+        self.shared.meter.feedback(None, status);
+    }
+
     /// Appends a change of arms; durable when the receiver hears of it.
     ///
     /// # Errors

@@ -37,8 +37,8 @@ mod writer;
 pub use check::{Fault, Health, check, repair};
 pub(crate) use event::RETURN;
 pub use event::{
-    AnswerRecord, ArmChange, ChangeRecord, DecisionRecord, Entry, EpisodeRecord, Event, EventBody,
-    FeedbackRecord, Measure, Receipt, Replaced, Silent, TrialRecord,
+    AnswerRecord, ArmChange, CallRecord, ChangeRecord, DecisionRecord, Entry, EpisodeRecord, Event,
+    EventBody, FeedbackRecord, Measure, Receipt, Replaced, Silent, TrialRecord,
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};

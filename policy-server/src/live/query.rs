@@ -5,6 +5,8 @@ use routewright_data::QueryText;
 use routewright_data::features::FeatureInput;
 use routewright_data::query_text::Conversation;
 use routewright_policy::{Constraints, Objective, Policy, Request};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// How much a decision says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,6 +18,33 @@ pub(crate) enum Explain {
     Summary,
     /// The nearest training rows as well.
     Full,
+}
+
+/// The models that may answer a request, for those who call them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reachable {
+    pub(crate) models: BTreeSet<String>,
+    /// Those that are tried where a policy has none of `models`: they are left alone after failures.
+    pub(crate) resting: BTreeSet<String>,
+    /// What is said where a policy has none of either.
+    pub(crate) why: String,
+}
+
+impl Reachable {
+    /// The arms of a policy that may answer.
+    ///
+    /// # Errors
+    /// If there is none.
+    fn among(&self, policy: &Policy) -> Result<Vec<String>, ApiError> {
+        let arms = || policy.arms.iter().filter(|arm| !arm.retired).map(|arm| &arm.model);
+        for models in [&self.models, &self.resting] {
+            let found: Vec<String> = arms().filter(|model| models.contains(*model)).cloned().collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        Err(ApiError::new(Code::NoEligibleCandidate, self.why.clone()).param("model"))
+    }
 }
 
 /// What a request asks, free of HTTP.
@@ -32,6 +61,8 @@ pub(crate) struct Query {
     pub(crate) vector: Option<Vec<f32>>,
     pub(crate) source: Option<String>,
     pub(crate) candidates: Option<Vec<String>>,
+    /// The models that may answer, where the server itself calls them; `None` leaves that to the caller.
+    pub(crate) reachable: Option<Arc<Reachable>>,
     pub(crate) objective: Option<Objective>,
     pub(crate) constraints: Constraints,
     pub(crate) seed: u64,
@@ -72,6 +103,9 @@ impl Query {
             let message =
                 format!("policy `{name}` reads text, not a vector: give `input` or `request` alone");
             return Err(ApiError::new(Code::InvalidRequest, message).param("vector"));
+        }
+        if let Some(reachable) = &self.reachable {
+            self.candidates = Some(reachable.among(policy)?);
         }
         let Some(conversation) = &self.conversation else { return Ok(()) };
         let rule = policy.query_text();

@@ -10,6 +10,11 @@ use std::time::Duration;
 pub struct Limits {
     /// Longest request body, bytes.
     pub body_bytes_max: usize,
+    /// Longest body of a request that is answered by a model, bytes.
+    pub answer_body_bytes_max: usize,
+    /// Time such a request may take from its head to the end of its answer, milliseconds; each model has limits of its
+    /// own beside it.
+    pub answer_timeout_ms: u64,
     /// Most requests in one `/v1/route/batch`.
     pub batch_max: usize,
     /// Most reports in one NDJSON body of `/v1/feedback`.
@@ -57,6 +62,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: 4 << 20,
+            answer_body_bytes_max: 32 << 20,
+            answer_timeout_ms: 600_000,
             batch_max: 256,
             feedback_batch_max: 10_000,
             head_timeout_ms: 10_000,
@@ -88,6 +95,8 @@ impl Limits {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let positive = [
             ("body_bytes_max", self.body_bytes_max as u64),
+            ("answer_body_bytes_max", self.answer_body_bytes_max as u64),
+            ("answer_timeout_ms", self.answer_timeout_ms),
             ("batch_max", self.batch_max as u64),
             ("feedback_batch_max", self.feedback_batch_max as u64),
             ("head_timeout_ms", self.head_timeout_ms),

@@ -3,8 +3,8 @@
 use crate::settings::listen::resolve;
 use crate::settings::registry::check_entry;
 use crate::settings::{
-    ArmSettings, ConfigError, Execution, LearningConfig, Limits, MetricConfig, NAME_RULE, PolicyEntry,
-    Secret, StoreConfig, is_name,
+    ArmSettings, ConfigError, Execution, LearningConfig, Limits, MetricConfig, ModelConfig, NAME_RULE,
+    PolicyEntry, Secret, StoreConfig, is_name,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -42,6 +42,8 @@ pub struct ServerConfig {
     pub policies: Vec<PolicyEntry>,
     /// Fused models to serve: name and ensemble file.
     pub fusions: BTreeMap<String, PathBuf>,
+    /// Models that the server calls itself, by the names of arms.
+    pub models: BTreeMap<String, ModelConfig>,
     /// Caps.
     pub limits: Limits,
     /// Where decisions and feedback are logged; without it nothing is.
@@ -65,6 +67,7 @@ impl Default for ServerConfig {
             default_policy: None,
             policies: Vec::new(),
             fusions: BTreeMap::new(),
+            models: BTreeMap::new(),
             limits: Limits::default(),
             store: None,
         }
@@ -83,6 +86,8 @@ struct File {
     policies: BTreeMap<String, PolicySection>,
     #[serde(default)]
     fusions: BTreeMap<String, FusionSection>,
+    #[serde(default)]
+    models: BTreeMap<String, ModelConfig>,
     store: Option<StoreConfig>,
     #[serde(default)]
     metrics: BTreeMap<String, MetricConfig>,
@@ -214,6 +219,7 @@ impl ServerConfig {
                 .into_iter()
                 .map(|(name, section)| (name, base.join(section.ensemble)))
                 .collect(),
+            models: models(file.models, &secret)?,
             limits: file.limits,
             store,
         };
@@ -263,9 +269,10 @@ impl ServerConfig {
         if let Some(name) = self.fusions.keys().find(|name| !is_name(name)) {
             return value("fusions", name.clone(), NAME_RULE);
         }
-        if self.policies.is_empty() && self.fusions.is_empty() {
-            let expected =
-                "at least one section [policies.NAME] with a path, or [fusions.NAME] with an ensemble";
+        self.models.iter().try_for_each(|(name, model)| model.check(name))?;
+        if self.policies.is_empty() && self.fusions.is_empty() && self.models.is_empty() {
+            let expected = "at least one section [policies.NAME] with a path, [fusions.NAME] with an ensemble, or \
+                            [models.NAME] with a base_url";
             return value("policies", String::new(), expected);
         }
         self.policies.iter().try_for_each(|entry| check_entry(entry, self.store.as_ref()))?;
@@ -298,6 +305,19 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     format!("line {line}, column {column}: {message}")
+}
+
+/// The models with their keys.
+fn models(
+    sections: BTreeMap<String, ModelConfig>,
+    secret: &dyn Fn(&str, &String) -> Result<Secret, ConfigError>,
+) -> Result<BTreeMap<String, ModelConfig>, ConfigError> {
+    let keyed = |(name, section): (String, ModelConfig)| {
+        let key =
+            section.key.as_ref().map(|value| secret(&format!("models.{name}.key"), value)).transpose()?;
+        Ok((name, ModelConfig { secret: key, ..section }))
+    };
+    sections.into_iter().map(keyed).collect()
 }
 
 fn address(key: &str, value: Option<&str>) -> Result<Option<SocketAddr>, ConfigError> {
@@ -346,6 +366,12 @@ mod tests {
         assert_eq!(config.limits.body_bytes_max, Limits::default().body_bytes_max);
         assert_eq!(config.admin_key.as_ref().unwrap().reveal(), "s3cret");
         assert!(!format!("{config:?}").contains("s3cret"));
+        let model = "[models.'openai/gpt']\nbase_url = 'https://a.b/v1'\nkey = 'env::RW_KEY'\ncapabilities = ['tools']";
+        let config = parse(model).unwrap();
+        let model = &config.models["openai/gpt"];
+        assert_eq!(model.secret.as_ref().unwrap().reveal(), "s3cret");
+        assert_eq!(model.can(crate::settings::Capability::Tools), Some(true));
+        assert!(!format!("{config:?}").contains("s3cret"));
     }
 
     #[test]
@@ -378,6 +404,16 @@ mod tests {
             ("[policies]\n".to_owned(), "at least one section"),
             ("[policies.a]\n".to_owned(), "`policies.a.path` is ``, expected"),
             (format!("{policies}registry = 'r'"), "and not both"),
+            (
+                "[models.m]\nbase_url = 'https://a.b'\nkey = 'plain'".to_owned(),
+                "`models.m.key` is `(hidden)`",
+            ),
+            (
+                "[models.m]\nbase_url = 'https://a.b'\nkey = 'env::NOPE'".to_owned(),
+                "`NOPE`, which is not set",
+            ),
+            ("[models.m]\nbase_url = 'https://a.b'\nprice = 1".to_owned(), "unknown field `price`"),
+            ("[models.m]\nbase_url = 'a.b'".to_owned(), "`models.m.base_url` is `a.b`"),
             (
                 "[policies.a]\nregistry = 'r'\n[store]\npath = 'l'\n[metrics.x]\n[metrics.y]".to_owned(),
                 "`policies.a.canary_metric` is ``, expected one of the metrics declared, x, y",

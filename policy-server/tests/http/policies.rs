@@ -75,6 +75,14 @@ pub(crate) fn write_reading(path: &Path, featurizer: Arc<dyn Featurizer>, rule: 
     artifact::save(&Draft { query_text: rule, ..draft }, path).unwrap();
 }
 
+/// Writes an artifact that reads text and chooses by `selector`; its scores depend on nothing.
+pub(crate) fn write_text(path: &Path, selector: SelectorSpec) {
+    let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
+    let constant = Constant::new(vec![0.5, 0.8, 0.6], Vec::new(), Vec::new(), cost);
+    let draft = draft("main", Arc::new(Column::new("none", 0)), Box::new(constant), selector);
+    artifact::save(&draft, path).unwrap();
+}
+
 /// The artifact most tests use.
 pub(crate) fn write_default(path: &Path) {
     write(path, "main", [0.5, 0.8, 0.6], SelectorSpec::named("argmax"));

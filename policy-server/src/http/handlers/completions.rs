@@ -1,9 +1,14 @@
-//! `POST /v1/chat/completions` and `POST /v1/completions`: answers of fused models, whole or streamed.
+//! `POST /v1/chat/completions` and `POST /v1/completions`: answers of models that the server calls, and of fused models,
+//! whole or streamed.
 
 use crate::clock::now_seconds;
+use crate::decide::answer::Gateway;
+use crate::dialect::Dialect;
 use crate::error::{ApiError, Code};
+use crate::http::answer;
 use crate::http::endpoint::{Endpoint, Kind};
-use crate::http::extract::Json;
+use crate::http::extract::{From, Raw};
+use crate::http::offload::Offload;
 use crate::http::reply::json;
 use crate::http::wire::{self, Answering, Body as Schema, CompletionShape, ErrorBody};
 use crate::ids;
@@ -24,13 +29,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-const CHAT_TITLE: &str = "Answer a chat with a fused model; streams where asked to";
-const TEXT_TITLE: &str = "Continue a prompt with a fused model; streams where asked to";
+const CHAT_TITLE: &str =
+    "Answer a chat: routed, by a model named, or by a fused model; streams where asked to";
+const TEXT_TITLE: &str =
+    "Continue a prompt: routed, by a model named, or by a fused model; streams where asked to";
 
 pub(crate) const CHAT: Endpoint = Endpoint {
     kind: Kind::Answer,
     request: Some(Schema::of::<wire::ChatRequest>()),
     reply: Some(Schema::of::<wire::ChatCompletion>()),
+    errors: &[Code::NoEligibleCandidate],
     ..Endpoint::post("/v1/chat/completions", CHAT_TITLE, || post(chat))
 };
 
@@ -38,15 +46,25 @@ pub(crate) const TEXT: Endpoint = Endpoint {
     kind: Kind::Answer,
     request: Some(Schema::of::<wire::CompletionRequest>()),
     reply: Some(Schema::of::<wire::Completion>()),
+    errors: &[Code::NoEligibleCandidate],
     ..Endpoint::post("/v1/completions", TEXT_TITLE, || post(text))
 };
 
 async fn chat(
     State(live): State<Arc<InService>>,
     State(fusions): State<Arc<Fusions>>,
+    State(gateway): State<Arc<Gateway>>,
+    State(offload): State<Offload>,
     State(log): State<Log>,
-    Json(request): Json<wire::ChatRequest>,
+    from: From,
+    Raw(body): Raw,
 ) -> Result<Response, ApiError> {
+    if let Some(response) = answer::by_models(&gateway, &offload, Dialect::Chat, &body, from).await? {
+        return Ok(response);
+    }
+    let length = body.len();
+    let read = move || wire::parse::<wire::ChatRequest>(&body);
+    let request = offload.run(length, read).await??;
     let ensemble = find(&fusions, &live, request.model(), "/route/v1/chat/completions")?;
     reply(&fusions, ensemble, log, request.into_asked()?, CompletionShape::Chat).await
 }
@@ -54,9 +72,18 @@ async fn chat(
 async fn text(
     State(live): State<Arc<InService>>,
     State(fusions): State<Arc<Fusions>>,
+    State(gateway): State<Arc<Gateway>>,
+    State(offload): State<Offload>,
     State(log): State<Log>,
-    Json(request): Json<wire::CompletionRequest>,
+    from: From,
+    Raw(body): Raw,
 ) -> Result<Response, ApiError> {
+    if let Some(response) = answer::by_models(&gateway, &offload, Dialect::Completions, &body, from).await? {
+        return Ok(response);
+    }
+    let length = body.len();
+    let read = move || wire::parse::<wire::CompletionRequest>(&body);
+    let request = offload.run(length, read).await??;
     let ensemble = find(&fusions, &live, request.model(), "/v1/route")?;
     reply(&fusions, ensemble, log, request.into_asked()?, CompletionShape::Text).await
 }

@@ -86,7 +86,8 @@ async fn decide(
     let model = body["model"].as_str().unwrap_or_default();
     let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
     let id = DecisionId::draw();
-    let asked = whole(body).and_then(|()| conversation::read(format, body)).map_err(plain_param);
+    let asked =
+        whole(body).and_then(|()| conversation::read(format, body)).map_err(conversation::of_the_body);
     let query = asked.map(|conversation| Query {
         conversation: Some(conversation),
         seed: id.seed,
@@ -105,11 +106,4 @@ fn whole(body: &Value) -> Result<(), ApiError> {
     let message = "this route decides which model answers and streams nothing: leave `stream` out, and set it \
                    when you call the model named in `action.model`";
     Err(ApiError::new(Code::InvalidRequest, message).param("request.stream"))
-}
-
-/// Here the body is the request itself.
-fn plain_param(mut error: ApiError) -> ApiError {
-    error.message = error.message.replace("`request.", "`").replace("`request`", "the body");
-    error.param = error.param.and_then(|param| param.strip_prefix("request.").map(str::to_owned));
-    error
 }

@@ -1,0 +1,177 @@
+//! One call of one arm for a request, once more where that may help.
+
+use super::failed::Failed;
+use super::question::{Question, path};
+use super::report::Report;
+use super::{Flow, Gateway, Said, commit, whole};
+use crate::dialect::Dialect;
+use crate::dialect::splice::{Body, Part};
+use crate::log::Level;
+use crate::upstream::{Outcome, Outgoing, Reply, Upstream, Verdict};
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode, header};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pause before the same arm is called again.
+const PAUSE_MS: u64 = 400;
+
+/// An answer of an arm.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Said,
+    pub(super) nano_usd: Option<u64>,
+}
+
+/// The decision a call is made for, and whose key asked.
+pub(super) type For = Option<(String, Option<Arc<str>>)>;
+
+impl Gateway {
+    /// Calls an arm, and once more where the failure is a passing one.
+    ///
+    /// # Errors
+    /// If it gives no answer.
+    pub(super) async fn attempt(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+        decision: &For,
+        deadline: Instant,
+    ) -> Result<Given, Failed> {
+        let mut report = Report::new(self, upstream, decision.clone(), Instant::now());
+        let failed = match self.once(upstream, question, report, deadline).await {
+            Ok(given) => return Ok(given),
+            Err(failed) => failed,
+        };
+        self.tell(upstream, &failed);
+        // Three quarters to all of the pause, so that those who failed together do not come back together.
+        let pause =
+            Duration::from_millis(PAUSE_MS * (75 + u64::from(crate::ids::fresh().as_bytes()[15] % 26)) / 100);
+        let has_time = Instant::now() + pause < deadline;
+        if !failed.again || !has_time || !upstream.may_retry() {
+            return Err(failed);
+        }
+        tokio::time::sleep(pause).await;
+        report = Report::new(self, upstream, decision.clone(), Instant::now());
+        self.once(upstream, question, report, deadline)
+            .await
+            .inspect_err(|failed| self.tell(upstream, failed))
+    }
+
+    async fn once(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+        mut report: Report,
+        deadline: Instant,
+    ) -> Result<Given, Failed> {
+        let given = self.called(upstream, question, &mut report, deadline).await;
+        match given {
+            Ok(Called::Whole(given)) => {
+                report.end(Outcome::Ok);
+                Ok(given)
+            }
+            Ok(Called::Stream { status, headers, begun, chunks, hides }) => {
+                let flow = Flow::new(question.api, begun, *chunks, hides, report);
+                Ok(Given { status, headers, body: Said::Stream(Box::new(flow)), nano_usd: None })
+            }
+            Err(failed) => {
+                report.end(failed.outcome);
+                Err(failed)
+            }
+        }
+    }
+
+    async fn called(
+        &self,
+        upstream: &Arc<Upstream>,
+        question: &Question,
+        report: &mut Report,
+        deadline: Instant,
+    ) -> Result<Called, Failed> {
+        let (body, hides) = spliced(upstream, question)?;
+        let outgoing =
+            Outgoing { path: path(question.api), body, caller: &question.headers, streams: question.streams };
+        let sent = upstream.send(&outgoing, deadline).await;
+        let Reply { status, headers, is_encoded, mut chunks } =
+            sent.map_err(|error| Failed::of_call(&error))?;
+        if status != StatusCode::OK {
+            let said = whole::read_error(&mut chunks).await;
+            let failed = Failed::said(status, headers, said);
+            chunks.judge(verdict(&failed));
+            return Err(failed);
+        }
+        if is_encoded {
+            chunks.judge(Verdict::Failed);
+            return Err(Failed::garbled("its reply is compressed although the request forbade it"));
+        }
+        if question.streams && is_stream(&headers) {
+            let begun = commit::begin(&mut chunks, question.api).await;
+            let begun = begun.inspect_err(|failed| chunks.judge(verdict(failed)))?;
+            report.begins();
+            return Ok(Called::Stream { status, headers, begun, chunks: Box::new(chunks), hides });
+        }
+        let body = whole::read(&mut chunks).await?;
+        let tally = whole::check(question.api, &body, upstream.tariff())
+            .inspect_err(|failed| chunks.judge(verdict(failed)))?;
+        report.begins();
+        let nano_usd = tally.nano_usd;
+        report.tally = tally;
+        Ok(Called::Whole(Given { status, headers, body: Said::Whole(body), nano_usd }))
+    }
+
+    /// Logs a failure, and leaves the arm alone where it asked for that.
+    fn tell(&self, upstream: &Arc<Upstream>, failed: &Failed) {
+        if let Some(rest) = failed.rest.filter(|_| failed.outcome == Outcome::RateLimited) {
+            upstream.rest(Instant::now() + rest);
+        }
+        if failed.next {
+            let fields =
+                json!({ "model": upstream.name(), "outcome": failed.outcome.name(), "reason": failed.why });
+            self.log.event(Level::Warn, "upstream_failed", fields);
+        }
+    }
+}
+
+/// What a call has come to.
+enum Called {
+    Whole(Given),
+    Stream {
+        status: StatusCode,
+        headers: HeaderMap,
+        begun: commit::Begun,
+        chunks: Box<crate::upstream::Chunks>,
+        hides: bool,
+    },
+}
+
+fn verdict(failed: &Failed) -> Verdict {
+    match failed.outcome {
+        Outcome::Refused | Outcome::RateLimited | Outcome::Cancelled => Verdict::Neutral,
+        _ => Verdict::Failed,
+    }
+}
+
+fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
+}
+
+/// The body for an arm: the caller's, byte for byte, with the model that the arm's server knows. Of a stream of chat whose
+/// price is wanted the usage is asked for, too; whether it has to be left out of what the caller gets comes with it.
+fn spliced(upstream: &Upstream, question: &Question) -> Result<(Vec<Bytes>, bool), Failed> {
+    let bytes = &question.body;
+    let body = Body::read(bytes).map_err(|error| Failed::garbled(&error.to_string()))?;
+    let has_usage = matches!(question.api, Dialect::Chat | Dialect::Completions);
+    let hides = has_usage && question.streams && upstream.tariff().is_some() && !body.asks_for_usage();
+    let edit = body.edit().model(upstream.model());
+    let edit = if hides { edit.include_usage() } else { edit };
+    let piece = |part: Part| match part {
+        Part::Kept(range) => bytes.slice(range),
+        Part::Put(text) => Bytes::from(text),
+    };
+    Ok((edit.parts().into_iter().map(piece).collect(), hides))
+}

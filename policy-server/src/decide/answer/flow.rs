@@ -1,0 +1,167 @@
+//! A stream on its way to the caller: bytes pass through as they come, and a copy of them is read for what they mean.
+//!
+//! Pulled by the caller's connection: a caller who takes nothing holds up the arm, one who goes closes its connection.
+
+use super::commit::Begun;
+use super::report::Report;
+use crate::dialect::Dialect;
+use crate::dialect::sse::{Events, HideUsage, written};
+use crate::dialect::watch::Watch;
+use crate::upstream::{CallError, Chunks, Outcome, Verdict};
+use axum::body::Bytes;
+use futures_core::Stream;
+use serde_json::json;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// How long a stream that is whole may take to end.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+/// A stream.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    api: Dialect,
+    ready: VecDeque<Bytes>,
+    chunks: Chunks,
+    events: Events,
+    watch: Watch,
+    /// Leaves out the frame of usage that the caller did not ask for.
+    hide: Option<HideUsage>,
+    report: Report,
+    is_over: bool,
+}
+
+impl Flow {
+    pub(super) fn new(api: Dialect, begun: Begun, chunks: Chunks, hides: bool, report: Report) -> Self {
+        let Begun { held, events, watch, is_over } = begun;
+        let hide = hides.then(HideUsage::default);
+        let mut flow =
+            Self { api, ready: VecDeque::new(), chunks, events, watch, hide, report, is_over: false };
+        held.into_iter().for_each(|bytes| flow.forward(bytes));
+        if is_over {
+            flow.end();
+        }
+        flow
+    }
+
+    fn forward(&mut self, bytes: Bytes) {
+        let Some(hide) = &mut self.hide else {
+            self.ready.push_back(bytes);
+            return;
+        };
+        let mut out = Vec::with_capacity(bytes.len());
+        hide.push(&bytes, &mut out);
+        self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
+    }
+
+    fn take(&mut self, bytes: Bytes) {
+        let was_done = self.watch.is_done();
+        self.events.push(&bytes);
+        while let Some(event) = self.events.next() {
+            if let Ok(event) = event {
+                self.watch.event(&event);
+            }
+        }
+        self.forward(bytes);
+        if self.watch.is_done() && !was_done {
+            self.chunks.hurry(END_WITHIN);
+        }
+    }
+
+    fn broke(&mut self, error: &CallError) {
+        if self.watch.is_done() {
+            return self.end();
+        }
+        let outcome =
+            if matches!(error, CallError::TimedOut { .. }) { Outcome::TimedOut } else { Outcome::Broken };
+        self.cut(outcome, "the model's stream broke off");
+    }
+
+    /// The arm has closed the stream.
+    fn end(&mut self) {
+        while let Some(event) = self.events.finish() {
+            if let Ok(event) = event {
+                self.watch.event(&event);
+            }
+        }
+        let is_whole = self.watch.is_done() || self.watch.finish().is_some();
+        if self.watch.error().is_some() {
+            // The caller has it already.
+            self.chunks.judge(Verdict::Failed);
+            self.close(Outcome::Failed);
+        } else if is_whole {
+            self.close(Outcome::Ok);
+        } else {
+            self.chunks.judge(Verdict::Failed);
+            self.cut(Outcome::Broken, "the model's stream ended before it was whole");
+        }
+    }
+
+    /// Ends the stream with an error of our own.
+    fn cut(&mut self, outcome: Outcome, message: &str) {
+        self.close(outcome);
+        self.ready.push_back(error_event(self.api, message));
+    }
+
+    fn close(&mut self, outcome: Outcome) {
+        if let Some(hide) = &mut self.hide {
+            let mut out = Vec::new();
+            hide.finish(&mut out);
+            self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
+        }
+        self.is_over = true;
+        self.report.watched(&self.watch, self.api);
+        self.report.end(outcome);
+    }
+}
+
+impl Drop for Flow {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.report.watched(&self.watch, self.api);
+        }
+    }
+}
+
+impl Stream for Flow {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            if self.is_over {
+                return Poll::Ready(None);
+            }
+            match ready!(self.chunks.poll(context)) {
+                Some(Ok(bytes)) => self.take(bytes),
+                Some(Err(error)) => self.broke(&error),
+                None => self.end(),
+            }
+        }
+    }
+}
+
+/// An error as an event of a stream.
+fn error_event(api: Dialect, message: &str) -> Bytes {
+    let code = "upstream_failed";
+    let event = match api {
+        Dialect::Messages => {
+            let error = json!({ "type": "error", "error": { "type": "api_error", "message": message } });
+            written("error", &error.to_string())
+        }
+        Dialect::Responses => {
+            let error = json!({ "type": "error", "code": code, "message": message, "param": null });
+            written("error", &error.to_string())
+        }
+        _ => {
+            let error = json!({ "message": message, "type": "server_error", "param": null, "code": code });
+            written("", &json!({ "error": error }).to_string())
+        }
+    };
+    Bytes::from(event)
+}

@@ -1,0 +1,76 @@
+//! Answering: a policy decides, the arm it chose is called, and where that fails the next one is.
+//!
+//! A decision is in the log before its arm is called, and marked as one that counts only once it was acted upon: the
+//! report of the call (`report.rs`) says so, with price, time and end. Where an arm fails before anything of its answer
+//! was passed on, the policy decides again without it, so that every call made is a logged draw from a stated
+//! distribution, and an arm that failed gets no bad score.
+//!
+//! Bodies pass through byte for byte, but for the name of the model. Of a stream nothing is passed on before its first
+//! content: until then a failure is a plain status, and another arm may answer.
+
+mod attempt;
+mod commit;
+mod failed;
+mod flow;
+mod question;
+mod ranked;
+mod report;
+mod whole;
+
+pub(crate) use flow::Flow;
+pub(crate) use question::{Question, Target};
+
+use crate::decide::Service;
+use crate::live::metrics::PolicyMetrics;
+use crate::log::Log;
+use crate::upstream::Upstreams;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+
+/// Answers for every caller there is.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) service: Arc<Service>,
+    pub(crate) upstreams: Arc<Upstreams>,
+    pub(crate) log: Log,
+}
+
+/// An answer, or what an arm says instead of one.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: StatusCode,
+    /// What of the arm's headers the caller gets.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Said,
+    pub(crate) by: By,
+}
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Whole(Bytes),
+    Stream(Box<Flow>),
+}
+
+/// Who answers, and how that came about.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct By {
+    pub(crate) model: String,
+    /// The decision; `None` where the caller named the model.
+    pub(crate) decision: Option<Chosen>,
+    /// Models that failed before, in order.
+    pub(crate) passed_over: Vec<String>,
+    /// Price of a whole answer, nano-dollars; `None` where it is not known, or not yet.
+    pub(crate) nano_usd: Option<u64>,
+}
+
+/// A decision that was acted upon.
+#[derive(Debug, Clone)]
+pub(crate) struct Chosen {
+    pub(crate) policy: String,
+    pub(crate) id: String,
+    pub(crate) reason: &'static str,
+    /// What the reply is booked on.
+    pub(crate) metrics: Arc<PolicyMetrics>,
+}

@@ -1,0 +1,93 @@
+//! A request to be answered, and what its `model` names.
+
+use super::Gateway;
+use crate::dialect::Dialect;
+use crate::error::{ApiError, Code};
+use crate::live::Live;
+use crate::live::query::Query;
+use crate::settings::ModelDialect;
+use crate::upstream::Upstream;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use routewright_data::suggest::near_names;
+use std::sync::Arc;
+
+/// Path of an API under the base URL of an arm.
+pub(super) fn path(api: Dialect) -> &'static str {
+    match api {
+        Dialect::Chat | Dialect::Gemini => "/chat/completions",
+        Dialect::Completions => "/completions",
+        Dialect::Embeddings => "/embeddings",
+        Dialect::Responses => "/responses",
+        Dialect::Messages => "/messages",
+    }
+}
+
+/// Whether the server of an arm has the API.
+pub(super) fn speaks(upstream: &Upstream, api: Dialect) -> bool {
+    let of_anthropic = upstream.config().dialect == ModelDialect::Anthropic;
+    of_anthropic == (api == Dialect::Messages)
+}
+
+/// A request to be answered.
+#[derive(Debug)]
+pub(crate) struct Question {
+    pub(crate) api: Dialect,
+    /// The body as it came.
+    pub(crate) body: Bytes,
+    pub(crate) streams: bool,
+    /// Headers of the caller; those of a list go out.
+    pub(crate) headers: HeaderMap,
+    /// What a policy reads of it, or why it reads nothing.
+    pub(crate) query: Result<Query, ApiError>,
+}
+
+/// What the `model` of a request names.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// A policy, as `name` or `name@version`; `None` is the default one.
+    Policy(Option<String>),
+    /// One arm.
+    Arm(Arc<Upstream>),
+}
+
+impl Gateway {
+    /// What a name means here.
+    ///
+    /// # Errors
+    /// If it is no policy, and no model that is called.
+    pub(crate) fn target(&self, model: &str) -> Result<Target, ApiError> {
+        if let Some(upstream) = self.upstreams.find(model) {
+            return Ok(Target::Arm(Arc::clone(upstream)));
+        }
+        if model == "auto" {
+            return Ok(Target::Policy(None));
+        }
+        let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
+        match policy {
+            Some(policy) => Ok(Target::Policy(Some(policy.to_owned()))),
+            None => Err(self.unknown(model)),
+        }
+    }
+
+    fn unknown(&self, model: &str) -> ApiError {
+        let live = self.service.live.load();
+        let policies = live.policies.keys().map(|name| format!("routewright/{name}"));
+        let known: Vec<String> =
+            policies.chain(self.upstreams.iter().map(|upstream| upstream.name().to_owned())).collect();
+        let message = if is_arm(&live, model) {
+            format!(
+                "`{model}` is an arm, but this server does not call it: it has no section [models.\"{model}\"]; POST \
+                 the request to /v1/route or /route/v1/... and call the model named in `action.model` yourself"
+            )
+        } else {
+            let hint = near_names(model, known.iter().map(String::as_str));
+            format!("unknown model `{model}`; {hint}")
+        };
+        ApiError::new(Code::ModelNotFound, message).param("model")
+    }
+}
+
+fn is_arm(live: &Live, model: &str) -> bool {
+    live.policies.values().any(|served| served.policy.arms.iter().any(|arm| arm.model == model))
+}

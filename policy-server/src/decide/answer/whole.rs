@@ -1,0 +1,114 @@
+//! A whole answer: read to its end before anything of it is passed on, so that another arm may still answer.
+
+use super::failed::Failed;
+use super::report::Tally;
+use crate::dialect::Dialect;
+use crate::dialect::bill::Tariff;
+use crate::dialect::json::{Kind, Value};
+use crate::dialect::usage::Counts;
+use crate::upstream::Chunks;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+
+/// Bytes of an error that are read.
+const ERROR_BYTES_MAX: usize = 256 << 10;
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// If it breaks off, or is too long.
+pub(super) async fn read(chunks: &mut Chunks) -> Result<Bytes, Failed> {
+    let mut all: Vec<u8> = Vec::new();
+    let mut first: Option<Bytes> = None;
+    while let Some(piece) = chunks.next().await {
+        let piece = piece.map_err(|error| Failed::of_call(&error))?;
+        match first.take() {
+            // An answer of one piece is not copied.
+            None if all.is_empty() => first = Some(piece),
+            before => {
+                all.extend_from_slice(before.as_deref().unwrap_or_default());
+                all.extend_from_slice(&piece);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.into()))
+}
+
+/// Reads the body of an error, as far as one is read.
+pub(super) async fn read_error(chunks: &mut Chunks) -> Bytes {
+    let mut all: Vec<u8> = Vec::new();
+    while all.len() < ERROR_BYTES_MAX
+        && let Some(Ok(piece)) = chunks.next().await
+    {
+        all.extend_from_slice(&piece);
+    }
+    all.truncate(ERROR_BYTES_MAX);
+    all.into()
+}
+
+/// What an answer says of itself.
+///
+/// # Errors
+/// If it is none: no JSON object, an error under a status of 200, nothing where the answer should be.
+pub(super) fn check(api: Dialect, body: &Bytes, tariff: Option<&Tariff>) -> Result<Tally, Failed> {
+    let value = Value::read(body).map_err(|_| Failed::garbled("its reply is no JSON"))?;
+    if value.kind() != Kind::Object {
+        return Err(Failed::garbled("its reply is no JSON object"));
+    }
+    let is_error = value.has("error").is_some_and(|error| !matches!(error.raw(), "false" | "\"\"" | "{}"));
+    if is_error || value.get("type").is_some_and(|kind| kind.is_text("error")) {
+        let failed = Failed::said(StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), body.clone());
+        return Err(Failed { why: "its reply is an error under a status of 200".to_owned(), ..failed });
+    }
+    let has = |field: &str| value.has(field).is_some_and(|value| value.items().next().is_some());
+    let is_answer = match api {
+        Dialect::Chat | Dialect::Completions => has("choices"),
+        Dialect::Embeddings => has("data"),
+        Dialect::Messages => value.has("content").is_some(),
+        Dialect::Responses => value.has("output").is_some(),
+        Dialect::Gemini => true,
+    };
+    if !is_answer {
+        return Err(Failed::garbled("its reply has no answer"));
+    }
+    let finish = match api {
+        Dialect::Chat | Dialect::Completions => value.at(&["choices", "0", "finish_reason"]),
+        Dialect::Messages => value.get("stop_reason"),
+        Dialect::Responses => value.get("status"),
+        Dialect::Embeddings | Dialect::Gemini => None,
+    };
+    let finish = finish.and_then(Value::text).map(|text| text.chars().take(64).collect());
+    let mut tally = Tally { finish, ..Tally::default() };
+    tally.count(Counts::of_reply(value).as_ref(), api, tariff);
+    Ok(tally)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_answer_is_refused() {
+        let check = |api, body: &str| check(api, &Bytes::from(body.to_owned()), None);
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"choices":[]}"#,
+            r#"{"choices":null}"#,
+            r#"{"error":{"message":"m"}}"#,
+            r#"{"type":"error","choices":[{}]}"#,
+            "{\"choices\":[{}]",
+            "\u{feff}",
+        ] {
+            assert!(check(Dialect::Chat, body).is_err(), "{body}");
+        }
+        let good = r#"{"error":null,"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        let tally = check(Dialect::Chat, good).unwrap();
+        assert_eq!((tally.finish.as_deref(), tally.input, tally.output), (Some("stop"), Some(3), Some(4)));
+        assert!(check(Dialect::Embeddings, r#"{"data":[{"embedding":"AAAA"}]}"#).is_ok());
+        assert!(check(Dialect::Messages, r#"{"content":[],"stop_reason":"end_turn"}"#).is_ok());
+        assert!(check(Dialect::Responses, r#"{"output":[],"status":"completed"}"#).is_ok());
+    }
+}

@@ -1,0 +1,86 @@
+//! From the raw body of a request to what is asked of whom. The body itself is never parsed to be printed again.
+
+use crate::decide::answer::{Gateway, Question, Target};
+use crate::dialect::Dialect;
+use crate::dialect::splice::{Body, BodyError};
+use crate::error::{ApiError, Code};
+use crate::http::conversation::{self, InputFormat};
+use crate::http::{session, wire};
+use crate::live::fusion::PREFIX;
+use crate::live::query::Query;
+use axum::body::Bytes;
+use axum::http::HeaderMap;
+use serde_json::Value;
+
+/// Reads a request; `None` where it is for a fused model, which has a reader of its own.
+///
+/// # Errors
+/// If the body is no JSON object, names no model, or one that there is not.
+pub(crate) fn read(
+    gateway: &Gateway,
+    api: Dialect,
+    bytes: Bytes,
+    headers: HeaderMap,
+) -> Result<Option<(Question, Target)>, ApiError> {
+    let body = Body::read(&bytes).map_err(|error| refused(&error))?;
+    let Some(model) = body.model() else {
+        let message = "`model` is missing, expected `routewright/POLICY`, a model of /v1/models, or `auto`";
+        return Err(ApiError::new(Code::InvalidRequest, message).param("model"));
+    };
+    if model.starts_with(PREFIX) {
+        return Ok(None);
+    }
+    let target = gateway.target(&model)?;
+    let streams = body.streams();
+    let query = match target {
+        Target::Policy(_) => query(api, &bytes, &headers),
+        // Nothing is decided.
+        Target::Arm(_) => Ok(Query::default()),
+    };
+    Ok(Some((Question { api, body: bytes, streams, headers, query }, target)))
+}
+
+fn refused(error: &BodyError) -> ApiError {
+    let code = if matches!(error, BodyError::Json(_)) { Code::InvalidJson } else { Code::InvalidRequest };
+    let refused = ApiError::new(code, error.to_string());
+    match error.field() {
+        Some(field) => refused.param(field),
+        None => refused,
+    }
+}
+
+/// What a policy reads of the request.
+fn query(api: Dialect, bytes: &Bytes, headers: &HeaderMap) -> Result<Query, ApiError> {
+    let value: Value = wire::parse(bytes)?;
+    let session_id = session::of_headers(headers).or_else(|| session::of_body(&value));
+    let format = match api {
+        Dialect::Chat | Dialect::Gemini => InputFormat::OpenaiChat,
+        Dialect::Responses => InputFormat::OpenaiResponses,
+        Dialect::Messages => InputFormat::AnthropicMessages,
+        Dialect::Completions => {
+            return Ok(Query { text: text(&value, "prompt")?, session_id, ..Query::default() });
+        }
+        Dialect::Embeddings => {
+            return Ok(Query { text: text(&value, "input")?, session_id, ..Query::default() });
+        }
+    };
+    let conversation = conversation::read(format, &value).map_err(conversation::of_the_body)?;
+    Ok(Query { conversation: Some(conversation), session_id, ..Query::default() })
+}
+
+/// The text of a field, or its texts joined.
+fn text(body: &Value, field: &str) -> Result<String, ApiError> {
+    let refuse = || {
+        let message =
+            format!("`{field}` is no text, expected one to decide on; name a model to send it as it is");
+        ApiError::new(Code::InvalidRequest, message).param(field)
+    };
+    match &body[field] {
+        Value::String(text) => Ok(text.clone()),
+        Value::Array(items) => {
+            let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+            texts.filter(|texts| !texts.is_empty()).map(|texts| texts.join("\n\n")).ok_or_else(refuse)
+        }
+        _ => Err(refuse()),
+    }
+}

@@ -1,0 +1,148 @@
+//! Opening connections: look-up, TCP, TLS, within one deadline.
+
+use super::address::Place;
+use super::error::{CallError, reason};
+use crate::settings::{BaseUrl, Network};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+
+/// What TLS needs, once for all arms; `None` where it cannot be set up, so that only `http://` works.
+pub(super) type Tls = Option<Arc<ClientConfig>>;
+
+/// Roots of the Mozilla programme, no client certificates, HTTP/1.1.
+pub(super) fn tls() -> Tls {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let provider = Arc::new(crypto::ring::default_provider());
+    let versions =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Some(Arc::new(config))
+}
+
+/// Opens connections to one arm.
+pub(super) struct Connector {
+    place: Place,
+    /// TLS and the name of the certificate; `None` for plain HTTP.
+    tls: Option<(Tls, String)>,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Connector {
+    pub(super) fn new(url: &BaseUrl, networks: Vec<Network>, tls: &Tls) -> Self {
+        let tls = url.is_tls.then(|| (tls.clone(), url.host.clone()));
+        Self { place: Place::new(url, networks), tls }
+    }
+
+    /// A connection, within the limit.
+    ///
+    /// # Errors
+    /// If there is no address, none that may be called, none that answers, or the certificate is refused.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<Io, CallError> {
+        let opened = tokio::time::timeout(limit, self.open(limit)).await;
+        opened.unwrap_or(Err(CallError::TimedOut { what: "connecting", limit }))
+    }
+
+    async fn open(&self, limit: Duration) -> Result<Io, CallError> {
+        let began = Instant::now();
+        let addresses = self.place.resolve().await?;
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        let n = addresses.len();
+        for (at, address) in addresses.into_iter().enumerate() {
+            // Addresses that say nothing leave the others their share of the time.
+            let left = limit.saturating_sub(began.elapsed());
+            let share = left / u32::try_from(n - at).unwrap_or(1);
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return self.secure(stream).await,
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(CallError::Connect { reason: last.kind().to_string() })
+    }
+
+    async fn secure(&self, stream: TcpStream) -> Result<Io, CallError> {
+        let refuse = |reason: String| CallError::Connect { reason };
+        stream.set_nodelay(true).map_err(|error| refuse(error.kind().to_string()))?;
+        let Some((tls, host)) = &self.tls else { return Ok(Io::Plain(stream)) };
+        let config = tls.as_ref().ok_or_else(|| refuse("TLS cannot be set up".to_owned()))?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| refuse(reason(&error)))?;
+        let secured = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        secured.map(|stream| Io::Tls(Box::new(stream))).map_err(|error| refuse(reason(&error)))
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+pub(super) enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bufs),
+        }
+    }
+}
