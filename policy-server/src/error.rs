@@ -36,6 +36,7 @@ pub(crate) enum Code {
     NoStore,
     StoreUnavailable,
     FusionFailed,
+    ContextTooLong,
     UpstreamFailed,
     UpstreamTimedOut,
     UpstreamRateLimited,
@@ -47,7 +48,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 37] = [
+    pub(crate) const ALL: [Self; 38] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -78,6 +79,7 @@ impl Code {
         Self::NoStore,
         Self::StoreUnavailable,
         Self::FusionFailed,
+        Self::ContextTooLong,
         Self::UpstreamFailed,
         Self::UpstreamTimedOut,
         Self::UpstreamRateLimited,
@@ -122,6 +124,7 @@ impl Code {
             Self::NoStore => (501, SERVER, "no_store"),
             Self::StoreUnavailable => (503, SERVER, "store_unavailable"),
             Self::FusionFailed => (502, SERVER, "fusion_failed"),
+            Self::ContextTooLong => (400, REQUEST, "context_length_exceeded"),
             Self::UpstreamFailed => (502, SERVER, "upstream_failed"),
             Self::UpstreamTimedOut => (504, SERVER, "upstream_timed_out"),
             Self::UpstreamRateLimited => (429, SERVER, "upstream_rate_limited"),

@@ -1,13 +1,14 @@
 //! Decisions over HTTP.
 //!
 //! A server holds policies, each an immutable artifact, and answers `POST /v1/route` with a decision: the
-//! model to call, the probability it was drawn with, and why. To decide it never calls a model.
+//! model to call, the probability it was drawn with, and why. To decide it never calls a model; where the configuration
+//! has sections `[models.NAME]`, `POST /v1/chat/completions` decides and then calls the one chosen.
 //!
 //! The files stand on floors, each of which uses the ones below it and none above: `dialect` (the formats on the wire,
-//! bytes in and bytes out), `settings` (the configuration), `registry` (versions of a policy), `ledger` (the durable
-//! log), `live` (what is in service), `decide` (how a decision is made), `upkeep` (reload, learning, canaries), `http`,
-//! and the composition in `app` and `server`. ARCHITECTURE.md
-//! follows a request through them.
+//! bytes in and bytes out), `settings` (the configuration), `upstream` (calls of models), `registry` (versions of a
+//! policy), `ledger` (the durable log), `live` (what is in service), `decide` (how a decision is made and acted upon),
+//! `upkeep` (reload, learning, canaries), `http`, and the composition in `app` and `server`. ARCHITECTURE.md follows a
+//! request through them.
 //!
 //! The reply carries the whole distribution, so that every decision can be evaluated off-policy later; with a `[store]`
 //! it is on disk before it is replied, and feedback is joined to it exactly once.

@@ -1,4 +1,5 @@
-//! Deciding: from a query to a decision that is made, logged and counted. Knows no HTTP.
+//! Deciding: from a query to a decision that is made, logged and counted. Listens to nobody: how a
+//! request came and how its reply goes is the business of `http`.
 
 pub(crate) mod answer;
 mod decision_id;

@@ -83,6 +83,7 @@ fn errors(row: &Endpoint) -> Vec<(String, String)> {
         }
         Code::Overloaded => row.kind != Kind::Plain || row.errors.contains(code),
         Code::FusionFailed
+        | Code::ContextTooLong
         | Code::UpstreamFailed
         | Code::UpstreamTimedOut
         | Code::UpstreamRateLimited

@@ -71,3 +71,104 @@ pub(super) fn back(arm: &HeaderMap) -> HeaderMap {
     }
     headers
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{ModelConfig, Secret};
+    use crate::upstream::Upstreams;
+    use rand::rngs::SmallRng;
+    use rand::seq::IndexedRandom as _;
+    use rand::{RngExt as _, SeedableRng as _};
+    use std::collections::BTreeMap;
+
+    const NAMES: [&str; 18] = [
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "cookie",
+        "proxy-authorization",
+        "host",
+        "x-forwarded-for",
+        "x-router-feedback",
+        "openai-organization",
+        "openai-project",
+        "connection",
+        "te",
+        "expect",
+        "content-length",
+        "anthropic-beta",
+        "anthropic-version",
+        "openai-beta",
+    ];
+
+    /// A configuration of up to five arms, some of them at one address with different keys.
+    fn models(random: &mut SmallRng) -> BTreeMap<String, ModelConfig> {
+        let arm = |at: usize, random: &mut SmallRng| {
+            let host = random.random_range(0..3);
+            let dialect =
+                if random.random_bool(0.5) { ModelDialect::Openai } else { ModelDialect::Anthropic };
+            let secret = random.random_bool(0.8).then(|| Secret::new(format!("arm-secret-{at}-end")));
+            let mut config = ModelConfig { dialect, secret, ..ModelConfig::at(format!("https://h{host}/v1")) };
+            if random.random_bool(0.3) {
+                config.headers.insert("x-team".to_owned(), format!("team-{at}-end"));
+            }
+            (format!("m{at}"), config)
+        };
+        (0..random.random_range(1..=5)).map(|at| arm(at, random)).collect()
+    }
+
+    #[test]
+    fn an_arm_gets_its_own_credential_and_of_the_caller_what_the_list_has() {
+        let mut random = SmallRng::seed_from_u64(1);
+        for _ in 0..20_000 {
+            let models = models(&mut random);
+            let upstreams = Upstreams::open(&models);
+            let mut caller = HeaderMap::new();
+            for _ in 0..random.random_range(0..8) {
+                let name = *NAMES.choose(&mut random).unwrap();
+                let value = if OUT.contains(&name) { "let-through" } else { "caller-secret" };
+                caller.append(name, HeaderValue::from_static(value));
+            }
+            for (at, (name, config)) in models.iter().enumerate() {
+                let headers = upstreams.find(name).unwrap().headers(&caller, random.random_bool(0.5));
+                let text = format!("{:?}", headers.iter().map(|(n, v)| (n, v.as_bytes())).collect::<Vec<_>>());
+                let values: Vec<String> =
+                    headers.values().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
+                let values = values.join("\n");
+                assert!(!values.contains("caller-secret"), "{values}");
+                for other in (0..5).filter(|other| *other != at) {
+                    assert!(!values.contains(&format!("arm-secret-{other}-end")), "{values}");
+                    assert!(!values.contains(&format!("team-{other}-end")), "{values}");
+                }
+                let own = values.matches(&format!("arm-secret-{at}-end")).count();
+                assert_eq!(own, usize::from(config.secret.is_some()), "{text}");
+                let place = match config.dialect {
+                    ModelDialect::Openai => "authorization",
+                    ModelDialect::Anthropic => "x-api-key",
+                };
+                assert_eq!(headers.contains_key(place), config.secret.is_some());
+                let let_through: usize = OUT.iter().map(|name| caller.get_all(*name).iter().count()).sum();
+                assert_eq!(values.matches("let-through").count(), let_through);
+                let known = |name: &HeaderName| {
+                    let of_ours =
+                        ["accept", "accept-encoding", "content-type", "user-agent", "host", "x-team", place];
+                    of_ours.contains(&name.as_str()) || OUT.contains(&name.as_str())
+                };
+                assert!(headers.keys().all(known), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_is_never_shown() {
+        let at = ModelConfig::at("https://a/v1");
+        let config = ModelConfig { secret: Some(Secret::new("arm-secret")), ..at };
+        let upstreams = Upstreams::open(&BTreeMap::from([("m".to_owned(), config)]));
+        let headers = upstreams.find("m").unwrap().headers(&HeaderMap::new(), false);
+        for shown in [format!("{upstreams:?}"), format!("{headers:?}")] {
+            assert!(!shown.contains("arm-secret"), "{shown}");
+        }
+    }
+}

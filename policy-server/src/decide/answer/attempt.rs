@@ -48,10 +48,10 @@ impl Gateway {
         };
         self.tell(upstream, &failed);
         // Three quarters to all of the pause, so that those who failed together do not come back together.
-        let pause =
-            Duration::from_millis(PAUSE_MS * (75 + u64::from(crate::ids::fresh().as_bytes()[15] % 26)) / 100);
-        let has_time = Instant::now() + pause < deadline;
-        if !failed.again || !has_time || !upstream.may_retry() {
+        let jitter = 75 + u64::from(crate::ids::fresh().as_bytes()[15] % 26);
+        let Some(wait) = failed.again_after() else { return Err(failed) };
+        let pause = wait + Duration::from_millis(PAUSE_MS * jitter / 100);
+        if Instant::now() + pause >= deadline || !upstream.may_retry() {
             return Err(failed);
         }
         tokio::time::sleep(pause).await;
@@ -125,10 +125,10 @@ impl Gateway {
 
     /// Logs a failure, and leaves the arm alone where it asked for that.
     fn tell(&self, upstream: &Arc<Upstream>, failed: &Failed) {
-        if let Some(rest) = failed.rest.filter(|_| failed.outcome == Outcome::RateLimited) {
+        if let Some(rest) = failed.rest().filter(|_| failed.again_after().is_none()) {
             upstream.rest(Instant::now() + rest);
         }
-        if failed.next {
+        if failed.falls_back() {
             let fields =
                 json!({ "model": upstream.name(), "outcome": failed.outcome.name(), "reason": failed.why });
             self.log.event(Level::Warn, "upstream_failed", fields);

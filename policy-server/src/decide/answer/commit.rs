@@ -1,12 +1,11 @@
 //! The beginning of a stream: held back until its first content, since until then another arm may still answer.
 
 use super::failed::Failed;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, failure};
 use crate::dialect::sse::Events;
 use crate::dialect::watch::Watch;
-use crate::upstream::{Chunks, Outcome};
+use crate::upstream::Chunks;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
 
 /// Bytes that are held back at most.
 const HELD_BYTES_MAX: usize = 1 << 20;
@@ -51,7 +50,7 @@ pub(super) async fn begin(chunks: &mut Chunks, api: Dialect) -> Result<Begun, Fa
             }
         }
         if let Some(error) = begun.watch.error().filter(|_| !begun.watch.has_content()) {
-            return Err(refused(error));
+            return Err(Failed::within(failure::of_event(error), "its stream began with an error"));
         }
         if begun.watch.has_content() || chunks.n_bytes() > HELD_BYTES_MAX {
             return Ok(begun);
@@ -62,9 +61,3 @@ pub(super) async fn begin(chunks: &mut Chunks, api: Dialect) -> Result<Begun, Fa
     }
 }
 
-/// An error in a stream, before any content.
-fn refused(error: &str) -> Failed {
-    let body = Bytes::from(error.to_owned());
-    let failed = Failed::said(StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), body);
-    Failed { outcome: Outcome::Failed, why: "its stream began with an error".to_owned(), ..failed }
-}

@@ -1,5 +1,7 @@
 //! Why an arm gave no answer, what is done about it, and what the caller is told if nothing helps.
 
+use crate::clock::now_ms;
+use crate::dialect::failure::{self, Cooldown, Failure, Kind};
 use crate::error::{ApiError, Code};
 use crate::upstream::{CallError, Outcome};
 use axum::body::Bytes;
@@ -12,92 +14,114 @@ pub(super) struct Failed {
     pub(super) outcome: Outcome,
     /// For the log: never an address, a key or a body.
     pub(super) why: String,
-    /// Whether the same request may go better on the same arm at once.
-    pub(super) again: bool,
-    /// Whether another arm may answer.
-    pub(super) next: bool,
-    /// How long the arm is to be left alone, where it said so.
-    pub(super) rest: Option<Duration>,
-    /// What the arm said, where that is what the caller is told in the end.
+    failure: Failure,
+    /// How long the arm is left alone already.
+    rests: Option<Duration>,
+    /// What the arm said, where the caller may see it.
     pub(super) said: Option<(StatusCode, HeaderMap, Bytes)>,
-    pub(super) code: Code,
 }
 
 impl Failed {
     /// A call that brought no reply, or whose reply broke off.
     pub(super) fn of_call(error: &CallError) -> Self {
-        let (outcome, code) = match error {
-            CallError::Resting { .. } | CallError::Busy { .. } => {
-                (Outcome::RateLimited, Code::UpstreamUnavailable)
-            }
-            CallError::Forbidden | CallError::Connect { .. } => (Outcome::Unreachable, Code::UpstreamFailed),
-            CallError::TimedOut { .. } => (Outcome::TimedOut, Code::UpstreamTimedOut),
-            _ => (Outcome::Broken, Code::UpstreamFailed),
+        let (outcome, kind) = match error {
+            CallError::Resting { .. } | CallError::Busy { .. } => (Outcome::RateLimited, Kind::Overloaded),
+            CallError::Forbidden | CallError::Connect { .. } => (Outcome::Unreachable, Kind::Unreachable),
+            CallError::TimedOut { .. } => (Outcome::TimedOut, Kind::Timeout),
+            CallError::TooLong { .. } => (Outcome::Broken, Kind::Malformed),
+            CallError::Broken { .. } | CallError::Request { .. } => (Outcome::Broken, Kind::Unreachable),
         };
-        let rest = match error {
+        let rests = match error {
             CallError::Resting { until } => Some(until.saturating_duration_since(Instant::now())),
             _ => None,
         };
-        let (why, again) = (error.to_string(), error.is_passing());
-        Self { outcome, why, again, next: true, rest, said: None, code }
+        let why = error.to_string();
+        let failure = Failure { should_retry: Some(error.is_passing()), ..Failure::without_reply(kind, "") };
+        Self { outcome, why, failure, rests, said: None }
     }
 
     /// A reply that is no answer.
     pub(super) fn garbled(why: &str) -> Self {
-        Self {
-            outcome: Outcome::Failed,
-            why: why.to_owned(),
-            again: false,
-            next: true,
-            rest: None,
-            said: None,
-            code: Code::UpstreamFailed,
-        }
+        Self::of(Failure::without_reply(Kind::Malformed, ""), why.to_owned(), None)
     }
 
-    /// A reply with another status than 200, or an error in one of 200.
+    /// A reply under 200, or an event of a stream, that says it failed.
+    pub(super) fn within(failure: Failure, what: &str) -> Self {
+        let why = format!("{what}: {}", failure.kind.name());
+        Self::of(failure, why, None)
+    }
+
+    /// A reply with another status than 200.
     pub(super) fn said(status: StatusCode, headers: HeaderMap, body: Bytes) -> Self {
-        let wait = wait(&headers);
-        let base = Self { why: format!("it replied with status {}", status.as_u16()), ..Self::garbled("") };
-        match status.as_u16() {
-            429 => Self {
-                outcome: Outcome::RateLimited,
-                rest: wait.or(Some(REST)),
-                code: Code::UpstreamRateLimited,
-                ..base
-            },
-            402 | 529 => {
-                Self { outcome: Outcome::RateLimited, rest: wait, code: Code::UpstreamUnavailable, ..base }
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let now_ms = u64::try_from(now_ms()).unwrap_or_default();
+        let mut failure = failure::of_status(status.as_u16(), &header, &body, now_ms);
+        // A redirect is followed by nobody: whatever it says is not about the request.
+        if status.as_u16() < 400 {
+            failure.kind = Kind::Malformed;
+        }
+        let why = format!("it replied with status {}: {}", status.as_u16(), failure.kind.name());
+        let said = failure.passes_as_is().then_some((status, headers, body));
+        Self::of(failure, why, said)
+    }
+
+    fn of(failure: Failure, why: String, said: Option<(StatusCode, HeaderMap, Bytes)>) -> Self {
+        let outcome = match failure.kind {
+            Kind::RateLimit | Kind::Quota | Kind::Overloaded => Outcome::RateLimited,
+            Kind::Unreachable => Outcome::Unreachable,
+            Kind::Timeout => Outcome::TimedOut,
+            Kind::Server | Kind::Malformed => Outcome::Failed,
+            _ => Outcome::Refused,
+        };
+        Self { outcome, why, failure, rests: None, said }
+    }
+
+    /// After which pause the same arm may be called once more, where that may help.
+    pub(super) fn again_after(&self) -> Option<Duration> {
+        self.failure.retries_here().then(|| Duration::from_millis(self.failure.wait_ms.unwrap_or_default()))
+    }
+
+    /// Whether another arm may answer.
+    pub(super) fn falls_back(&self) -> bool {
+        self.failure.falls_back()
+    }
+
+    /// Whether the request is longer than the window of the arm.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.failure.kind == Kind::Context
+    }
+
+    /// How long the arm is to be left alone for what it said.
+    pub(super) fn rest(&self) -> Option<Duration> {
+        match self.failure.cooldown() {
+            Cooldown::Arm(ms) | Cooldown::Key(ms) => Some(Duration::from_millis(ms)),
+            // What fails again and again is for the breaker; this is the pause of the first time.
+            Cooldown::Backoff(ms, _) if self.rests.is_none() && self.failure.status != 0 => {
+                Some(Duration::from_millis(self.failure.wait_ms.unwrap_or(ms)))
             }
-            401 | 403 | 404 => Self { outcome: Outcome::Refused, ..base },
-            408 | 409 | 500.. => Self { again: true, rest: wait, ..base },
-            400..500 => {
-                Self { outcome: Outcome::Refused, next: false, said: Some((status, headers, body)), ..base }
-            }
-            _ => base,
+            Cooldown::Backoff(..) | Cooldown::None | Cooldown::Count => None,
         }
     }
 
     /// What the caller is told where no arm is left; `model` is the one that failed last.
     pub(super) fn into_error(self, model: &str) -> ApiError {
-        let told = match self.code {
-            Code::UpstreamRateLimited => "takes no more requests at present",
-            Code::UpstreamTimedOut => "did not answer in time",
-            Code::UpstreamUnavailable => "is not available at present",
-            _ => "could not be reached or gave no answer",
+        let code = match self.failure.kind {
+            Kind::RateLimit => Code::UpstreamRateLimited,
+            Kind::Timeout => Code::UpstreamTimedOut,
+            Kind::Quota | Kind::Overloaded => Code::UpstreamUnavailable,
+            Kind::Context => Code::ContextTooLong,
+            Kind::TooLarge => Code::BodyTooLarge,
+            Kind::Invalid | Kind::Unsupported | Kind::Refused => Code::InvalidRequest,
+            Kind::Unreachable | Kind::NoModel | Kind::Credential | Kind::Server | Kind::Malformed => {
+                Code::UpstreamFailed
+            }
         };
-        let retry_after = self.rest.map(|rest| rest.as_secs_f64().ceil().max(1.0) as u64);
+        let told = self.failure.problem().message;
+        let rest = self.rests.or_else(|| self.rest());
+        let waits = matches!(code, Code::UpstreamRateLimited | Code::UpstreamUnavailable);
+        let retry_after = rest.filter(|_| waits).map(|rest| rest.as_secs_f64().ceil().max(1.0) as u64);
         let inside = Some(format!("`{model}`: {}", self.why));
-        let message = format!("`{model}` {told}, and no other model is left to answer");
-        ApiError { inside, retry_after, ..ApiError::new(self.code, message) }
+        let message = format!("{told}; `{model}` was tried last");
+        ApiError { inside, retry_after, ..ApiError::new(code, message) }
     }
-}
-
-/// How long an arm that takes no more is left alone where it does not say.
-const REST: Duration = Duration::from_secs(5);
-
-fn wait(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
-    seconds.is_finite().then(|| Duration::from_secs_f64(seconds.clamp(0.0, 3600.0)))
 }

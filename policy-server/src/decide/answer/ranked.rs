@@ -99,7 +99,7 @@ impl Gateway {
             let others = decided.served().policy.arms.iter().zip(candidates);
             let mut others = others.filter(|(_, candidate)| candidate.excluded_by.is_none());
             let is_last = !others.any(|(arm, _)| reachable.models.contains(&arm.model));
-            if !failed.next || is_last || Instant::now() >= deadline {
+            if !failed.falls_back() || is_last || Instant::now() >= deadline {
                 return refused(failed, by).map_err(booked);
             }
         }
@@ -137,11 +137,11 @@ fn answered(given: Given, by: By) -> Answered {
 }
 
 /// What the caller is told of a failure in the end: what the arm said, where the request is to blame.
-fn refused(failed: Failed, by: By) -> Result<Answered, ApiError> {
-    match failed.said {
-        Some((status, headers, body)) if !failed.next => {
+fn refused(mut failed: Failed, by: By) -> Result<Answered, ApiError> {
+    match failed.said.take() {
+        Some((status, headers, body)) => {
             Ok(Answered { status, headers, body: super::Said::Whole(body), by })
         }
-        _ => Err(failed.into_error(&by.model)),
+        None => Err(failed.into_error(&by.model)),
     }
 }

@@ -2,13 +2,12 @@
 
 use super::failed::Failed;
 use super::report::Tally;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, failure};
 use crate::dialect::bill::Tariff;
-use crate::dialect::json::{Kind, Value};
+use crate::dialect::json::Value;
 use crate::dialect::usage::Counts;
 use crate::upstream::Chunks;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
 
 /// Bytes of an error that are read.
 const ERROR_BYTES_MAX: usize = 256 << 10;
@@ -51,26 +50,11 @@ pub(super) async fn read_error(chunks: &mut Chunks) -> Bytes {
 /// # Errors
 /// If it is none: no JSON object, an error under a status of 200, nothing where the answer should be.
 pub(super) fn check(api: Dialect, body: &Bytes, tariff: Option<&Tariff>) -> Result<Tally, Failed> {
+    // A refusal is an answer, if none that helps.
+    if let Some(failure) = failure::of_reply(api, body).filter(|failure| failure.kind != failure::Kind::Refused) {
+        return Err(Failed::within(failure, "its reply is no answer"));
+    }
     let value = Value::read(body).map_err(|_| Failed::garbled("its reply is no JSON"))?;
-    if value.kind() != Kind::Object {
-        return Err(Failed::garbled("its reply is no JSON object"));
-    }
-    let is_error = value.has("error").is_some_and(|error| !matches!(error.raw(), "false" | "\"\"" | "{}"));
-    if is_error || value.get("type").is_some_and(|kind| kind.is_text("error")) {
-        let failed = Failed::said(StatusCode::INTERNAL_SERVER_ERROR, HeaderMap::new(), body.clone());
-        return Err(Failed { why: "its reply is an error under a status of 200".to_owned(), ..failed });
-    }
-    let has = |field: &str| value.has(field).is_some_and(|value| value.items().next().is_some());
-    let is_answer = match api {
-        Dialect::Chat | Dialect::Completions => has("choices"),
-        Dialect::Embeddings => has("data"),
-        Dialect::Messages => value.has("content").is_some(),
-        Dialect::Responses => value.has("output").is_some(),
-        Dialect::Gemini => true,
-    };
-    if !is_answer {
-        return Err(Failed::garbled("its reply has no answer"));
-    }
     let finish = match api {
         Dialect::Chat | Dialect::Completions => value.at(&["choices", "0", "finish_reason"]),
         Dialect::Messages => value.get("stop_reason"),
@@ -104,7 +88,7 @@ mod tests {
         ] {
             assert!(check(Dialect::Chat, body).is_err(), "{body}");
         }
-        let good = r#"{"error":null,"choices":[{"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        let good = r#"{"error":null,"choices":[{"finish_reason":"stop","message":{"content":"x"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
         let tally = check(Dialect::Chat, good).unwrap();
         assert_eq!((tally.finish.as_deref(), tally.input, tally.output), (Some("stop"), Some(3), Some(4)));
         assert!(check(Dialect::Embeddings, r#"{"data":[{"embedding":"AAAA"}]}"#).is_ok());
