@@ -23,7 +23,6 @@ use crate::settings::keys::Keys;
 use crate::settings::{PolicyEntry, ServerConfig, private};
 use crate::upkeep::canary::Canaries;
 use crate::upkeep::reload::Reloader;
-use crate::upstream::Upstreams;
 use arc_swap::ArcSwap;
 use routewright_policy::Policy;
 use std::collections::BTreeMap;
@@ -61,23 +60,21 @@ impl App {
         let metrics = Arc::new(Metrics::new(endpoints.labels()));
         let rollouts = Arc::new(Rollouts::start().map_err(ServeError::Threads)?);
         let live = Arc::new(InService::new(load(&config, in_memory, &metrics, &rollouts)?));
-        let keys = Keys::load(config.keys_file.as_deref(), &config.api_keys)?;
-        let keys = Arc::new(ArcSwap::from_pointee(keys));
+        let keys =
+            Arc::new(ArcSwap::from_pointee(Keys::load(config.keys_file.as_deref(), &config.api_keys)?));
         let batcher = Batcher::start(&limits).map_err(ServeError::Threads)?;
         let fusions = Arc::new(Fusions::open(&config)?);
         private::keep(&config, &log);
         let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone()).map(Arc::new));
         let ledger = ledger.transpose()?;
-        let service = Service {
+        let service = Arc::new(Service {
             live: Arc::clone(&live),
             batcher,
             rollouts: Arc::clone(&rollouts),
             ledger: ledger.clone(),
             limits,
-        };
-        let service = Arc::new(service);
-        let upstreams = Arc::new(Upstreams::open(&config.models));
-        let gateway = Gateway { service: Arc::clone(&service), upstreams, log: log.clone() };
+        });
+        let gateway = Arc::new(Gateway::new(&service, &config, &log));
         let reloader = Arc::new(Reloader::new(&config, &live, &metrics, &rollouts, &keys, &log));
         let canaries = Arc::new(Canaries::new(&config, &live, &log));
         let rates = Arc::new(Rates::new(limits.rate_per_second, limits.rate_burst));
@@ -93,7 +90,7 @@ impl App {
         };
         let parts = PartList {
             service,
-            gateway: Arc::new(gateway),
+            gateway,
             live: Arc::clone(&live),
             ledger: ledger.clone(),
             fusions,

@@ -2,6 +2,7 @@
 
 use crate::decide::answer::{Gateway, Question, Target};
 use crate::dialect::Dialect;
+use crate::dialect::needs::Needs;
 use crate::dialect::splice::{Body, BodyError};
 use crate::error::{ApiError, Code};
 use crate::http::conversation::{self, InputFormat};
@@ -31,13 +32,13 @@ pub(crate) fn read(
         return Ok(None);
     }
     let target = gateway.target(&model)?;
-    let streams = body.streams();
+    let (streams, needs) = (body.streams(), Needs::of(api, &body));
     let query = match target {
         Target::Policy(_) => query(api, &bytes, &headers),
         // Nothing is decided.
         Target::Arm(_) => Ok(Query::default()),
     };
-    Ok(Some((Question { api, body: bytes, streams, headers, query }, target)))
+    Ok(Some((Question { api, body: bytes, streams, needs, headers, query }, target)))
 }
 
 fn refused(error: &BodyError) -> ApiError {

@@ -24,13 +24,18 @@ pub(crate) enum Explain {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reachable {
     pub(crate) models: BTreeSet<String>,
-    /// Those that are tried where a policy has none of `models`: they are left alone after failures.
+    /// Those that are tried where a policy has none of `models`: they are left alone after failures, or may have no room.
     pub(crate) resting: BTreeSet<String>,
     /// What is said where a policy has none of either.
     pub(crate) why: String,
 }
 
 impl Reachable {
+    /// Whether a model may answer.
+    pub(crate) fn has(&self, model: &str) -> bool {
+        self.models.contains(model) || self.resting.contains(model)
+    }
+
     /// The arms of a policy that may answer.
     ///
     /// # Errors

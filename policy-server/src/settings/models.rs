@@ -37,6 +37,8 @@ pub enum Capability {
     Logprobs,
     /// Several choices in one reply.
     N,
+    /// Tools that its vendor runs, such as a search.
+    VendorTools,
 }
 
 /// Section `[models.NAME]`.

@@ -110,7 +110,8 @@ mod tests {
             let dialect =
                 if random.random_bool(0.5) { ModelDialect::Openai } else { ModelDialect::Anthropic };
             let secret = random.random_bool(0.8).then(|| Secret::new(format!("arm-secret-{at}-end")));
-            let mut config = ModelConfig { dialect, secret, ..ModelConfig::at(format!("https://h{host}/v1")) };
+            let mut config =
+                ModelConfig { dialect, secret, ..ModelConfig::at(format!("https://h{host}/v1")) };
             if random.random_bool(0.3) {
                 config.headers.insert("x-team".to_owned(), format!("team-{at}-end"));
             }
@@ -133,7 +134,8 @@ mod tests {
             }
             for (at, (name, config)) in models.iter().enumerate() {
                 let headers = upstreams.find(name).unwrap().headers(&caller, random.random_bool(0.5));
-                let text = format!("{:?}", headers.iter().map(|(n, v)| (n, v.as_bytes())).collect::<Vec<_>>());
+                let text =
+                    format!("{:?}", headers.iter().map(|(n, v)| (n, v.as_bytes())).collect::<Vec<_>>());
                 let values: Vec<String> =
                     headers.values().map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned()).collect();
                 let values = values.join("\n");

@@ -13,8 +13,6 @@ pub(crate) struct Received {
     /// Request line and headers, lower case.
     pub(crate) head: String,
     pub(crate) body: String,
-    /// Number of the connection it came on.
-    pub(crate) connection: usize,
 }
 
 impl Received {
@@ -81,9 +79,9 @@ impl Upstream {
                     return;
                 }
                 let (stream, shared) = (stream.unwrap(), Arc::clone(&own));
-                let number = shared.connections.fetch_add(1, Ordering::Relaxed);
+                shared.connections.fetch_add(1, Ordering::Relaxed);
                 std::thread::spawn(move || {
-                    let _gone = converse(&stream, &shared, number);
+                    let _gone = converse(&stream, &shared);
                 });
             }
         });
@@ -112,7 +110,7 @@ impl Upstream {
     }
 }
 
-fn converse(stream: &TcpStream, shared: &Shared, connection: usize) -> std::io::Result<()> {
+fn converse(stream: &TcpStream, shared: &Shared) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream.try_clone()?;
@@ -140,8 +138,7 @@ fn converse(stream: &TcpStream, shared: &Shared, connection: usize) -> std::io::
                 None => line.to_owned(),
             })
             .collect();
-        let received =
-            Received { head: lines.join("\n"), body: String::from_utf8(body).unwrap(), connection };
+        let received = Received { head: lines.join("\n"), body: String::from_utf8(body).unwrap() };
         let number = {
             let mut all = shared.received.lock().unwrap();
             all.push(received.clone());

@@ -1,9 +1,9 @@
 //! The beginning of a stream: held back until its first content, since until then another arm may still answer.
 
 use super::failed::Failed;
-use crate::dialect::{Dialect, failure};
 use crate::dialect::sse::Events;
 use crate::dialect::watch::Watch;
+use crate::dialect::{Dialect, failure};
 use crate::upstream::Chunks;
 use axum::body::Bytes;
 
@@ -60,4 +60,3 @@ pub(super) async fn begin(chunks: &mut Chunks, api: Dialect) -> Result<Begun, Fa
         }
     }
 }
-

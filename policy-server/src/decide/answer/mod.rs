@@ -8,6 +8,7 @@
 //! Bodies pass through byte for byte, but for the name of the model. Of a stream nothing is passed on before its first
 //! content: until then a failure is a plain status, and another arm may answer.
 
+mod able;
 mod attempt;
 mod commit;
 mod failed;
@@ -23,6 +24,7 @@ pub(crate) use question::{Question, Target};
 use crate::decide::Service;
 use crate::live::metrics::PolicyMetrics;
 use crate::log::Log;
+use crate::settings::ServerConfig;
 use crate::upstream::Upstreams;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
@@ -34,6 +36,14 @@ pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
     pub(crate) upstreams: Arc<Upstreams>,
     pub(crate) log: Log,
+}
+
+impl Gateway {
+    /// Answers by the models of a configuration.
+    pub(crate) fn new(service: &Arc<Service>, config: &ServerConfig, log: &Log) -> Self {
+        let upstreams = Arc::new(Upstreams::open(&config.models));
+        Self { service: Arc::clone(service), upstreams, log: log.clone() }
+    }
 }
 
 /// An answer, or what an arm says instead of one.

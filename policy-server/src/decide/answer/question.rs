@@ -2,6 +2,7 @@
 
 use super::Gateway;
 use crate::dialect::Dialect;
+use crate::dialect::needs::Needs;
 use crate::error::{ApiError, Code};
 use crate::live::Live;
 use crate::live::query::Query;
@@ -36,6 +37,8 @@ pub(crate) struct Question {
     /// The body as it came.
     pub(crate) body: Bytes,
     pub(crate) streams: bool,
+    /// What it needs of a model.
+    pub(crate) needs: Needs,
     /// Headers of the caller; those of a list go out.
     pub(crate) headers: HeaderMap,
     /// What a policy reads of it, or why it reads nothing.

@@ -3,15 +3,14 @@
 
 use super::attempt::Given;
 use super::failed::Failed;
-use super::question::{Question, Target, speaks};
-use super::{Answered, By, Chosen, Gateway};
+use super::question::{Question, Target};
+use super::{Answered, By, Chosen, Gateway, able};
 use crate::caller::Caller;
 use crate::decide::{Ask, Decided, DecisionId, Failure};
 use crate::error::{ApiError, Code};
 use crate::live::metrics::reason_name;
-use crate::live::query::{Query, Reachable};
+use crate::live::query::Query;
 use crate::upstream::Upstream;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,12 +40,8 @@ impl Gateway {
         upstream: &Arc<Upstream>,
         deadline: Instant,
     ) -> Result<Answered, ApiError> {
+        able::check(upstream, question)?;
         let model = upstream.name();
-        if !speaks(upstream, question.api) {
-            let message =
-                format!("`{model}` does not speak this API; call it through the one of its dialect");
-            return Err(ApiError::new(Code::NoEligibleCandidate, message).param("model"));
-        }
         let by = By { model: model.to_owned(), ..By::default() };
         match self.attempt(upstream, question, &None, deadline).await {
             Ok(given) => Ok(answered(given, by)),
@@ -64,8 +59,9 @@ impl Gateway {
     ) -> Result<Answered, Failure> {
         let asked = std::mem::replace(&mut question.query, Err(ApiError::internal("taken")))
             .map_err(Failure::from)?;
-        let mut reachable = self.reachable(&question);
+        let mut reachable = self.reachable(&question)?;
         let mut passed_over: Vec<String> = Vec::new();
+        let mut last: Option<(Failed, By)> = None;
         loop {
             let id = DecisionId::draw();
             let query = Query {
@@ -75,7 +71,15 @@ impl Gateway {
                 ..asked.clone()
             };
             let ask = Ask { policy: policy.clone(), query: Ok(query), id };
-            let decided = self.service.decide(ask, caller, Instant::now()).await?;
+            let decided = match self.service.decide(ask, caller, Instant::now()).await {
+                Ok(decided) => decided,
+                // What the policy may choose has failed: the caller is told of that.
+                Err(none) if none.error.code == Code::NoEligibleCandidate => match last {
+                    Some((failed, by)) => return refused(failed, by).map_err(Failure::from),
+                    None => return Err(none),
+                },
+                Err(failure) => return Err(failure),
+            };
             let model = decided.model().to_owned();
             let booked = |error| Failure { error, policy: Some(Arc::clone(&decided.served().metrics)) };
             let Some(upstream) = self.upstreams.find(&model) else {
@@ -93,31 +97,14 @@ impl Gateway {
                 Err(failed) => failed,
             };
             passed_over.push(model.clone());
-            reachable.models.remove(&model);
-            reachable.resting.remove(&model);
-            let candidates = &decided.computed.decision.candidates;
-            let others = decided.served().policy.arms.iter().zip(candidates);
-            let mut others = others.filter(|(_, candidate)| candidate.excluded_by.is_none());
-            let is_last = !others.any(|(arm, _)| reachable.models.contains(&arm.model));
+            self.pass_over(&mut reachable, upstream, failed.is_too_long());
+            let arms = &decided.served().policy.arms;
+            let is_last = !arms.iter().any(|arm| !arm.retired && reachable.has(&arm.model));
             if !failed.falls_back() || is_last || Instant::now() >= deadline {
                 return refused(failed, by).map_err(booked);
             }
+            last = Some((failed, by));
         }
-    }
-
-    /// The models that a policy may send the request to: they speak its API, can what it needs, and do not rest. Where
-    /// all of them rest, those that do are tried all the same.
-    fn reachable(&self, question: &Question) -> Reachable {
-        let now = Instant::now();
-        let speaking = self.upstreams.iter().filter(|upstream| speaks(upstream, question.api));
-        let able: Vec<&Arc<Upstream>> = speaking.collect();
-        let names = |all: &[&Arc<Upstream>]| -> BTreeSet<String> {
-            all.iter().map(|upstream| upstream.name().to_owned()).collect()
-        };
-        let awake: Vec<&Arc<Upstream>> =
-            able.iter().copied().filter(|upstream| upstream.rests_until(now).is_none()).collect();
-        let why = "none of its arms has a section [models.NAME] that can answer this request".to_owned();
-        Reachable { models: names(&awake), resting: names(&able), why }
     }
 }
 
@@ -139,9 +126,7 @@ fn answered(given: Given, by: By) -> Answered {
 /// What the caller is told of a failure in the end: what the arm said, where the request is to blame.
 fn refused(mut failed: Failed, by: By) -> Result<Answered, ApiError> {
     match failed.said.take() {
-        Some((status, headers, body)) => {
-            Ok(Answered { status, headers, body: super::Said::Whole(body), by })
-        }
+        Some((status, headers, body)) => Ok(Answered { status, headers, body: super::Said::Whole(body), by }),
         None => Err(failed.into_error(&by.model)),
     }
 }

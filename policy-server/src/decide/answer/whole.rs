@@ -2,10 +2,10 @@
 
 use super::failed::Failed;
 use super::report::Tally;
-use crate::dialect::{Dialect, failure};
 use crate::dialect::bill::Tariff;
 use crate::dialect::json::Value;
 use crate::dialect::usage::Counts;
+use crate::dialect::{Dialect, failure};
 use crate::upstream::Chunks;
 use axum::body::Bytes;
 
@@ -51,7 +51,9 @@ pub(super) async fn read_error(chunks: &mut Chunks) -> Bytes {
 /// If it is none: no JSON object, an error under a status of 200, nothing where the answer should be.
 pub(super) fn check(api: Dialect, body: &Bytes, tariff: Option<&Tariff>) -> Result<Tally, Failed> {
     // A refusal is an answer, if none that helps.
-    if let Some(failure) = failure::of_reply(api, body).filter(|failure| failure.kind != failure::Kind::Refused) {
+    if let Some(failure) =
+        failure::of_reply(api, body).filter(|failure| failure.kind != failure::Kind::Refused)
+    {
         return Err(Failed::within(failure, "its reply is no answer"));
     }
     let value = Value::read(body).map_err(|_| Failed::garbled("its reply is no JSON"))?;
