@@ -6,6 +6,7 @@
 //! | [`json`] | JSON as it was written: ranges of the input in place of a parse that loses |
 //! | [`splice`] | the body of a request, another model put in and every other byte kept |
 //! | [`needs`] | what a request needs of a model: tools, images, a schema, its length |
+//! | [`translate`] | requests, replies and streams of one dialect said in another |
 //! | [`sse`] | events of a stream, however its bytes are split; a stream without the usage nobody asked for |
 //! | [`watch`] | what a stream has come to: content, finish, error, usage, and where it may still be given up |
 //! | [`usage`], [`bill`] | tokens of every dialect in one record, and its price in nano-USD |
@@ -19,6 +20,7 @@ pub mod json;
 pub mod needs;
 pub mod splice;
 pub mod sse;
+pub mod translate;
 pub mod usage;
 pub mod watch;
 
