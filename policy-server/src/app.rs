@@ -105,7 +105,6 @@ impl App {
             log: log.clone(),
             document: Document(Arc::new(openapi_document())),
         };
-        let (parts, surroundings) = (Parts::from(parts), Arc::new(surroundings));
         Ok(Self {
             config,
             live,
@@ -116,8 +115,8 @@ impl App {
             canaries,
             lifecycle,
             log,
-            parts,
-            surroundings,
+            parts: Parts::from(parts),
+            surroundings: Arc::new(surroundings),
         })
     }
 }
