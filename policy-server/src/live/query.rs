@@ -24,7 +24,8 @@ pub(crate) enum Explain {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reachable {
     pub(crate) models: BTreeSet<String>,
-    /// Those that are tried where a policy has none of `models`: they are left alone after failures, or may have no room.
+    /// Those that are tried where a policy has none of `models`: they are left alone after failures, or may have no
+    /// room.
     pub(crate) resting: BTreeSet<String>,
     /// What is said where a policy has none of either.
     pub(crate) why: String,

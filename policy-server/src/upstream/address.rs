@@ -1,5 +1,5 @@
-//! Which addresses a host may be called at: those of the public internet, what its URL spells out, and the networks that
-//! its section names.
+//! Which addresses a host may be called at: those of the public internet, what its URL spells out, and the networks
+//! that its section names.
 
 use super::error::CallError;
 use crate::settings::{BaseUrl, Network, is_public};

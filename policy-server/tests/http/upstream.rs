@@ -191,9 +191,10 @@ pub(crate) fn chat(text: &str) -> Vec<Do> {
 }
 
 pub(crate) fn chat_body(text: &str) -> String {
-    format!(
-        r#"{{"id":"c1","object":"chat.completion","model":"m","choices":[{{"index":0,"finish_reason":"stop","message":{{"role":"assistant","content":"{text}"}}}}],"usage":{{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100}}}}"#
-    )
+    let message = format!(r#"{{"role":"assistant","content":"{text}"}}"#);
+    let choice = format!(r#"{{"index":0,"finish_reason":"stop","message":{message}}}"#);
+    let usage = r#"{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100}"#;
+    format!(r#"{{"id":"c1","object":"chat.completion","model":"m","choices":[{choice}],"usage":{usage}}}"#)
 }
 
 /// The head of a stream of events.
@@ -216,12 +217,12 @@ pub(crate) fn stream_end() -> Do {
 
 /// A chunk of a chat.
 pub(crate) fn delta(text: &str) -> String {
-    format!(
-        "data: {{\"id\":\"c1\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}]}}\n\n"
-    )
+    let choice = format!("{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":null}}");
+    format!("data: {{\"id\":\"c1\",\"choices\":[{choice}]}}\n\n")
 }
 
-pub(crate) const ROLE: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
+pub(crate) const ROLE: &str = "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":\
+    {\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n";
 pub(crate) const FINISH: &str =
     "data: {\"id\":\"c1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
 pub(crate) const USAGE: &str =

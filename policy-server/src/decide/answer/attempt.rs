@@ -160,8 +160,9 @@ fn is_stream(headers: &HeaderMap) -> bool {
     kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
 }
 
-/// The body for an arm: the caller's, byte for byte, with the model that the arm's server knows. Of a stream of chat whose
-/// price is wanted the usage is asked for, too; whether it has to be left out of what the caller gets comes with it.
+/// The body for an arm: the caller's, byte for byte, with the model that the arm's server knows. Of a stream of chat
+/// whose price is wanted the usage is asked for, too; whether it has to be left out of what the caller gets comes with
+/// it.
 fn spliced(upstream: &Upstream, question: &Question) -> Result<(Vec<Bytes>, bool), Failed> {
     let bytes = &question.body;
     let body = Body::read(bytes).map_err(|error| Failed::garbled(&error.to_string()))?;

@@ -1,5 +1,5 @@
-//! From a request to the arm that answers it: the one that the caller names, or those that a policy decides on, one after
-//! the other.
+//! From a request to the arm that answers it: the one that the caller names, or those that a policy decides on, one
+//! after the other.
 
 use super::attempt::Given;
 use super::failed::Failed;

@@ -90,7 +90,9 @@ mod tests {
         ] {
             assert!(check(Dialect::Chat, body).is_err(), "{body}");
         }
-        let good = r#"{"error":null,"choices":[{"finish_reason":"stop","message":{"content":"x"}}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
+        let message = r#""finish_reason":"stop","message":{"content":"x"}"#;
+        let usage = r#"{"prompt_tokens":3,"completion_tokens":4}"#;
+        let good = &format!(r#"{{"error":null,"choices":[{{{message}}}],"usage":{usage}}}"#);
         let tally = check(Dialect::Chat, good).unwrap();
         assert_eq!((tally.finish.as_deref(), tally.input, tally.output), (Some("stop"), Some(3), Some(4)));
         assert!(check(Dialect::Embeddings, r#"{"data":[{"embedding":"AAAA"}]}"#).is_ok());

@@ -1,5 +1,5 @@
-//! `POST /v1/chat/completions` and `POST /v1/completions`: answers of models that the server calls, and of fused models,
-//! whole or streamed.
+//! `POST /v1/chat/completions` and `POST /v1/completions`: answers of models that the server calls, and of fused
+//! models, whole or streamed.
 
 use crate::clock::now_seconds;
 use crate::decide::answer::Gateway;
