@@ -1,8 +1,8 @@
 //! When an arm is left alone: after failures, and where its server asks for it.
 //!
 //! The breaker opens where at least [`FAILURES_MIN`] calls of the last [`WINDOW_S`] seconds failed, and these are at
-//! least half of them; for 10 s, and twice as long each time it opens again without having closed. Then one call at a time
-//! is let through; [`CLOSING`] good ones in a row close it. What the caller is to blame for, or gave up, counts as
+//! least half of them; for 10 s, and twice as long each time it opens again without having closed. Then one call at a
+//! time is let through; [`CLOSING`] good ones in a row close it. What the caller is to blame for, or gave up, counts as
 //! neither.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
