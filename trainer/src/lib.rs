@@ -10,6 +10,7 @@ mod calibration;
 pub mod clustering;
 pub mod compare;
 pub mod evaluate;
+mod lbfgs;
 pub mod method;
 pub mod methods;
 pub mod neural;

@@ -65,6 +65,10 @@ pub enum StepReason {
     Agreement,
     /// Most weight among the answers.
     Vote,
+    /// Greatest score among the answers.
+    Best,
+    /// No answer is good enough.
+    Unsure,
     /// There is nothing left to call.
     Exhausted,
     /// The call failed.
@@ -88,6 +92,8 @@ impl StepReason {
             Self::Disagreement => "disagreement",
             Self::Agreement => "agreement",
             Self::Vote => "vote",
+            Self::Best => "best",
+            Self::Unsure => "unsure",
             Self::Exhausted => "exhausted",
             Self::Failed => "failed",
             Self::Limit => "limit",

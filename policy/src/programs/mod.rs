@@ -6,9 +6,11 @@ use crate::program::Program;
 mod cascade;
 #[cfg(test)]
 mod conformance;
+mod crowd;
 mod objective;
 mod one_call;
 mod row;
+pub mod select;
 mod switch;
 mod tally;
 mod vote;
@@ -17,12 +19,13 @@ pub use cascade::{Cascade, Strategy};
 pub use one_call::OneCall;
 pub use row::{Load, ProgramError, ProgramRow, ProgramState};
 use row::{breakpoints, config, constant_router, no_parts, only_part};
+pub use select::{Select, Selection};
 pub use switch::{Sampled, Stage, Stages, Switch};
 pub use tally::{Ballot, Reading, winners};
 pub use vote::{Electorate, Vote, Weighting};
 
 /// Every program, in the order of the documentation.
-pub static ALL: &[ProgramRow] = &[one_call::ROW, cascade::ROW, vote::ROW, switch::ROW];
+pub static ALL: &[ProgramRow] = &[one_call::ROW, cascade::ROW, vote::ROW, switch::ROW, select::ROW];
 
 /// Row of a program.
 ///

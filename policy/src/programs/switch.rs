@@ -13,8 +13,8 @@
 //! that comes first. Arms that the request excludes are skipped, and those of which not all samples fit get as many
 //! as do.
 
+use super::crowd::drawn;
 use super::tally::{Ballot, Reading, winners};
-use super::vote::drawn;
 use super::{ProgramError, ProgramRow, ProgramState, config, no_parts};
 use crate::Arm;
 use crate::program::{

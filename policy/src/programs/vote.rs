@@ -10,12 +10,9 @@
 //! strongest voter is returned. One step of calls costs their sum and takes as long as the slowest.
 
 use super::tally::{Ballot, Reading, winners};
-use super::{ProgramError, ProgramRow, ProgramState, config, no_parts};
+use super::{ProgramError, ProgramRow, ProgramState, config, crowd, no_parts};
 use crate::Arm;
-use crate::program::{
-    Action, Answer, AnswerNeed, Bounds, Call, Episode, Estimate, Part, Program, Reply, Step, StepError,
-    StepReason,
-};
+use crate::program::{Answer, AnswerNeed, Bounds, Episode, Part, Program, Step, StepError, StepReason};
 use routewright_data::answers::normalize::Normalizer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -96,15 +93,7 @@ impl Vote {
             let tasks = electorate.tasks.len();
             return Err(format!("it has {n} voters and {tasks} tasks, expected 1 to {SIZE_MAX} voters"));
         }
-        let mut arms = Vec::with_capacity(n);
-        for model in &electorate.voters {
-            let at = all.iter().position(|arm| arm.model == *model);
-            let at = at.ok_or_else(|| format!("`{model}` votes, which is no arm of the policy"))?;
-            if arms.contains(&at) {
-                return Err(format!("`{model}` votes twice, expected each model once"));
-            }
-            arms.push(at);
-        }
+        let arms = crowd::members(&electorate.voters, all, "votes")?;
         for Weighting { weights, strengths } in electorate.tasks.values().chain([&electorate.default]) {
             if weights.len() != n || strengths.len() != n {
                 let (weights, strengths) = (weights.len(), strengths.len());
@@ -136,32 +125,12 @@ impl Vote {
         order.sort_by(|a, b| {
             weights[*b].total_cmp(&weights[*a]).then(strengths[*b].total_cmp(&strengths[*a])).then(a.cmp(b))
         });
-        let (mut called, mut arms) = (Vec::new(), Vec::new());
-        for voter in order {
-            arms.push(self.arms[voter]);
-            if episode.affords(&arms, 1) {
-                called.push(voter);
-            } else {
-                arms.pop();
-            }
-        }
-        called.sort_unstable();
-        called
+        crowd::fitting(episode, &self.arms, &order)
     }
 
     fn call(&self, episode: &Episode<'_>) -> Step {
-        let called = self.called(episode);
-        if called.is_empty() {
-            return Step::sure(Action::Return(Reply::Abstain), StepReason::Limit);
-        }
         let strengths = &self.weighting(episode.request.source).strengths;
-        let estimate = |voter: &usize| Estimate {
-            score: Some(strengths[*voter] as f32),
-            cost_usd: episode.arms[self.arms[*voter]].price.mean_cost_usd,
-        };
-        let calls = called.iter().map(|voter| Call::arm(self.arms[*voter])).collect();
-        let step = Step::call(calls, StepReason::Start);
-        Step { estimates: called.iter().map(estimate).collect(), certain: called.len() == 1, ..step }
+        crowd::call(episode, &self.arms, &self.called(episode), strengths)
     }
 
     fn count(&self, episode: &Episode<'_>) -> Step {
@@ -180,27 +149,11 @@ impl Vote {
             })
             .collect();
         let found = winners(&ballots);
-        if let Some(last) = found.len().checked_sub(1) {
-            return drawn(&found, last, episode, StepReason::Vote);
-        }
-        let answered = (0..ballots.len()).filter(|at| episode.answers[*at].is_ok());
-        let stronger =
-            |a: &usize, b: &usize| ballots[*a].strength.total_cmp(&ballots[*b].strength).then(b.cmp(a));
-        match answered.max_by(stronger) {
-            Some(at) => Step::sure(Action::Return(Reply::Answer(at)), StepReason::Exhausted),
-            None => Step::sure(Action::Return(Reply::Abstain), StepReason::Failed),
+        match found.len().checked_sub(1) {
+            Some(last) => crowd::drawn(&found, last, episode, StepReason::Vote),
+            None => crowd::strongest(episode.answers, |answer| voter(answer).map_or(0.0, |at| strengths[at])),
         }
     }
-}
-
-/// Returns one of `found`, each with the same probability; `last` is the place of the last of them.
-pub(super) fn drawn(found: &[usize], last: usize, episode: &Episode<'_>, reason: StepReason) -> Step {
-    let reply = |at: usize| Action::Return(Reply::Answer(at));
-    let n = last as u64 + 1;
-    let chosen = found[(episode.seed() % n) as usize];
-    let p = 1.0 / n as f32;
-    let alternatives = found.iter().map(|at| (reply(*at), p)).collect();
-    Step { alternatives, ..Step::sure(reply(chosen), reason) }
 }
 
 impl Program for Vote {
@@ -232,7 +185,7 @@ impl Program for Vote {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::{Budget, Machine};
+    use crate::program::{Action, Budget, Call, Machine, Reply};
     use crate::{Policy, Price, Request};
 
     fn arms() -> Vec<Arm> {

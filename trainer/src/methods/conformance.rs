@@ -1,5 +1,6 @@
 //! What every registered method must do; a new row inherits these tests.
 
+mod answers;
 mod routing;
 
 use super::ALL;

@@ -8,6 +8,7 @@ mod clusters;
 mod conformance;
 mod contrastive;
 mod costs;
+mod crowds;
 mod neighbors;
 mod scorers;
 mod votes;
@@ -52,6 +53,7 @@ pub static ALL: &[MethodRow] = &[
     cascades::model_cascading::ROW,
     votes::vote::ROW,
     votes::modelswitch::ROW,
+    crowds::answer_stacker::ROW,
 ];
 
 /// The methods that learn from a pair log.

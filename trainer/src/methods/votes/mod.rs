@@ -2,4 +2,4 @@
 
 pub(super) mod modelswitch;
 pub(super) mod vote;
-mod weights;
+pub(super) mod weights;

@@ -14,13 +14,12 @@
 //! The metrics say what it costs: calls and US dollars a query, and the score on folds of train beside the best
 //! single model's, with the standard error of the paired difference. Where the difference is below 0, do not vote.
 
-use super::weights::{Accuracies, Scheme, Votes, Weights, reading, voted};
+use super::weights::{Accuracies, Scheme, Weights, voted};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
+use crate::methods::crowds::log::{Asked, Log};
 use crate::train::arms;
 use crate::validation::Folds;
-use routewright_data::answers::normalize::Normalizer;
-use routewright_data::suggest::near_names;
-use routewright_policy::programs::{self, Electorate, Reading, Weighting};
+use routewright_policy::programs::{self, Electorate, Weighting};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 
@@ -81,68 +80,32 @@ impl Default for Params {
     }
 }
 
-/// What the method knows of its log.
-struct Log {
-    votes: Votes,
-    models: Vec<String>,
-    /// Arm of each voter.
-    arms: Vec<usize>,
-    rule: &'static Normalizer,
-    reads: Reading,
-}
-
 fn refused(reason: String) -> FitError {
     FitError::Params { method: Vote::NAME, reason }
 }
 
-impl Log {
-    fn read(params: &Params, context: &FitContext<'_>) -> Result<Self, FitError> {
-        let fault = |reason: String| FitError::Log { method: Vote::NAME, reason };
-        let rule = Normalizer::named(&params.normalize).map_err(refused)?;
-        let known = &context.train.models;
-        let arm = |model: &String| {
-            known.iter().position(|name| name == model).ok_or_else(|| {
-                let hint = near_names(model, known.iter().map(String::as_str));
-                refused(format!("`voters` names `{model}`, which is no model of the log; {hint}"))
-            })
-        };
-        let arms: Vec<usize> = match params.voters.is_empty() {
-            true => (0..known.len()).collect(),
-            false => params.voters.iter().map(arm).collect::<Result<_, _>>()?,
-        };
-        let answers = context
-            .answers
-            .ok_or_else(|| fault("it has no answers, expected a column `answer` or `response`".to_owned()))?;
-        let votes = Votes::of(&context.train.queries, answers, &arms, rule);
-        if votes.forms.iter().all(Option::is_none) {
-            let reason = format!(
-                "the rule `{}` reads no answer in it; try another `normalize`, or fill the column `answer`",
-                rule.name
-            );
-            return Err(fault(reason));
-        }
-        let models = arms.iter().map(|arm| known[*arm].clone()).collect();
-        Ok(Self { votes, models, arms, rule, reads: reading(answers) })
-    }
+/// What the method knows of its log.
+struct Voters<'a>(Log<'a>);
 
+impl Voters<'_> {
     fn is_open(&self, answers: Answers) -> bool {
         match answers {
             Answers::Open => true,
             Answers::Closed => false,
-            Answers::Auto => self.votes.forms.iter().flatten().collect::<HashSet<_>>().len() > CLOSED_MAX,
+            Answers::Auto => self.0.votes.forms.iter().flatten().collect::<HashSet<_>>().len() > CLOSED_MAX,
         }
     }
 
     /// The judge with the options in the other order, of each voter.
     fn twins(&self, ending: &str) -> Result<Vec<Option<usize>>, FitError> {
         if ending.is_empty() {
-            return Ok(vec![None; self.models.len()]);
+            return Ok(vec![None; self.0.models.len()]);
         }
         let twin = |model: &String| {
             let other = model.strip_suffix(ending).map_or_else(|| format!("{model}{ending}"), str::to_owned);
-            self.models.iter().position(|name| *name == other)
+            self.0.models.iter().position(|name| *name == other)
         };
-        let twins: Vec<Option<usize>> = self.models.iter().map(twin).collect();
+        let twins: Vec<Option<usize>> = self.0.models.iter().map(twin).collect();
         if twins.iter().all(Option::is_none) {
             return Err(refused(format!(
                 "`twins` is `{ending}`, but no voter has a name with that ending beside it"
@@ -157,12 +120,12 @@ impl Log {
         let folds = Folds::new(context.train, context.seed, FOLDS);
         let mut pairs = Vec::new();
         for slice in (0..FOLDS).filter_map(|fold| folds.slice(fold)) {
-            let accuracies = Accuracies::fit(&self.votes, &slice.fit);
-            let best = (0..self.models.len())
+            let accuracies = Accuracies::fit(&self.0.votes, &slice.fit);
+            let best = (0..self.0.models.len())
                 .max_by(|a, b| accuracies.overall[*a].total_cmp(&accuracies.overall[*b]).then(b.cmp(a)))?;
             for row in slice.valid {
-                let single = self.votes.scores.get(row, best).map(f64::from);
-                pairs.extend(voted(&self.votes, row, &accuracies, scheme).zip(single));
+                let single = self.0.votes.scores.get(row, best).map(f64::from);
+                pairs.extend(voted(&self.0.votes, row, &accuracies, scheme).zip(single));
             }
         }
         let n = pairs.len() as f64;
@@ -181,9 +144,13 @@ impl Method for Vote {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        let log = Log::read(params, context)?;
-        let is_open = log.is_open(params.answers);
-        let scheme = Scheme { weights: params.weights, is_open, twins: log.twins(&params.twins)? };
+        let asked =
+            Asked { method: Self::NAME, key: "voters", models: &params.voters, normalize: &params.normalize };
+        let voters = Voters(Log::read(&asked, context)?);
+        let log = &voters.0;
+        log.expect_forms(Self::NAME)?;
+        let is_open = voters.is_open(params.answers);
+        let scheme = Scheme { weights: params.weights, is_open, twins: voters.twins(&params.twins)? };
         let rows: Vec<usize> = (0..context.train.n_queries()).collect();
         let accuracies = Accuracies::fit(&log.votes, &rows);
         let weighting = |task: Option<&str>| Weighting {
@@ -212,7 +179,7 @@ impl Method for Vote {
         ]);
         let prices: Option<f64> = log.arms.iter().map(|arm| all[*arm].price.mean_cost_usd).sum();
         metrics.extend(prices.map(|usd| ("cost_usd".to_owned(), usd)));
-        if let Some(values) = log.validated(context, &scheme) {
+        if let Some(values) = voters.validated(context, &scheme) {
             let names = ["folds_score", "folds_best_single", "folds_gain", "folds_gain_se"];
             metrics.extend(names.map(str::to_owned).into_iter().zip(values));
         }

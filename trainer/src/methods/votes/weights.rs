@@ -18,6 +18,7 @@
 use routewright_data::answers::AnswerTable;
 use routewright_data::answers::normalize::Normalizer;
 use routewright_data::{Cells, Query};
+use routewright_policy::programs::select::Skills;
 use routewright_policy::programs::{Ballot, Reading, winners};
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,18 +34,23 @@ const RIGHT: f32 = 0.5;
 
 /// Scores, forms and tasks of queries, voter by voter.
 #[derive(Debug, Clone)]
-pub(super) struct Votes {
+pub(in crate::methods) struct Votes {
     /// Score of each vote; shape `(n_queries, n_voters)`.
-    pub(super) scores: Cells,
+    pub(in crate::methods) scores: Cells,
     /// Form of each answer, row-major.
-    pub(super) forms: Vec<Option<String>>,
+    pub(in crate::methods) forms: Vec<Option<String>>,
     /// Task of each query.
-    pub(super) tasks: Vec<Option<String>>,
+    pub(in crate::methods) tasks: Vec<Option<String>>,
 }
 
 impl Votes {
     /// The first answers of the arms named, in that order.
-    pub(super) fn of(queries: &[Query], answers: &AnswerTable, arms: &[usize], rule: &Normalizer) -> Self {
+    pub(in crate::methods) fn of(
+        queries: &[Query],
+        answers: &AnswerTable,
+        arms: &[usize],
+        rule: &Normalizer,
+    ) -> Self {
         let reads = reading(answers);
         let mut scores = Cells::missing(queries.len(), arms.len());
         let mut forms = Vec::with_capacity(queries.len() * arms.len());
@@ -59,12 +65,12 @@ impl Votes {
     }
 
     /// Number of voters.
-    pub(super) fn n_voters(&self) -> usize {
+    pub(in crate::methods) fn n_voters(&self) -> usize {
         self.scores.n_cols()
     }
 
     /// Forms of the answers to a query.
-    pub(super) fn row(&self, query: usize) -> &[Option<String>] {
+    pub(in crate::methods) fn row(&self, query: usize) -> &[Option<String>] {
         &self.forms[query * self.n_voters()..(query + 1) * self.n_voters()]
     }
 
@@ -82,29 +88,44 @@ impl Votes {
 }
 
 /// What of the answers of a log is read: the short ones where it has any.
-pub(super) fn reading(answers: &AnswerTable) -> Reading {
+pub(in crate::methods) fn reading(answers: &AnswerTable) -> Reading {
     if answers.iter().any(|(.., row)| row.answer.is_some()) { Reading::Short } else { Reading::Text }
 }
 
 /// How good each voter is, and how often wrong answers are the same.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Accuracies {
+pub(in crate::methods) struct Accuracies {
     /// `g`, voter by voter.
-    pub(super) overall: Vec<f64>,
+    pub(in crate::methods) overall: Vec<f64>,
     /// `s` of each task.
-    pub(super) tasks: BTreeMap<String, Vec<f64>>,
+    pub(in crate::methods) tasks: BTreeMap<String, Vec<f64>>,
     /// `c`.
-    pub(super) collision: f64,
+    pub(in crate::methods) collision: f64,
     /// `c_t` of each task.
-    pub(super) collisions: BTreeMap<String, f64>,
+    pub(in crate::methods) collisions: BTreeMap<String, f64>,
+    /// `mu`.
+    mean: f64,
+    /// What `g` and `s` are made of.
+    sums: Sums,
+    task_sums: BTreeMap<String, Sums>,
 }
 
 /// Sums of scores and their number, voter by voter.
 type Sums = Vec<(f64, f64)>;
 
+/// `g` of a voter.
+fn shrunk_overall((sum, n): (f64, f64), mu: f64) -> f64 {
+    (sum + OVERALL_PRIOR * mu) / (n + OVERALL_PRIOR)
+}
+
+/// `s` of a voter.
+fn shrunk_task((sum, n): (f64, f64), g: f64) -> f64 {
+    (sum + TASK_PRIOR * g) / (n + TASK_PRIOR)
+}
+
 impl Accuracies {
     /// Counts on the rows named.
-    pub(super) fn fit(votes: &Votes, rows: &[usize]) -> Self {
+    pub(in crate::methods) fn fit(votes: &Votes, rows: &[usize]) -> Self {
         let n_voters = votes.n_voters();
         let mut all: Sums = vec![(0.0, 0.0); n_voters];
         let mut tasks = BTreeMap::<&str, Sums>::new();
@@ -126,11 +147,9 @@ impl Accuracies {
         }
         let (sum, n) = all.iter().fold((0.0, 0.0), |(sum, n), (s, k)| (sum + s, n + k));
         let mu = if n > 0.0 { sum / n } else { 0.5 };
-        let overall: Vec<f64> =
-            all.iter().map(|(sum, n)| (sum + OVERALL_PRIOR * mu) / (n + OVERALL_PRIOR)).collect();
+        let overall: Vec<f64> = all.iter().map(|sums| shrunk_overall(*sums, mu)).collect();
         let of_task = |sums: &Sums| {
-            let shrunk = |((sum, n), g): (&(f64, f64), &f64)| (sum + TASK_PRIOR * g) / (n + TASK_PRIOR);
-            sums.iter().zip(&overall).map(shrunk).collect::<Vec<f64>>()
+            sums.iter().zip(&overall).map(|(sums, g)| shrunk_task(*sums, *g)).collect::<Vec<f64>>()
         };
         let (all_pairs, same) = pairs.values().fold((0.0, 0.0), |(d, e), (a, b)| (d + a, e + b));
         let collision = (same + 0.5) / (all_pairs + 1.0);
@@ -141,23 +160,50 @@ impl Accuracies {
         Self {
             tasks: tasks.iter().map(|(task, sums)| ((*task).to_owned(), of_task(sums))).collect(),
             collisions: pairs.iter().filter_map(shrunk).collect(),
+            task_sums: tasks.into_iter().map(|(task, sums)| (task.to_owned(), sums)).collect(),
             overall,
             collision,
+            mean: mu,
+            sums: all,
+        }
+    }
+
+    /// `g` and `s` on the task of a row that they were counted on, without the scores of that row.
+    pub(in crate::methods) fn without(&self, votes: &Votes, row: usize) -> (Vec<f64>, Vec<f64>) {
+        let own = votes.tasks[row].as_deref().and_then(|task| self.task_sums.get(task));
+        let less = |(sum, n): (f64, f64), voter: usize| match votes.scores.get(row, voter) {
+            Some(score) => (sum - f64::from(score), n - 1.0),
+            None => (sum, n),
+        };
+        let of = |voter: usize| {
+            let g = shrunk_overall(less(self.sums[voter], voter), self.mean);
+            (g, own.map_or(g, |sums| shrunk_task(less(sums[voter], voter), g)))
+        };
+        (0..self.sums.len()).map(of).unzip()
+    }
+
+    /// What a program keeps of it.
+    pub(in crate::methods) fn skills(&self) -> Skills {
+        Skills {
+            overall: self.overall.clone(),
+            tasks: self.tasks.clone(),
+            collision: self.collision.clamp(f64::MIN_POSITIVE, 1.0),
+            collisions: self.collisions.clone(),
         }
     }
 
     /// How good each voter is on a task; overall where the task was not seen.
-    pub(super) fn strengths(&self, task: Option<&str>) -> &[f64] {
+    pub(in crate::methods) fn strengths(&self, task: Option<&str>) -> &[f64] {
         task.and_then(|task| self.tasks.get(task)).unwrap_or(&self.overall)
     }
 
     /// `c_t`; `c` where the task was not seen.
-    fn collision(&self, task: Option<&str>) -> f64 {
+    pub(in crate::methods) fn collision(&self, task: Option<&str>) -> f64 {
         task.and_then(|task| self.collisions.get(task)).copied().unwrap_or(self.collision)
     }
 
     /// Weights of the votes on a task.
-    pub(super) fn weights(&self, task: Option<&str>, scheme: &Scheme) -> Vec<f64> {
+    pub(in crate::methods) fn weights(&self, task: Option<&str>, scheme: &Scheme) -> Vec<f64> {
         let strengths = self.strengths(task);
         let odds = |s: &f64| {
             let s = s.clamp(ACCURACY.0, ACCURACY.1);
@@ -181,7 +227,7 @@ impl Accuracies {
 /// What a vote is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Weights {
+pub(in crate::methods) enum Weights {
     /// `w_tj`.
     LogOdds,
     /// `s_tj`.
@@ -192,18 +238,23 @@ pub(super) enum Weights {
 
 /// How votes are counted.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Scheme {
+pub(in crate::methods) struct Scheme {
     /// What a vote is worth.
-    pub(super) weights: Weights,
+    pub(in crate::methods) weights: Weights,
     /// Whether the answers are open: weights are at least 0.
-    pub(super) is_open: bool,
+    pub(in crate::methods) is_open: bool,
     /// The voter that is the same judge with the options in the other order, of each voter.
-    pub(super) twins: Vec<Option<usize>>,
+    pub(in crate::methods) twins: Vec<Option<usize>>,
 }
 
 /// Score of the answer a vote chooses on a query, the mean of those it is drawn from; that of the strongest voter
 /// where no answer has a form, `None` where the score is not known.
-pub(super) fn voted(votes: &Votes, query: usize, accuracies: &Accuracies, scheme: &Scheme) -> Option<f64> {
+pub(in crate::methods) fn voted(
+    votes: &Votes,
+    query: usize,
+    accuracies: &Accuracies,
+    scheme: &Scheme,
+) -> Option<f64> {
     let task = votes.tasks[query].as_deref();
     let (weights, strengths) = (accuracies.weights(task, scheme), accuracies.strengths(task));
     let numbers = weights.iter().zip(strengths);

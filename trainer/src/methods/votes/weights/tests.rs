@@ -33,6 +33,10 @@ fn accuracies_and_collisions_are_those_counted_by_hand() {
     assert!(near(&found.overall, [17.0 / 30.0, 17.0 / 30.0, 1.0 / 6.0, 11.0 / 30.0]), "{found:?}");
     // On x voter 0 has 2 of 2: (2 + 5 * 17 / 30) / 7; voter 1 has 1, voter 2 none, voter 3 1 of 2.
     assert!(near(&found.tasks["x"], [29.0 / 42.0, 23.0 / 42.0, 5.0 / 42.0, 17.0 / 42.0]), "{found:?}");
+    // Without row 0, voter 0 has 1 of 2 in all and 1 of 1 on x.
+    let (overall, own) = found.without(&log, 0);
+    let g = (1.0 + 10.0 / 12.0) / 4.0;
+    assert!((overall[0] - g).abs() < 1e-12 && (own[0] - (1.0 + 5.0 * g) / 6.0).abs() < 1e-12);
     // Row 0: three wrong, 6 pairs, 2 the same. Row 1: one wrong answer without a form. Row 2: three the same, 6 of 6.
     assert_eq!(found.collision, 8.5 / 13.0);
     assert_eq!(found.collisions["x"], (2.0 + 50.0 * 8.5 / 13.0) / 56.0);
