@@ -43,6 +43,11 @@ pub static ALL: &[Normalizer] = &[
         read: json_answer,
     },
     Normalizer {
+        name: "json-value",
+        title: "the same, numbers and LaTeX in one form, one kind of quotes",
+        read: json_value,
+    },
+    Normalizer {
         name: "code",
         title: "the last fenced block, without empty lines and comment lines",
         read: code,
@@ -88,6 +93,12 @@ fn json_answer(text: &str) -> Option<String> {
     // Line breaks within a string and LaTeX with single backslashes are no JSON: such a text counts as it is written.
     let plain = serde_json::from_str::<String>(&format!("\"{}\"", raw.replace('\n', "\\n")));
     Some(plain.unwrap_or_else(|_| raw.to_owned()).trim().to_owned())
+}
+
+fn json_value(text: &str) -> Option<String> {
+    let answer = json_answer(text)?;
+    let bare = answer.trim_matches(['"', '\'', '`', ' ']);
+    Some(latex_form(&bare.replace('\'', "\"")))
 }
 
 fn exact(text: &str) -> Option<String> {

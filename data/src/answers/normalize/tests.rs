@@ -122,6 +122,23 @@ fn fields_of_json_are_found_in_any_text() {
 }
 
 #[test]
+fn values_of_json_are_brought_to_one_form() {
+    check(
+        "json-value",
+        &[
+            (r#"{"answer": "$1,200"}"#, "1200"),
+            (r#"{"answer": 1200.0}"#, "1200"),
+            (r#"{"answer": "\\dfrac{1}{2}"}"#, "0.5"),
+            (r#"{"answer": "'a b'"}"#, "ab"),
+            (r#"{"answer": "['x', 1]"}"#, "[\"x\",1]"),
+            (r#"{"answer": ["x", 1]}"#, "[\"x\",1]"),
+            (r#"{"answer": ""}"#, ""),
+            ("the answer is 3", ""),
+        ],
+    );
+}
+
+#[test]
 fn texts_and_code_lose_what_does_not_matter() {
     check("exact", &[(" Paris ", "Paris"), ("  ", "")]);
     check("string", &[(" \"The  Cat\". ", "the cat"), ("3.5", "3.5"), ("'a' ", "a"), ("...", "")]);
