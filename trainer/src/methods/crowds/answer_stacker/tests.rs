@@ -41,7 +41,8 @@ fn played(world: &AnsweredWorld, policy: &Policy) -> (f64, f64) {
 
 /// One setting, for tests that need no grid.
 fn one() -> Value {
-    json!({ "blocks": [["who", "who-by-task", "accuracy", "agreement"]], "losses": ["logistic"], "lambda": [0.01], "repeats": 1 })
+    let blocks = json!([["who", "who-by-task", "accuracy", "agreement"]]);
+    json!({ "blocks": blocks, "losses": ["logistic"], "lambda": [0.01], "repeats": 1 })
 }
 
 #[test]
