@@ -23,6 +23,8 @@ pub(crate) struct Stepped {
     pub(crate) episode_id: String,
     /// Id of the step in the log.
     pub(crate) id: String,
+    /// What all calls may use.
+    pub(crate) budget: Budget,
     pub(crate) taken: Taken,
 }
 
@@ -84,9 +86,26 @@ impl Service {
         let booked = |error| Failure { error, policy: Some(Arc::clone(&assignment.served.metrics)) };
         let mut query = query.map_err(booked)?;
         self.prepare(&assignment.served, &mut query, caller).map_err(booked)?;
-        let query = Arc::new(query);
-        let (policy, asked) = (Arc::clone(&assignment.served.policy), Arc::clone(&query));
         let Progress { episode_id, answers, budget } = progress;
+        let episode_id = episode_id.unwrap_or(id.id);
+        self.advance(assignment, Arc::new(query), episode_id, (answers, budget), caller, began).await
+    }
+
+    /// The step of an episode that follows the answers, by the version and of the query it began with.
+    ///
+    /// # Errors
+    /// As [`Service::step`], but for the query, which was read already.
+    pub(crate) async fn advance(
+        &self,
+        assignment: Assignment,
+        query: Arc<Query>,
+        episode_id: String,
+        (answers, budget): (Vec<Answer>, Budget),
+        caller: &Caller,
+        began: Instant,
+    ) -> Result<Stepped, Failure> {
+        let booked = |error| Failure { error, policy: Some(Arc::clone(&assignment.served.metrics)) };
+        let (policy, asked) = (Arc::clone(&assignment.served.policy), Arc::clone(&query));
         let run = tokio::task::spawn_blocking(move || drive(&policy, &asked, budget, answers));
         let deadline = self.limits.decision_deadline().map(|deadline| began + deadline);
         let taken = match deadline {
@@ -101,10 +120,9 @@ impl Service {
             booked(ApiError::internal(format!("a step ended early: {text}")))
         })?;
         let taken = taken.map_err(|error| booked(refused(error)))?;
-        let episode_id = episode_id.unwrap_or(id.id);
         let id =
             if taken.number == 0 { episode_id.clone() } else { format!("{episode_id}.{}", taken.number) };
-        let stepped = Stepped { assignment, query, episode_id, id, taken };
+        let stepped = Stepped { assignment, query, episode_id, id, budget, taken };
         if let Some(ledger) = self.ledger.as_ref().filter(|_| !stepped.query.dry_run) {
             let record = step_record(&stepped, caller, ledger.config().keep_prompt);
             ledger

@@ -50,7 +50,7 @@ pub(super) fn record(decided: &Decided, caller: &Caller, keep_prompt: bool) -> D
 
 /// The record of a step: its alternatives are the candidates, named by the models they call.
 pub(super) fn step_record(stepped: &Stepped, caller: &Caller, keep_prompt: bool) -> DecisionRecord {
-    let Stepped { assignment, query, episode_id, id, taken } = stepped;
+    let Stepped { assignment, query, episode_id, id, taken, .. } = stepped;
     let served = &assignment.served;
     let mut record = DecisionRecord {
         decision_id: id.clone(),

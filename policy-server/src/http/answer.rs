@@ -80,6 +80,9 @@ fn mark(headers: &mut HeaderMap, by: &By) {
     if !by.passed_over.is_empty() {
         put("x-router-fallbacks", &by.passed_over.join(","));
     }
+    if !by.called.is_empty() {
+        put("x-router-calls", &by.called.join(","));
+    }
     if let Some(nano) = by.nano_usd {
         put("x-router-cost-usd", &usd(nano));
     }

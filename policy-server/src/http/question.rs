@@ -11,7 +11,13 @@ use crate::live::fusion::PREFIX;
 use crate::live::query::Query;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
+use routewright_policy::program::Budget;
 use serde_json::Value;
+
+/// Headers that bound what all calls for a request may use, and the one that asks for the steps and their bill.
+const MAX_COST: &str = "x-router-max-cost-usd";
+const DEADLINE: &str = "x-router-deadline-ms";
+const EXPLAIN: &str = "x-router-explain";
 
 /// Reads a request; `None` where it is for a fused model, which has a reader of its own.
 ///
@@ -31,6 +37,7 @@ pub(crate) fn read(
     if model.starts_with(PREFIX) {
         return Ok(None);
     }
+    let (budget, explains) = (budget(&headers)?, headers.get(EXPLAIN).is_some_and(|value| value == "true"));
     let target = gateway.target(&model)?;
     let (streams, needs) = (body.streams(), Needs::of(api, &body));
     let query = match target {
@@ -38,7 +45,23 @@ pub(crate) fn read(
         // Nothing is decided.
         Target::Arm(_) => Ok(Query::default()),
     };
-    Ok(Some((Question { api, body: bytes, streams, needs, headers, query }, target)))
+    Ok(Some((Question { api, body: bytes, streams, needs, headers, budget, explains, query }, target)))
+}
+
+/// What all calls may use, as the headers say.
+fn budget(headers: &HeaderMap) -> Result<Budget, ApiError> {
+    let read = |name: &str, most: f64| {
+        let Some(value) = headers.get(name) else { return Ok(None) };
+        let number = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+        match number.filter(|number| (0.0..=most).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => {
+                let message = format!("the header `{name}` is no number in [0, {most}]");
+                Err(ApiError::new(Code::InvalidRequest, message).param(name))
+            }
+        }
+    };
+    Ok(Budget { usd: read(MAX_COST, 1e6)?, deadline_ms: read(DEADLINE, 1e9)? })
 }
 
 fn refused(error: &BodyError) -> ApiError {

@@ -15,6 +15,7 @@ mod fusion;
 mod gate;
 mod gateway;
 mod gateway_faults;
+mod gateway_programs;
 mod learner;
 mod ledger;
 mod limits;

@@ -7,7 +7,8 @@ use routewright_data::features::{
 use routewright_data::{QueryText, Tensors};
 use routewright_policy::artifact::{self, DataRecord, Draft, ProgramDraft};
 use routewright_policy::forms::{Constant, CostModel, Linear, Link};
-use routewright_policy::programs::{Cascade, Strategy};
+use routewright_policy::program::Program;
+use routewright_policy::programs::{Cascade, Electorate, Reading, Strategy, Vote, Weighting};
 use routewright_policy::selectors::Argmax;
 use routewright_policy::{
     Arm, Batch, FormState, Neighborhood, Policy, PredictError, Prediction, Predictor, Price, Router,
@@ -184,12 +185,25 @@ pub(crate) fn write_cascade(path: &Path) {
     let scorer = Router { featurizer: reads, predictor, selector: Box::new(Argmax) };
     let order = vec!["small".to_owned(), "large".to_owned()];
     let strategy = Strategy { order, thresholds: vec![2.995], score: 0.8, cost_usd: 0.005 };
+    write_program(path, Box::new(Cascade::new(vec![strategy], 0, scorer, &arms()).unwrap()));
+}
+
+/// Writes a vote of all three, one vote each, on numbers.
+pub(crate) fn write_vote(path: &Path) {
+    let voters = ["small", "large", "other"].map(str::to_owned).to_vec();
+    let default = Weighting { weights: vec![1.0; 3], strengths: vec![0.5, 0.8, 0.6] };
+    let (answers, tasks) = ("number".to_owned(), BTreeMap::new());
+    let electorate = Electorate { voters, answers, reads: Reading::Short, default, tasks };
+    write_program(path, Box::new(Vote::new(electorate, &arms()).unwrap()));
+}
+
+fn write_program(path: &Path, program: Box<dyn Program>) {
     let draft = ProgramDraft {
         name: "main".to_owned(),
         method: "test".to_owned(),
         seed: 0,
         arms: arms(),
-        program: Box::new(Cascade::new(vec![strategy], 0, scorer, &arms()).unwrap()),
+        program,
         query_text: QueryText::default(),
         params: serde_json::json!({}),
         data: DataRecord::default(),

@@ -3,9 +3,10 @@
 //! Pulled by the caller's connection: a caller who takes nothing holds up the arm, one who goes closes its connection.
 
 use super::commit::Begun;
+use super::episode::Told;
 use super::report::Report;
 use crate::dialect::Dialect;
-use crate::dialect::sse::{Events, HideUsage, written};
+use crate::dialect::sse::{Event, Events, HideUsage, written};
 use crate::dialect::watch::Watch;
 use crate::upstream::{CallError, Chunks, Outcome, Verdict};
 use axum::body::Bytes;
@@ -32,19 +33,47 @@ pub(crate) struct Flow {
     hide: Option<HideUsage>,
     report: Report,
     is_over: bool,
+    /// How it ended, once it has.
+    ended: Option<Outcome>,
+    /// Who hears of its text and its end.
+    then: Option<Box<Told>>,
 }
 
 impl Flow {
     pub(super) fn new(api: Dialect, begun: Begun, chunks: Chunks, hides: bool, report: Report) -> Self {
         let Begun { held, events, watch, is_over } = begun;
         let hide = hides.then(HideUsage::default);
-        let mut flow =
-            Self { api, ready: VecDeque::new(), chunks, events, watch, hide, report, is_over: false };
+        let mut flow = Self {
+            api,
+            ready: VecDeque::new(),
+            chunks,
+            events,
+            watch,
+            hide,
+            report,
+            is_over: false,
+            ended: None,
+            then: None,
+        };
         held.into_iter().for_each(|bytes| flow.forward(bytes));
         if is_over {
             flow.end();
         }
         flow
+    }
+
+    /// Has somebody hear of its text and its end.
+    pub(super) fn then(&mut self, mut told: Told) {
+        // What came already.
+        let mut events = Events::default();
+        self.ready.iter().for_each(|bytes| events.push(bytes));
+        while let Some(event) = events.next() {
+            event.iter().for_each(|event| hear(&mut told, event));
+        }
+        match self.ended {
+            Some(outcome) => told.end(outcome, &self.report.tally, self.report.elapsed()),
+            None => self.then = Some(Box::new(told)),
+        }
     }
 
     fn forward(&mut self, bytes: Bytes) {
@@ -63,6 +92,7 @@ impl Flow {
         while let Some(event) = self.events.next() {
             if let Ok(event) = event {
                 self.watch.event(&event);
+                self.then.iter_mut().for_each(|told| hear(told, &event));
             }
         }
         self.forward(bytes);
@@ -113,15 +143,23 @@ impl Flow {
             self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
         }
         self.is_over = true;
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
         self.report.watched(&self.watch, self.api);
         self.report.end(outcome);
+        self.ended = Some(outcome);
+        if let Some(told) = self.then.take() {
+            told.end(outcome, &self.report.tally, self.report.elapsed());
+        }
     }
 }
 
 impl Drop for Flow {
     fn drop(&mut self) {
         if !self.is_over {
-            self.report.watched(&self.watch, self.api);
+            self.settle(Outcome::Cancelled);
         }
     }
 }
@@ -144,6 +182,12 @@ impl Stream for Flow {
             }
         }
     }
+}
+
+/// Hands on the text of an event of a chat.
+fn hear(told: &mut Told, event: &Event<'_>) {
+    let text = event.json().and_then(|value| value.at(&["choices", "0", "delta", "content"])?.text());
+    text.iter().for_each(|text| told.says(text));
 }
 
 /// An error as an event of a stream.

@@ -11,11 +11,14 @@
 mod able;
 mod attempt;
 mod commit;
+mod episode;
 mod failed;
 mod flow;
+mod program;
 mod question;
 mod ranked;
 mod report;
+mod say;
 mod whole;
 
 pub(crate) use flow::Flow;
@@ -71,8 +74,12 @@ pub(crate) struct By {
     pub(crate) decision: Option<Chosen>,
     /// Models that failed before, in order.
     pub(crate) passed_over: Vec<String>,
+    /// Models that a program called, in order, each as often as it was; empty where the answer is of one call.
+    pub(crate) called: Vec<String>,
     /// Price of a whole answer, nano-dollars; `None` where it is not known, or not yet.
     pub(crate) nano_usd: Option<u64>,
+    /// The steps of a program and their bill, JSON.
+    pub(crate) detail: Option<String>,
 }
 
 /// A decision that was acted upon.

@@ -11,6 +11,8 @@ use crate::upstream::Upstream;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use routewright_data::suggest::near_names;
+use routewright_policy::Policy;
+use routewright_policy::program::{AnswerNeed, Budget};
 use std::sync::Arc;
 
 /// Path of an API under the base URL of an arm.
@@ -41,6 +43,10 @@ pub(crate) struct Question {
     pub(crate) needs: Needs,
     /// Headers of the caller; those of a list go out.
     pub(crate) headers: HeaderMap,
+    /// What all calls for it may use.
+    pub(crate) budget: Budget,
+    /// Whether the caller asks for the steps and their bill.
+    pub(crate) explains: bool,
     /// What a policy reads of it, or why it reads nothing.
     pub(crate) query: Result<Query, ApiError>,
 }
@@ -93,4 +99,41 @@ impl Gateway {
 
 fn is_arm(live: &Live, model: &str) -> bool {
     live.policies.values().any(|served| served.policy.arms.iter().any(|arm| arm.model == model))
+}
+
+/// Refuses what a program of several calls cannot be asked.
+///
+/// # Errors
+/// If the request is of another API than chats, asks for several choices or for tools where answers are compared, or
+/// the program reads what no server of models says.
+pub(super) fn unfit(question: &Question, policy: &Policy) -> Result<(), ApiError> {
+    let program = &policy.program;
+    let refuse =
+        |param: &str, message: String| Err(ApiError::new(Code::NoEligibleCandidate, message).param(param));
+    if question.api != Dialect::Chat {
+        let message =
+            format!("a policy of the program `{}` answers /v1/chat/completions only", program.name());
+        return refuse("model", message);
+    }
+    let unknown = [AnswerNeed::OptionProbs, AnswerNeed::Verifier];
+    if let Some(need) = program.needs().iter().find(|need| unknown.contains(need)) {
+        let message = format!(
+            "the policy reads {}, which servers of models do not say: drive it by /v1/step",
+            need.name()
+        );
+        return refuse("model", message);
+    }
+    if question.needs.n > 1 {
+        return refuse(
+            "n",
+            format!("`n` is {}, expected 1: the policy calls several models", question.needs.n),
+        );
+    }
+    let compares = program.needs().iter().any(|need| matches!(need, AnswerNeed::Short | AnswerNeed::Samples));
+    if question.needs.tools && (compares || program.name() == "vote") {
+        let message =
+            format!("the program `{}` compares texts and cannot compare calls of tools", program.name());
+        return refuse("tools", message);
+    }
+    Ok(())
 }

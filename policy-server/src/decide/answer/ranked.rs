@@ -20,17 +20,29 @@ impl Gateway {
     /// # Errors
     /// If it names nothing that there is, no arm can answer it, or all that can fail.
     pub(crate) async fn answer(
-        &self,
+        self: &Arc<Self>,
         question: Question,
         target: Target,
         caller: &Caller,
         began: Instant,
     ) -> Result<Answered, Failure> {
         let whole = Duration::from_millis(self.service.limits.answer_timeout_ms);
+        let asked = question.budget.deadline_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0));
+        let whole = asked.map_or(whole, |asked| asked.min(whole));
         let deadline = began.checked_add(whole).unwrap_or(began);
         match target {
             Target::Arm(upstream) => Ok(self.by_name(&question, &upstream, deadline).await?),
-            Target::Policy(policy) => self.by_policy(question, policy, caller, deadline).await,
+            Target::Policy(policy) => {
+                let live = self.service.live.snapshot();
+                let served = live.find(policy.as_deref()).ok();
+                match served.filter(|served| served.policy.router().is_err()) {
+                    Some(served) => {
+                        let policy = (policy, &*served.policy);
+                        self.by_program(question, policy, caller, deadline).await
+                    }
+                    None => self.by_policy(question, policy, caller, deadline).await,
+                }
+            }
         }
     }
 
@@ -89,7 +101,7 @@ impl Gateway {
                 model: model.clone(),
                 decision: Some(chosen(&decided)),
                 passed_over: passed_over.clone(),
-                nano_usd: None,
+                ..By::default()
             };
             let decision = Some((decided.id.clone(), caller.key.clone()));
             let failed = match self.attempt(upstream, &question, &decision, deadline).await {

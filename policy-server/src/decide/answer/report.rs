@@ -86,9 +86,9 @@ impl Report {
         self.first.get_or_insert_with(|| self.began.elapsed());
     }
 
-    /// Time since the call began, milliseconds.
-    pub(super) fn elapsed_ms(&self) -> f64 {
-        self.began.elapsed().as_secs_f64() * 1000.0
+    /// Time since the call began.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// The call has ended; only the first end counts.
@@ -118,7 +118,7 @@ impl Report {
         let record = FeedbackRecord::of_call(decision_id, tenant.as_deref(), call, now_ms());
         ledger.note(FeedbackRecord {
             cost_usd: tally.nano_usd.map(|nano| nano as f64 / NANO),
-            latency_ms: (outcome == Outcome::Ok).then(|| self.elapsed_ms()),
+            latency_ms: (outcome == Outcome::Ok).then(|| self.elapsed().as_secs_f64() * 1000.0),
             // What was passed on, in part or whole, was acted upon; a call that failed before was not.
             activation: self.first.is_some(),
             ..record
