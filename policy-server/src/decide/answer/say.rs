@@ -1,4 +1,5 @@
-//! What a whole answer to a chat says, for programs that judge it; and an answer on its way out as a stream, or explained.
+//! What a whole answer to a chat says, for programs that judge it; and an answer on its way out as a stream, or
+//! explained.
 
 use super::question::Question;
 use super::{Answered, By, Said};
@@ -72,8 +73,8 @@ pub(super) fn saying(bytes: &[u8]) -> Saying {
     }
 }
 
-/// The short answer of a text, for votes: what the rule of the program reads, where it reads texts; else a field `answer`
-/// of JSON, the content of a box, the text where it is short, its last number.
+/// The short answer of a text, for votes: what the rule of the program reads, where it reads texts; else a field
+/// `answer` of JSON, the content of a box, the text where it is short, its last number.
 pub(super) fn short(text: &str, rule: Option<&'static Normalizer>) -> Option<String> {
     if let Some(rule) = rule.filter(|rule| !AS_GIVEN.contains(&rule.name)) {
         return rule.form(text);
