@@ -9,6 +9,8 @@
 
 mod artifact;
 mod bytes;
+mod dialect;
+mod dialect_streams;
 mod gguf;
 mod harness;
 mod importers;
