@@ -154,7 +154,11 @@ const FLOORS: [(&str, &[&str], &[&str]); 11] = [
     ("live", &["live", "serve_error"], &["base", "dialect", "settings", "registry", "ledger"]),
     ("decide", &["decide"], &["base", "dialect", "settings", "upstream", "ledger", "live"]),
     ("upkeep", &["upkeep"], &["base", "settings", "registry", "ledger", "live"]),
-    ("http", &["http"], &["base", "dialect", "settings", "registry", "ledger", "live", "decide", "upkeep"]),
+    (
+        "http",
+        &["http"],
+        &["base", "dialect", "settings", "upstream", "registry", "ledger", "live", "decide", "upkeep"],
+    ),
     // Composition.
     (
         "server",

@@ -83,6 +83,9 @@ fn mark(headers: &mut HeaderMap, by: &By) {
     if !by.called.is_empty() {
         put("x-router-calls", &by.called.join(","));
     }
+    if !by.dropped.is_empty() {
+        put("x-router-dropped", &by.dropped.join(","));
+    }
     if let Some(nano) = by.nano_usd {
         put("x-router-cost-usd", &usd(nano));
     }

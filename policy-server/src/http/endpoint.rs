@@ -1,6 +1,7 @@
 //! An endpoint as data: what guard, metrics, log and `/openapi.json` need to know of a route. Each handler file
 //! declares its own; `routes` lists them.
 
+use crate::dialect::Dialect;
 use crate::error::Code;
 use crate::http::parts::Parts;
 use crate::http::wire::Body;
@@ -41,6 +42,8 @@ pub(crate) struct Endpoint {
     pub(crate) label: &'static str,
     pub(crate) access: Access,
     pub(crate) kind: Kind,
+    /// API in whose shape its errors are.
+    pub(crate) shape: Dialect,
     pub(crate) title: &'static str,
     /// Types of request and reply, where they are JSON.
     pub(crate) request: Option<Body>,
@@ -78,6 +81,7 @@ impl Endpoint {
             label: path,
             access: Access::Key,
             kind: Kind::Plain,
+            shape: Dialect::Chat,
             title,
             request: None,
             reply: None,
@@ -92,6 +96,17 @@ impl Endpoint {
     /// The same under another path.
     pub(crate) const fn at(self, path: &'static str) -> Self {
         Self { path, ..self }
+    }
+
+    /// What its path begins with, where the rest names something.
+    pub(crate) fn prefix(&self) -> Option<&'static str> {
+        self.path.split_once("{*").map(|(prefix, _)| prefix)
+    }
+
+    /// Whether the route is that of a path, a slash behind which is ignored.
+    pub(crate) fn is_of(&self, path: &str) -> bool {
+        let named = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| !rest.is_empty());
+        self.path == path.strip_suffix('/').unwrap_or(path) || self.prefix().is_some_and(named)
     }
 
     /// Whether a listener has the route.
@@ -131,8 +146,7 @@ impl Endpoints {
 
     /// The route of a path, whatever the method, and its series; a slash behind the path is ignored.
     pub(crate) fn find(&self, path: &str) -> Option<(&'static Endpoint, Series)> {
-        let path = path.strip_suffix('/').unwrap_or(path);
-        let at = self.rows.iter().position(|row| row.path == path)?;
+        let at = self.rows.iter().position(|row| row.is_of(path))?;
         Some((&self.rows[at], self.series.get(at).copied()))
     }
 }

@@ -1,5 +1,7 @@
 //! How an error crosses HTTP: its status, its body, the headers that go with it.
 
+use crate::dialect::Dialect;
+use crate::dialect::failure::Problem;
 use crate::error::{ApiError, Code};
 use crate::http::wire::ErrorBody;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,6 +9,16 @@ use axum::response::{IntoResponse, Response};
 
 /// Seconds after which a request may be tried again where the server is not available.
 const RETRY_AFTER: u64 = 1;
+
+/// Puts an error of ours into the shape of another API than OpenAI's.
+pub(crate) fn in_shape(response: &mut Response, shape: Dialect) {
+    let Some(error) = response.extensions().get::<ApiError>().filter(|_| shape == Dialect::Messages) else {
+        return;
+    };
+    let (status, _, code) = error.code.row();
+    let body = Problem::new(status, code, ErrorBody::message_of(error)).body(shape);
+    *response.body_mut() = body.into();
+}
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -6,6 +6,7 @@ use crate::http::body::{Room, has_body, too_slow};
 use crate::http::connections::{Link, Phase, Tracked};
 use crate::http::decision::Attribution;
 use crate::http::endpoint::{Access, Endpoint, Endpoints, Kind};
+use crate::http::error::in_shape;
 use crate::http::extract::Began;
 use crate::http::origin::{self, Names};
 use crate::http::rates::Rates;
@@ -74,6 +75,9 @@ pub(crate) async fn around(State(guard): State<Guard>, request: Request, next: N
             Err(error) => error.into_response(),
         },
     };
+    if let Some(row) = row {
+        in_shape(&mut response, row.shape);
+    }
     enter(Phase::Answering);
     if !origins.is_empty() {
         origin::grant(&mut response, permission);

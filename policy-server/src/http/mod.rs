@@ -8,7 +8,7 @@ pub(crate) mod decision;
 pub(crate) mod descriptors;
 pub(crate) mod document;
 pub(crate) mod endpoint;
-mod error;
+pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod guard;
 pub(crate) mod handlers;

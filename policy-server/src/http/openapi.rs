@@ -13,7 +13,7 @@ pub(crate) fn describe(rows: &[Endpoint]) -> Value {
     let (paths, components) = schemas(|read, written| {
         let mut paths = Map::new();
         for row in rows {
-            paths.insert(row.path.to_owned(), json!({ (row.method): operation(row, read, written) }));
+            paths.insert(row.path.replace("{*", "{"), json!({ (row.method): operation(row, read, written) }));
         }
         paths
     });
@@ -104,7 +104,7 @@ fn errors(row: &Endpoint) -> Vec<(String, String)> {
 }
 
 fn operation_id(row: &Endpoint) -> String {
-    let words = row.path.split(['/', '.']).filter(|word| !word.is_empty());
+    let words = row.path.split(['/', '.', '{', '}', '*']).filter(|word| !word.is_empty());
     format!("{}_{}", row.method, words.collect::<Vec<_>>().join("_"))
 }
 

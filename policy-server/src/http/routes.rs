@@ -5,8 +5,8 @@
 use crate::http::endpoint::Endpoint;
 use crate::http::handlers::{
     admin_arms, admin_learning, admin_policies, admin_promote, admin_registry, admin_reload,
-    admin_statistics, completions, fallback, feedback, health, metrics, models, openapi, ready, route,
-    route_batch, route_plain, step, weights,
+    admin_statistics, answers, completions, fallback, feedback, health, metrics, models, openapi, ready,
+    route, route_batch, route_plain, step, weights,
 };
 use crate::http::openapi::describe;
 use crate::http::parts::Parts;
@@ -14,7 +14,7 @@ use axum::Router;
 use serde_json::Value;
 
 /// Every route.
-pub(crate) const TABLE: [Endpoint; 26] = [
+pub(crate) const TABLE: [Endpoint; 30] = [
     route::ENDPOINT,
     route_batch::ENDPOINT,
     route_plain::CHAT,
@@ -25,7 +25,11 @@ pub(crate) const TABLE: [Endpoint; 26] = [
     feedback::ENDPOINT,
     completions::CHAT,
     completions::TEXT,
+    answers::RESPONSES,
+    answers::MESSAGES,
+    answers::EMBEDDINGS,
     models::ENDPOINT,
+    models::ONE,
     models::FOR_SDKS,
     health::ENDPOINT,
     health::ENDPOINT.at("/health/liveliness"),
@@ -56,6 +60,10 @@ pub(crate) fn router(admin: bool) -> Router<Parts> {
     let rows = ROWS.iter().filter(|row| row.is_on(admin));
     let router = rows.fold(Router::new(), |router, row| {
         let router = router.route(row.path, (row.handler)());
+        // What is behind the prefix may end with a slash itself.
+        if row.prefix().is_some() {
+            return router;
+        }
         router.route(&format!("{}/", row.path), (row.handler)())
     });
     router

@@ -14,6 +14,7 @@ mod feedback;
 mod fusion;
 mod gate;
 mod gateway;
+mod gateway_apis;
 mod gateway_faults;
 mod gateway_programs;
 mod learner;

@@ -1,7 +1,8 @@
 //! Which arms can answer a request: they speak its API, can what it needs, and have a window that holds it.
 
 use super::Gateway;
-use super::question::{Question, speaks};
+use super::outgoing::prepare;
+use super::question::{Question, spoken};
 use crate::dialect::Dialect;
 use crate::dialect::needs::{Able, Needs};
 use crate::error::{ApiError, Code};
@@ -76,8 +77,15 @@ fn fit(config: &ModelConfig, needs: &Needs, api: Dialect) -> Fit {
 pub(super) fn check(upstream: &Upstream, question: &Question) -> Result<(), ApiError> {
     let model = upstream.name();
     let refuse = |message: String| Err(ApiError::new(Code::NoEligibleCandidate, message).param("model"));
-    if !speaks(upstream, question.api) {
+    let Some(api) = spoken(upstream, question.api) else {
         return refuse(format!("`{model}` does not speak this API; call it through the one of its dialect"));
+    };
+    if api != question.api
+        && let Err(refused) = prepare(upstream, question)
+    {
+        let message = format!("this request cannot be translated for `{model}`: {refused}");
+        let code = if refused.is_invalid { Code::InvalidRequest } else { Code::NoEligibleCandidate };
+        return Err(ApiError::new(code, message).param(refused.field));
     }
     let config = upstream.config();
     match question.needs.lacking(&able(config)).filter(|_| config.capabilities.is_some()) {
@@ -105,14 +113,17 @@ impl Gateway {
         }
         let now = Instant::now();
         let (mut models, mut resting) = (BTreeSet::new(), BTreeSet::new());
-        let mut lacking: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut lacking: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for upstream in self.upstreams.iter() {
             let config = upstream.config();
             let fit = fit(config, &question.needs, question.api);
+            let api = spoken(upstream, question.api);
             let lacks = match question.needs.lacking(&able(config)) {
-                _ if !speaks(upstream, question.api) => Some("this API"),
-                Some(need) => Some(word(need)),
-                None => (fit == Fit::Not).then_some("a window that holds it"),
+                _ if api.is_none() => Some("this API".to_owned()),
+                Some(need) => Some(word(need).to_owned()),
+                None if fit == Fit::Not => Some("a window that holds it".to_owned()),
+                None if api == Some(question.api) => None,
+                None => prepare(upstream, question).err().map(|refused| refused.field),
             };
             if let Some(lacks) = lacks {
                 lacking.entry(lacks).or_default().push(upstream.name());

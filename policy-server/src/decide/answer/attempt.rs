@@ -1,14 +1,13 @@
 //! One call of one arm for a request, once more where that may help.
 
 use super::failed::Failed;
+use super::flow::Way;
+use super::outgoing::{Prepared, prepare};
 use super::question::{Question, path};
 use super::report::Report;
 use super::{Flow, Gateway, Said, commit, whole};
-use crate::dialect::Dialect;
-use crate::dialect::splice::{Body, Part};
 use crate::log::Level;
-use crate::upstream::{Outcome, Outgoing, Reply, Upstream, Verdict};
-use axum::body::Bytes;
+use crate::upstream::{Chunks, Outcome, Outgoing, Reply, Upstream, Verdict};
 use axum::http::{HeaderMap, StatusCode, header};
 use serde_json::json;
 use std::sync::Arc;
@@ -24,6 +23,8 @@ pub(super) struct Given {
     pub(super) headers: HeaderMap,
     pub(super) body: Said,
     pub(super) nano_usd: Option<u64>,
+    /// Fields of the request that a translation left out or changed.
+    pub(super) dropped: Vec<String>,
 }
 
 /// The decision a call is made for, and whose key asked.
@@ -74,9 +75,9 @@ impl Gateway {
                 report.end(Outcome::Ok);
                 Ok(given)
             }
-            Ok(Called::Stream { status, headers, begun, chunks, hides }) => {
-                let flow = Flow::new(question.api, begun, *chunks, hides, report);
-                Ok(Given { status, headers, body: Said::Stream(Box::new(flow)), nano_usd: None })
+            Ok(Called::Stream { status, headers, begun, chunks, way, dropped }) => {
+                let flow = Flow::new(way, begun, *chunks, report);
+                Ok(Given { status, headers, body: Said::Stream(Box::new(flow)), nano_usd: None, dropped })
             }
             Err(failed) => {
                 report.end(failed.outcome);
@@ -92,15 +93,18 @@ impl Gateway {
         report: &mut Report,
         deadline: Instant,
     ) -> Result<Called, Failed> {
-        let (body, hides) = spliced(upstream, question)?;
+        let prepared = prepare(upstream, question).map_err(|refused| Failed::unfit(&refused))?;
+        let Prepared { api, body, hides, frame, dropped } = prepared;
         let outgoing =
-            Outgoing { path: path(question.api), body, caller: &question.headers, streams: question.streams };
+            Outgoing { path: path(api), body, caller: &question.headers, streams: question.streams };
         let sent = upstream.send(&outgoing, deadline).await;
         let Reply { status, headers, is_encoded, mut chunks } =
             sent.map_err(|error| Failed::of_call(&error))?;
         if status != StatusCode::OK {
             let said = whole::read_error(&mut chunks).await;
-            let failed = Failed::said(status, headers, said);
+            let mut failed = Failed::said(status, headers, said);
+            // Words of another dialect are not the caller's.
+            failed.said = failed.said.filter(|_| frame.is_none());
             chunks.judge(verdict(&failed));
             return Err(failed);
         }
@@ -109,18 +113,24 @@ impl Gateway {
             return Err(Failed::garbled("its reply is compressed although the request forbade it"));
         }
         if question.streams && is_stream(&headers) {
-            let begun = commit::begin(&mut chunks, question.api).await;
+            let begun = commit::begin(&mut chunks, api).await;
             let begun = begun.inspect_err(|failed| chunks.judge(verdict(failed)))?;
             report.begins();
-            return Ok(Called::Stream { status, headers, begun, chunks: Box::new(chunks), hides });
+            let way = Way { caller: question.api, arm: api, hides, frame };
+            return Ok(Called::Stream { status, headers, begun, chunks: Box::new(chunks), way, dropped });
         }
         let body = whole::read(&mut chunks).await?;
-        let tally = whole::check(question.api, &body, upstream.tariff())
+        let tally = whole::check(api, &body, upstream.tariff())
             .inspect_err(|failed| chunks.judge(verdict(failed)))?;
+        let body = match frame {
+            Some(frame) => whole::translated(api, question.api, &body, &frame)
+                .inspect_err(|failed| chunks.judge(verdict(failed)))?,
+            None => body,
+        };
         report.begins();
         let nano_usd = tally.nano_usd;
         report.tally = tally;
-        Ok(Called::Whole(Given { status, headers, body: Said::Whole(body), nano_usd }))
+        Ok(Called::Whole(Given { status, headers, body: Said::Whole(body), nano_usd, dropped }))
     }
 
     /// Logs a failure, and leaves the arm alone where it asked for that.
@@ -143,8 +153,9 @@ enum Called {
         status: StatusCode,
         headers: HeaderMap,
         begun: commit::Begun,
-        chunks: Box<crate::upstream::Chunks>,
-        hides: bool,
+        chunks: Box<Chunks>,
+        way: Way,
+        dropped: Vec<String>,
     },
 }
 
@@ -158,21 +169,4 @@ fn verdict(failed: &Failed) -> Verdict {
 fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
-}
-
-/// The body for an arm: the caller's, byte for byte, with the model that the arm's server knows. Of a stream of chat
-/// whose price is wanted the usage is asked for, too; whether it has to be left out of what the caller gets comes with
-/// it.
-fn spliced(upstream: &Upstream, question: &Question) -> Result<(Vec<Bytes>, bool), Failed> {
-    let bytes = &question.body;
-    let body = Body::read(bytes).map_err(|error| Failed::garbled(&error.to_string()))?;
-    let has_usage = matches!(question.api, Dialect::Chat | Dialect::Completions);
-    let hides = has_usage && question.streams && upstream.tariff().is_some() && !body.asks_for_usage();
-    let edit = body.edit().model(upstream.model());
-    let edit = if hides { edit.include_usage() } else { edit };
-    let piece = |part: Part| match part {
-        Part::Kept(range) => bytes.slice(range),
-        Part::Put(text) => Bytes::from(text),
-    };
-    Ok((edit.parts().into_iter().map(piece).collect(), hides))
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::now_ms;
 use crate::dialect::failure::{self, Cooldown, Failure, Kind};
+use crate::dialect::translate::Refused;
 use crate::error::{ApiError, Code};
 use crate::upstream::{CallError, Outcome};
 use axum::body::Bytes;
@@ -38,6 +39,13 @@ impl Failed {
         let why = error.to_string();
         let failure = Failure { should_retry: Some(error.is_passing()), ..Failure::without_reply(kind, "") };
         Self { outcome, why, failure, rests, said: None }
+    }
+
+    /// A request that cannot be said in the arm's dialect.
+    pub(super) fn unfit(refused: &Refused) -> Self {
+        let failure =
+            Failure { status: 400, ..Failure::without_reply(Kind::Unsupported, refused.to_string()) };
+        Self::of(failure, "the request cannot be translated for it".to_owned(), None)
     }
 
     /// A reply that is no answer.

@@ -6,12 +6,13 @@ use super::commit::Begun;
 use super::episode::Told;
 use super::report::Report;
 use crate::dialect::Dialect;
-use crate::dialect::sse::{Event, Events, HideUsage, written};
+use crate::dialect::failure::Problem;
+use crate::dialect::sse::{Event, Events, HideUsage};
+use crate::dialect::translate::{self, Frame};
 use crate::dialect::watch::Watch;
 use crate::upstream::{CallError, Chunks, Outcome, Verdict};
 use axum::body::Bytes;
 use futures_core::Stream;
-use serde_json::json;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,10 +22,24 @@ use std::time::Duration;
 /// How long a stream that is whole may take to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
+/// From whom to whom a stream goes, and what is done to it on the way.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) caller: Dialect,
+    pub(super) arm: Dialect,
+    /// Whether the frame of usage is left out.
+    pub(super) hides: bool,
+    /// What a translation needs to know; `None` where nothing is translated.
+    pub(super) frame: Option<Frame>,
+}
+
 /// A stream.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    api: Dialect,
+    /// Dialects of the caller and of the arm.
+    caller: Dialect,
+    arm: Dialect,
+    translation: Option<translate::Stream>,
     ready: VecDeque<Bytes>,
     chunks: Chunks,
     events: Events,
@@ -40,12 +55,17 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(api: Dialect, begun: Begun, chunks: Chunks, hides: bool, report: Report) -> Self {
+    pub(super) fn new(way: Way, begun: Begun, chunks: Chunks, report: Report) -> Self {
+        let Way { caller, arm, hides, frame } = way;
         let Begun { held, events, watch, is_over } = begun;
+        let translation = frame.and_then(|frame| translate::Stream::new(arm, caller, frame));
         let hide = hides.then(HideUsage::default);
+        let ready = VecDeque::new();
         let mut flow = Self {
-            api,
-            ready: VecDeque::new(),
+            caller,
+            arm,
+            translation,
+            ready,
             chunks,
             events,
             watch,
@@ -55,21 +75,31 @@ impl Flow {
             ended: None,
             then: None,
         };
-        held.into_iter().for_each(|bytes| flow.forward(bytes));
+        flow.begin(held);
         if is_over {
             flow.end();
         }
         flow
     }
 
+    /// Passes on what was held back. Its events were read already, so that a translation reads them once more.
+    fn begin(&mut self, held: Vec<Bytes>) {
+        let Some(translation) = &mut self.translation else {
+            return held.into_iter().for_each(|bytes| self.forward(bytes));
+        };
+        let mut events = Events::default();
+        held.iter().for_each(|bytes| events.push(bytes));
+        let mut out = String::new();
+        while let Some(event) = events.next() {
+            event.iter().for_each(|event| out.push_str(&translation.event(event)));
+        }
+        self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
+    }
+
     /// Has somebody hear of its text and its end.
     pub(super) fn then(&mut self, mut told: Told) {
         // What came already.
-        let mut events = Events::default();
-        self.ready.iter().for_each(|bytes| events.push(bytes));
-        while let Some(event) = events.next() {
-            event.iter().for_each(|event| hear(&mut told, event));
-        }
+        hear_all(&mut told, self.ready.make_contiguous());
         match self.ended {
             Some(outcome) => told.end(outcome, &self.report.tally, self.report.elapsed()),
             None => self.then = Some(Box::new(told)),
@@ -89,13 +119,25 @@ impl Flow {
     fn take(&mut self, bytes: Bytes) {
         let was_done = self.watch.is_done();
         self.events.push(&bytes);
+        let mut out = String::new();
         while let Some(event) = self.events.next() {
             if let Ok(event) = event {
                 self.watch.event(&event);
-                self.then.iter_mut().for_each(|told| hear(told, &event));
+                match &mut self.translation {
+                    Some(to) => out.push_str(&to.event(&event)),
+                    None => self.then.iter_mut().for_each(|told| hear(told, &event)),
+                }
             }
         }
-        self.forward(bytes);
+        match self.translation {
+            Some(_) => {
+                self.then
+                    .iter_mut()
+                    .for_each(|told| hear_all(told, &[Bytes::copy_from_slice(out.as_bytes())]));
+                self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
+            }
+            None => self.forward(bytes),
+        }
         if self.watch.is_done() && !was_done {
             self.chunks.hurry(END_WITHIN);
         }
@@ -112,11 +154,16 @@ impl Flow {
 
     /// The arm has closed the stream.
     fn end(&mut self) {
+        let mut out = String::new();
         while let Some(event) = self.events.finish() {
             if let Ok(event) = event {
                 self.watch.event(&event);
+                self.translation.iter_mut().for_each(|to| out.push_str(&to.event(&event)));
             }
         }
+        // What a translation has left: the end, or that there is none.
+        self.translation.iter_mut().for_each(|to| out.push_str(&to.finish()));
+        self.ready.extend((!out.is_empty()).then(|| Bytes::from(out)));
         let is_whole = self.watch.is_done() || self.watch.finish().is_some();
         if self.watch.error().is_some() {
             // The caller has it already.
@@ -132,8 +179,13 @@ impl Flow {
 
     /// Ends the stream with an error of our own.
     fn cut(&mut self, outcome: Outcome, message: &str) {
+        let said = match &mut self.translation {
+            Some(to) if to.is_over() => Bytes::new(),
+            Some(to) => Bytes::from(to.finish()),
+            None => error_event(self.caller, message),
+        };
         self.close(outcome);
-        self.ready.push_back(error_event(self.api, message));
+        self.ready.extend((!said.is_empty()).then_some(said));
     }
 
     fn close(&mut self, outcome: Outcome) {
@@ -147,7 +199,7 @@ impl Flow {
     }
 
     fn settle(&mut self, outcome: Outcome) {
-        self.report.watched(&self.watch, self.api);
+        self.report.watched(&self.watch, self.arm);
         self.report.end(outcome);
         self.ended = Some(outcome);
         if let Some(told) = self.then.take() {
@@ -184,6 +236,15 @@ impl Stream for Flow {
     }
 }
 
+/// Hands on the text of the events of a chat that are whole.
+fn hear_all(told: &mut Told, pieces: &[Bytes]) {
+    let mut events = Events::default();
+    pieces.iter().for_each(|bytes| events.push(bytes));
+    while let Some(event) = events.next() {
+        event.iter().for_each(|event| hear(told, event));
+    }
+}
+
 /// Hands on the text of an event of a chat.
 fn hear(told: &mut Told, event: &Event<'_>) {
     let text = event.json().and_then(|value| value.at(&["choices", "0", "delta", "content"])?.text());
@@ -191,21 +252,6 @@ fn hear(told: &mut Told, event: &Event<'_>) {
 }
 
 /// An error as an event of a stream.
-fn error_event(api: Dialect, message: &str) -> Bytes {
-    let code = "upstream_failed";
-    let event = match api {
-        Dialect::Messages => {
-            let error = json!({ "type": "error", "error": { "type": "api_error", "message": message } });
-            written("error", &error.to_string())
-        }
-        Dialect::Responses => {
-            let error = json!({ "type": "error", "code": code, "message": message, "param": null });
-            written("error", &error.to_string())
-        }
-        _ => {
-            let error = json!({ "message": message, "type": "server_error", "param": null, "code": code });
-            written("", &json!({ "error": error }).to_string())
-        }
-    };
-    Bytes::from(event)
+fn error_event(caller: Dialect, message: &str) -> Bytes {
+    Bytes::from(Problem::new(502, "upstream_failed", message).event(caller, 0))
 }

@@ -5,7 +5,8 @@
 //! was passed on, the policy decides again without it, so that every call made is a logged draw from a stated
 //! distribution, and an arm that failed gets no bad score.
 //!
-//! Bodies pass through byte for byte, but for the name of the model. Of a stream nothing is passed on before its first
+//! Bodies pass through byte for byte, but for the name of the model, where the arm speaks the dialect of the caller, and
+//! are translated where it does not. Of a stream nothing is passed on before its first
 //! content: until then a failure is a plain status, and another arm may answer.
 
 mod able;
@@ -14,6 +15,7 @@ mod commit;
 mod episode;
 mod failed;
 mod flow;
+mod outgoing;
 mod program;
 mod question;
 mod ranked;
@@ -78,6 +80,8 @@ pub(crate) struct By {
     pub(crate) called: Vec<String>,
     /// Price of a whole answer, nano-dollars; `None` where it is not known, or not yet.
     pub(crate) nano_usd: Option<u64>,
+    /// Fields of the request that a translation left out or changed.
+    pub(crate) dropped: Vec<String>,
     /// The steps of a program and their bill, JSON.
     pub(crate) detail: Option<String>,
 }

@@ -221,7 +221,7 @@ impl Gateway {
         let upstream = upstream.ok_or_else(|| failed("it is not called by this server".to_owned()))?;
         let given =
             self.attempt(upstream, question, &None, deadline).await.map_err(|error| failed(error.why))?;
-        let Given { status, headers, mut body, nano_usd } = given;
+        let Given { status, headers, mut body, nano_usd, dropped } = given;
         let mut told = Told::new(Arc::clone(&self.service), run.clone(), caller.clone(), blank);
         match &mut body {
             Said::Stream(flow) => flow.then(told),
@@ -233,7 +233,7 @@ impl Gateway {
                 told.end(Outcome::Ok, &tally, began.elapsed());
             }
         }
-        let by = By { nano_usd, ..by(run, model) };
+        let by = By { nano_usd, dropped, ..by(run, model) };
         Ok(Answered { status, headers, body, by })
     }
 

@@ -1,8 +1,8 @@
 //! A request to be answered, and what its `model` names.
 
 use super::Gateway;
-use crate::dialect::Dialect;
 use crate::dialect::needs::Needs;
+use crate::dialect::{Dialect, translate};
 use crate::error::{ApiError, Code};
 use crate::live::Live;
 use crate::live::query::Query;
@@ -26,10 +26,17 @@ pub(super) fn path(api: Dialect) -> &'static str {
     }
 }
 
-/// Whether the server of an arm has the API.
-pub(super) fn speaks(upstream: &Upstream, api: Dialect) -> bool {
-    let of_anthropic = upstream.config().dialect == ModelDialect::Anthropic;
-    of_anthropic == (api == Dialect::Messages)
+/// The API in which an arm is asked what a caller asks in `api`: the same where its server has it, else one that it is
+/// translated to; `None` where neither is so.
+pub(super) fn spoken(upstream: &Upstream, api: Dialect) -> Option<Dialect> {
+    let (is_anthropic, own) = match upstream.config().dialect {
+        ModelDialect::Anthropic => (true, Dialect::Messages),
+        ModelDialect::Openai => (false, Dialect::Chat),
+    };
+    if is_anthropic == (api == Dialect::Messages) {
+        return Some(api);
+    }
+    translate::is_possible(api, own).then_some(own)
 }
 
 /// A request to be answered.

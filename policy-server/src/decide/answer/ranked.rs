@@ -131,8 +131,8 @@ fn chosen(decided: &Decided) -> Chosen {
 }
 
 fn answered(given: Given, by: By) -> Answered {
-    let Given { status, headers, body, nano_usd } = given;
-    Answered { status, headers, body, by: By { nano_usd, ..by } }
+    let Given { status, headers, body, nano_usd, dropped } = given;
+    Answered { status, headers, body, by: By { nano_usd, dropped, ..by } }
 }
 
 /// What the caller is told of a failure in the end: what the arm said, where the request is to blame.

@@ -4,6 +4,7 @@ use super::failed::Failed;
 use super::report::Tally;
 use crate::dialect::bill::Tariff;
 use crate::dialect::json::Value;
+use crate::dialect::translate::{self, Frame};
 use crate::dialect::usage::Counts;
 use crate::dialect::{Dialect, failure};
 use crate::upstream::Chunks;
@@ -67,6 +68,16 @@ pub(super) fn check(api: Dialect, body: &Bytes, tariff: Option<&Tariff>) -> Resu
     let mut tally = Tally { finish, ..Tally::default() };
     tally.count(Counts::of_reply(value).as_ref(), api, tariff);
     Ok(tally)
+}
+
+/// An answer in the dialect of the caller.
+///
+/// # Errors
+/// If it says what that dialect cannot.
+pub(super) fn translated(arm: Dialect, caller: Dialect, body: &[u8], frame: &Frame) -> Result<Bytes, Failed> {
+    let made = translate::reply(arm, caller, body, frame);
+    let made = made.map_err(|failure| Failed::within(failure, "its reply cannot be translated"))?;
+    Ok(Bytes::from(made.body))
 }
 
 #[cfg(test)]

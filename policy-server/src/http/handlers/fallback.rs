@@ -8,8 +8,7 @@ use routewright_data::suggest::near_names;
 
 /// The row of a path, whatever the method; a slash behind the path is ignored.
 fn find(rows: &'static [Endpoint], path: &str) -> Option<&'static Endpoint> {
-    let path = path.strip_suffix('/').unwrap_or(path);
-    rows.iter().find(|row| row.path == path)
+    rows.iter().find(|row| row.is_of(path))
 }
 
 pub(crate) async fn not_found(rows: &'static [Endpoint], admin: bool, uri: Uri) -> ApiError {

@@ -7,6 +7,7 @@ pub(crate) mod admin_promote;
 pub(crate) mod admin_registry;
 pub(crate) mod admin_reload;
 pub(crate) mod admin_statistics;
+pub(crate) mod answers;
 pub(crate) mod completions;
 pub(crate) mod fallback;
 pub(crate) mod feedback;

@@ -1,14 +1,19 @@
-//! `GET /v1/models`: policies and the arms they choose among, as a list of models.
+//! `GET /v1/models` and `GET /v1/models/{id}`: policies, the arms they choose among, and fused models, as models.
 
-use crate::error::ApiError;
+use crate::clock::rfc3339;
+use crate::decide::answer::Gateway;
+use crate::error::{ApiError, Code};
 use crate::http::endpoint::Endpoint;
 use crate::http::reply::json;
-use crate::http::wire::{Body, ModelBody, ModelKind, ModelList};
+use crate::http::wire::{AnthropicList, AnthropicModel, Body, ModelBody, ModelKind, ModelList};
 use crate::live::fusion::{Fusions, PREFIX};
-use crate::live::{InService, Served};
-use axum::extract::State;
+use crate::live::{InService, Live, Served};
+use crate::upstream::Upstreams;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
+use routewright_data::suggest::near_names;
 use routewright_policy::Arm;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +23,13 @@ pub(crate) const ENDPOINT: Endpoint = Endpoint {
     ..Endpoint::get("/v1/models", "Policies and arms, as models", || get(handle))
 };
 
+/// One of them; a name may have slashes.
+pub(crate) const ONE: Endpoint = Endpoint {
+    reply: Some(Body::of::<ModelBody<'static>>()),
+    errors: &[Code::ModelNotFound],
+    ..Endpoint::get("/v1/models/{*id}", "A policy, an arm or a fused model", || get(one))
+};
+
 /// The same for an SDK whose base URL is `/route/v1`.
 pub(crate) const FOR_SDKS: Endpoint = Endpoint {
     path: "/route/v1/models",
@@ -25,6 +37,8 @@ pub(crate) const FOR_SDKS: Endpoint = Endpoint {
     ..ENDPOINT
 };
 
+/// Header of clients of the Anthropic API.
+const ANTHROPIC: &str = "anthropic-version";
 /// Owner of policies and fused models.
 const OURS: &str = "routewright";
 
@@ -36,10 +50,41 @@ fn available(served: &Served) -> impl Iterator<Item = &Arm> {
 async fn handle(
     State(live): State<Arc<InService>>,
     State(fusions): State<Arc<Fusions>>,
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let live = live.load();
+    let data = all(&live, &fusions, &gateway.upstreams);
+    if !headers.contains_key(ANTHROPIC) {
+        return json(&ModelList { object: "list", data });
+    }
+    let data: Vec<AnthropicModel> = data.into_iter().map(as_anthropic).collect();
+    let (first, last) = (data.first(), data.last());
+    let [first_id, last_id] = [first, last].map(|model| model.map(|model| model.id.clone()));
+    json(&AnthropicList { data, has_more: false, first_id, last_id })
+}
+
+async fn one(
+    State(live): State<Arc<InService>>,
+    State(fusions): State<Arc<Fusions>>,
+    State(gateway): State<Arc<Gateway>>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let live = live.load();
+    let mut data = all(&live, &fusions, &gateway.upstreams);
+    let Some(at) = data.iter().position(|model| model.id == id) else {
+        let hint = near_names(&id, data.iter().map(|model| model.id.as_str()));
+        return Err(ApiError::new(Code::ModelNotFound, format!("unknown model `{id}`; {hint}")).param("id"));
+    };
+    let found = data.swap_remove(at);
+    if headers.contains_key(ANTHROPIC) { json(&as_anthropic(found)) } else { json(&found) }
+}
+
+/// Everything that has a name here: policies, then arms and other models that are called, then fused models.
+fn all<'a>(live: &'a Live, fusions: &'a Fusions, upstreams: &'a Upstreams) -> Vec<ModelBody<'a>> {
     let mut data: Vec<ModelBody<'_>> = Vec::new();
-    let mut arms: BTreeMap<&str, (&Arm, u64, Vec<&str>)> = BTreeMap::new();
+    let mut arms: BTreeMap<&str, (Option<&Arm>, u64, Vec<&str>)> = BTreeMap::new();
     for served in live.policies.values() {
         let created = served.loaded_at;
         let kind = ModelKind::Policy {
@@ -47,21 +92,32 @@ async fn handle(
             method: &served.policy.manifest.method,
             default: live.default.as_deref() == Some(served.name.as_str()),
             arms: available(served).map(|arm| arm.model.as_str()).collect(),
+            called: available(served).any(|arm| upstreams.find(&arm.model).is_some()),
         };
         data.push(model(format!("routewright/{}", served.name), created, OURS, kind));
         for arm in available(served) {
-            arms.entry(&arm.model).or_insert((arm, created, Vec::new())).2.push(&served.name);
+            arms.entry(&arm.model).or_insert((Some(arm), created, Vec::new())).2.push(&served.name);
         }
+    }
+    for upstream in upstreams.iter() {
+        arms.entry(upstream.name()).or_insert((None, fusions.loaded_at, Vec::new()));
     }
     // Arms of one name are one model; its facts are those of the first policy that has it.
     data.extend(arms.into_iter().map(|(name, (arm, created, policies))| {
+        let called = upstreams.find(name).map(|upstream| upstream.config());
         let kind = ModelKind::Arm {
             policies,
-            mean_cost_usd: arm.price.mean_cost_usd,
-            input_usd_per_mtok: arm.price.input_usd_per_mtok,
-            output_usd_per_mtok: arm.price.output_usd_per_mtok,
-            mean_latency_ms: arm.mean_latency_ms,
-            tags: &arm.tags,
+            mean_cost_usd: arm.and_then(|arm| arm.price.mean_cost_usd),
+            input_usd_per_mtok: called
+                .and_then(|config| config.input_usd_per_mtok)
+                .or(arm.and_then(|arm| arm.price.input_usd_per_mtok)),
+            output_usd_per_mtok: called
+                .and_then(|config| config.output_usd_per_mtok)
+                .or(arm.and_then(|arm| arm.price.output_usd_per_mtok)),
+            mean_latency_ms: arm.and_then(|arm| arm.mean_latency_ms),
+            tags: arm.map_or(&[], |arm| &arm.tags),
+            called: called.is_some(),
+            context_tokens: called.and_then(|config| config.context_tokens),
         };
         let owner = name.split_once('/').map_or("unknown", |(owner, _)| owner);
         model(name.to_owned(), created, owner, kind)
@@ -73,7 +129,12 @@ async fn handle(
         };
         model(format!("{PREFIX}{name}"), fusions.loaded_at, OURS, kind)
     }));
-    json(&ModelList { object: "list", data })
+    data
+}
+
+fn as_anthropic(model: ModelBody<'_>) -> AnthropicModel {
+    let ModelBody { id, created, .. } = model;
+    AnthropicModel { kind: "model", display_name: id.clone(), id, created_at: rfc3339(created) }
 }
 
 fn model<'a>(id: String, created: u64, owned_by: &'a str, kind: ModelKind<'a>) -> ModelBody<'a> {

@@ -38,6 +38,11 @@ impl ErrorBody {
         Self { error: ErrorObject { message, kind, param, code } }
     }
 
+    /// The message of an error as it is sent.
+    pub(crate) fn message_of(error: &ApiError) -> String {
+        cut(&error.message, MESSAGE_BYTES_MAX)
+    }
+
     /// The JSON of the body.
     pub(crate) fn text(&self) -> String {
         // A plain struct of texts: writing it cannot fail.

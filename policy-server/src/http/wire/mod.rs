@@ -3,6 +3,7 @@
 //!
 //! A doc comment of a type or field is its description there.
 
+mod answers;
 mod arms;
 mod body;
 mod document;
@@ -20,6 +21,7 @@ mod status;
 mod step;
 mod weights;
 
+pub(crate) use answers::{AnswerOfModel, EmbeddingsRequest};
 pub(crate) use arms::{ArmBody, ArmsReply, ChangeArmsRequest, PolicyArms};
 pub(crate) use body::{Body, Schemas, schemas};
 pub(crate) use document::OpenApiDocument;
@@ -29,7 +31,7 @@ pub(crate) use fusion::{
     Answering, Asked, ChatCompletion, ChatRequest, Completion, CompletionRequest, CompletionShape,
 };
 pub(crate) use learning::{DriftBody, KeySpendBody, LearningReply, PolicyLearning, ReporterBody, SpendBody};
-pub(crate) use models::{ModelBody, ModelKind, ModelList};
+pub(crate) use models::{AnthropicList, AnthropicModel, ModelBody, ModelKind, ModelList};
 pub(crate) use parse::{parse, parse_value};
 pub(crate) use policies::{PolicyBody, PolicyList, ReloadReply, ReloadRequest, ReloadedBody};
 pub(crate) use registry::{

@@ -13,6 +13,26 @@ pub(crate) struct ModelList<'a> {
     pub(crate) data: Vec<ModelBody<'a>>,
 }
 
+/// The same names as the Anthropic API lists models, for requests with the header `anthropic-version`.
+#[derive(Debug, Serialize)]
+pub(crate) struct AnthropicList {
+    pub(crate) data: Vec<AnthropicModel>,
+    pub(crate) has_more: bool,
+    pub(crate) first_id: Option<String>,
+    pub(crate) last_id: Option<String>,
+}
+
+/// A model as the Anthropic API lists it.
+#[derive(Debug, Serialize)]
+pub(crate) struct AnthropicModel {
+    #[serde(rename = "type")]
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
+    pub(crate) display_name: String,
+    /// RFC 3339
+    pub(crate) created_at: String,
+}
+
 /// A policy, an arm or a fused model.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Model", extend("additionalProperties" = true))]
@@ -39,6 +59,8 @@ pub(crate) enum ModelKind<'a> {
         default: bool,
         /// models it chooses among
         arms: Vec<&'a str>,
+        /// whether this server calls what it chooses
+        called: bool,
     },
     Arm {
         /// policies that choose among it and others
@@ -50,6 +72,10 @@ pub(crate) enum ModelKind<'a> {
         /// mean latency on the training log, milliseconds
         mean_latency_ms: Option<f64>,
         tags: &'a [String],
+        /// whether this server calls it
+        called: bool,
+        /// prompt and answer together, tokens
+        context_tokens: Option<u64>,
     },
     Fusion {
         /// how its members make one answer
