@@ -29,7 +29,10 @@ fn messages_stream() -> Vec<String> {
         "model": "m", "content": [], "stop_reason": null, "usage": { "input_tokens": 1000, "output_tokens": 1 } } });
     let block =
         json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } });
-    let text = |text: &str| json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": text } });
+    let text = |text: &str| {
+        let delta = json!({ "type": "text_delta", "text": text });
+        json!({ "type": "content_block_delta", "index": 0, "delta": delta })
+    };
     let end = json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn", "stop_sequence": null },
                       "usage": { "output_tokens": 100 } });
     vec![
@@ -63,7 +66,8 @@ fn messages_pass_through_to_a_model_of_that_dialect() {
     let gate = Gate::start(&[], |config| {
         config.models.insert("large".into(), anthropic(&whole_arm.base_url()));
     });
-    let raw = "{\"model\": \"routewright/main\",\"max_tokens\":64, \"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\
+    let raw = "{\"model\": \"routewright/main\",\"max_tokens\":64,\
+               \"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\
                \"thinking\":{\"type\":\"disabled\"}}";
     let headers =
         [("anthropic-version", "2024-01-01"), ("anthropic-beta", "a,b"), ("x-api-key", "caller-key")];

@@ -5,9 +5,9 @@
 //! was passed on, the policy decides again without it, so that every call made is a logged draw from a stated
 //! distribution, and an arm that failed gets no bad score.
 //!
-//! Bodies pass through byte for byte, but for the name of the model, where the arm speaks the dialect of the caller, and
-//! are translated where it does not. Of a stream nothing is passed on before its first
-//! content: until then a failure is a plain status, and another arm may answer.
+//! Bodies pass through byte for byte, but for the name of the model, where the arm speaks the dialect of the caller,
+//! and are translated where it does not. Of a stream nothing is passed on before its first content: until then a
+//! failure is a plain status, and another arm may answer.
 
 mod able;
 mod attempt;

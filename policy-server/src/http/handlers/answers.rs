@@ -1,4 +1,5 @@
-//! `POST /v1/responses`, `/v1/messages` and `/v1/embeddings`: answers of models that the server calls, whole or streamed.
+//! `POST /v1/responses`, `/v1/messages` and `/v1/embeddings`: answers of models that the server calls, whole or
+//! streamed.
 
 use crate::decide::answer::Gateway;
 use crate::dialect::Dialect;
@@ -86,7 +87,7 @@ async fn answer_in(
     let answered = answer::by_models(gateway, offload, api, &body, from).await?;
     answered.ok_or_else(|| {
         let message = match gateway.upstreams.is_empty() {
-            true => "this server calls no models: no section [models.NAME] is configured; POST to /route/v1/... to decide",
+            true => "this server calls no models: it has no section [models.NAME]; POST to /route/v1/... to decide",
             false => "fused models answer /v1/chat/completions and /v1/completions",
         };
         ApiError::new(Code::NoEligibleCandidate, message).param("model")
