@@ -13,6 +13,7 @@ mod cascades;
 mod command_line;
 #[cfg(unix)]
 mod crash;
+mod crowds;
 mod evidence;
 #[cfg(unix)]
 mod from_store;

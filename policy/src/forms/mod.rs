@@ -9,6 +9,7 @@ mod cost;
 mod duels;
 mod ensemble;
 mod factor;
+mod forest;
 mod identities;
 mod linear;
 mod neighbors;
@@ -31,6 +32,7 @@ pub use cost::CostModel;
 pub use duels::{COEFFICIENTS_MAX, DuelShape, Duels};
 pub use ensemble::{Ensemble, EnsembleShape};
 pub use factor::Factor;
+pub use forest::{Forest, Node};
 pub use identities::{IdentitySet, SetParts, relative_costs, tokens};
 pub use linear::{Linear, Link};
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
@@ -58,6 +60,7 @@ pub static ALL: &[FormRow] = &[
     preference::ROW,
     identities::ROW,
     simplex::ROW,
+    forest::ROW,
 ];
 
 /// Greatest size in the configuration of a form: products of three still fit a `usize`.

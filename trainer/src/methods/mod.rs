@@ -54,6 +54,10 @@ pub static ALL: &[MethodRow] = &[
     votes::vote::ROW,
     votes::modelswitch::ROW,
     crowds::answer_stacker::ROW,
+    crowds::smoothie::ROW,
+    crowds::dfpe::ROW,
+    crowds::llm_topla::ROW,
+    crowds::more::ROW,
 ];
 
 /// The methods that learn from a pair log.

@@ -29,6 +29,9 @@ pub struct Seen<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "block", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Block {
+    /// For each member the probability that it gives to the candidate where it is an option and its answer has
+    /// probabilities of options, else 1 where it gave the candidate and 0 elsewhere.
+    Mass,
     /// For each member 1 where it gave the candidate, else 0.
     Who,
     /// The same for each of the tasks, 0 where the query is of another.
@@ -88,7 +91,7 @@ impl Block {
     /// How many numbers it makes where there are `n` members.
     pub fn dim(&self, n: usize) -> usize {
         match self {
-            Self::Who => n,
+            Self::Who | Self::Mass => n,
             Self::WhoByTask { tasks } => n * tasks.len(),
             Self::Groups { groups, tasks } => groups.len() * (tasks.len() + 1),
             Self::Accuracy => 7,
@@ -166,6 +169,7 @@ impl Block {
             let best = panel.givens[panel.candidates[candidate].best].member;
             match self {
                 Self::Who => panel.members(candidate).for_each(|member| out[member] = 1.0),
+                Self::Mass => write_mass(panel, candidate, out),
                 Self::WhoByTask { tasks } => {
                     let task = tasks.iter().position(|task| Some(task.as_str()) == panel.task);
                     let Some(task) = task else { continue };
@@ -205,6 +209,20 @@ pub fn features(blocks: &[Block], seen: &Seen<'_>) -> FeatureMatrix {
     blocks.iter().for_each(|block| block.write(seen, &mut rows));
     let dim = blocks.iter().map(|block| block.dim(n)).sum();
     FeatureMatrix::from_vec(rows.len(), dim, rows.into_iter().flatten().collect())
+}
+
+fn write_mass(panel: &Panel<'_>, candidate: usize, out: &mut [f32]) {
+    let form = panel.givens[panel.candidates[candidate].best].form;
+    let option = form.and_then(|form| match form.as_bytes() {
+        [letter @ b'A'..=b'Z'] => Some(usize::from(letter - b'A')),
+        _ => None,
+    });
+    for given in &panel.givens {
+        out[given.member] = match option.and_then(|option| given.option_probs.get(option)) {
+            Some(probability) => *probability,
+            None => f32::from(u8::from(form.is_some() && given.form == form)),
+        };
+    }
 }
 
 fn write_groups(
@@ -350,6 +368,23 @@ mod tests {
         assert_eq!(rows(Block::Predicted), [[0.1], [0.3]]);
         // Best on the task: 2, 0, 3.
         assert_eq!(rows(Block::Top), [[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]]);
+    }
+
+    #[test]
+    fn mass_is_the_probability_of_the_option_or_the_answer_given() {
+        let given = |member, form, option_probs| Given {
+            member,
+            form: Some(form),
+            text: form,
+            option_probs,
+            ..Given::default()
+        };
+        let givens = vec![given(0, "B", &[0.25, 0.75][..]), given(2, "A", &[][..]), given(3, "B", &[][..])];
+        let panel = Panel::of("q", None, givens, 4, Grouping::Equal, &OWN);
+        let standing = Standing { overall: &OVERALL, own: &OWN, collision: 0.5 };
+        let seen = Seen { panel: &panel, standing, vectors: None, predicted: None };
+        let found = features(&[Block::Mass], &seen);
+        assert_eq!((found.row(0), found.row(1)), (&[0.75, 0.0, 0.0, 1.0][..], &[0.25, 0.0, 1.0, 0.0][..]));
     }
 
     #[test]

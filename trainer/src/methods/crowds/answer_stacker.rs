@@ -16,25 +16,21 @@
 
 use super::blocks::{self, Kind};
 use super::candidates::{self, Query, Reader};
+use super::folds;
 use super::log::{Asked, Log};
 use super::losses::{self, Loss, Rows, linear, sigmoid};
+use super::programs;
 use crate::evaluate::{Sources, Tuning};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
-use crate::methods::baselines::means;
 use crate::methods::votes::weights::Accuracies;
-use crate::train::arms;
 use crate::validation::{Folds, Slice};
 use rayon::prelude::*;
-use routewright_data::features::Column;
 use routewright_policy::Router;
-use routewright_policy::forms::{CostModel, Linear, Link};
+use routewright_policy::forms::Link;
 use routewright_policy::programs::select::{
-    Block, GATE_DIM, Grouping, Judges, Select, Selection, Skills, best_candidates, gate_features, softmax,
+    Block, GATE_DIM, Grouping, Judges, Selection, best_candidates, gate_features, softmax,
 };
-use routewright_policy::selectors::Argmax;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<AnswerStacker>(
     "a learned scorer of candidate answers: who gave them, how good those are, how many agree",
@@ -192,19 +188,7 @@ impl Scorer {
             Loss::Softmax => Link::Identity,
             Loss::Logistic => Link::Logistic,
         };
-        router("candidate", &self.weights, link, n_arms)
-    }
-}
-
-/// One linear function of a vector for every arm.
-fn router(column: &str, weights: &[f64], link: Link, n_arms: usize) -> Router {
-    let dim = weights.len() - 1;
-    let one: Vec<f32> = weights.iter().map(|weight| *weight as f32).collect();
-    let cost = CostModel::constant(vec![f32::NAN; n_arms]);
-    Router {
-        featurizer: Arc::new(Column::new(column, dim)),
-        predictor: Box::new(Linear::new(dim, link, one.repeat(n_arms), cost)),
-        selector: Box::new(Argmax),
+        programs::linear("candidate", &self.weights, link, n_arms)
     }
 }
 
@@ -277,14 +261,16 @@ struct Validated {
 
 impl Validated {
     fn of(params: &Params, log: &Log<'_>, repeats: &[Folds]) -> Self {
-        let mut whole =
-            Self { played: play_folds(params, log, &repeats[0]), single: best_single(log, &repeats[0]) };
+        let mut whole = Self {
+            played: play_folds(params, log, &repeats[0]),
+            single: folds::best_single(log, &repeats[0]),
+        };
         let add = |sum: &mut [f64], more: &[f64]| sum.iter_mut().zip(more).for_each(|(sum, x)| *sum += x);
-        for folds in &repeats[1..] {
-            for (sum, more) in whole.played.iter_mut().zip(play_folds(params, log, folds)) {
+        for dealt in &repeats[1..] {
+            for (sum, more) in whole.played.iter_mut().zip(play_folds(params, log, dealt)) {
                 add(&mut sum.scores, &more.scores);
             }
-            add(&mut whole.single, &best_single(log, folds));
+            add(&mut whole.single, &folds::best_single(log, dealt));
         }
         let n = repeats.len() as f64;
         let scores = whole.played.iter_mut().map(|played| &mut played.scores);
@@ -293,36 +279,15 @@ impl Validated {
     }
 }
 
-/// Score of the best single member of the other folds on each row.
-fn best_single(log: &Log<'_>, folds: &Folds) -> Vec<f64> {
-    let mut scores = vec![f64::NAN; log.n_queries()];
-    for slice in (0..folds.n_folds()).filter_map(|fold| folds.slice(fold)) {
-        let best = Log::strongest(&Accuracies::fit(&log.votes, &slice.fit).overall);
-        for row in slice.valid {
-            scores[row] = log.votes.scores.get(row, best).map_or(f64::NAN, f64::from);
-        }
-    }
-    scores
-}
-
 /// The first setting that is as good as the best within a part of the standard error of their difference; settings go
 /// from plain to fancy.
 fn plainest(played: &[Played], criteria: &[f64]) -> usize {
     let best = Log::strongest(criteria);
     let is_near = |at: &usize| {
-        let behind = gain(&played[best].scores, &played[*at].scores);
+        let behind = folds::gain(&played[best].scores, &played[*at].scores);
         behind.is_some_and(|(_, se)| criteria[best] - criteria[*at] <= TOLERANCE * se)
     };
     (0..best).find(is_near).unwrap_or(best)
-}
-
-/// Mean of the differences where both are known, and its standard error; `None` of fewer than two.
-pub(super) fn gain(ours: &[f64], theirs: &[f64]) -> Option<(f64, f64)> {
-    let gains: Vec<f64> = ours.iter().zip(theirs).map(|(a, b)| a - b).filter(|gain| !gain.is_nan()).collect();
-    let n = gains.len() as f64;
-    let mean = gains.iter().sum::<f64>() / n;
-    let variance = gains.iter().map(|gain| (gain - mean).powi(2)).sum::<f64>() / (n - 1.0);
-    (gains.len() > 1).then(|| (mean, (variance / n).sqrt()))
 }
 
 /// Weights of the gate, learned on some rows.
@@ -383,17 +348,10 @@ impl Method for AnswerStacker {
             played.iter().map(|played| criterion(played).unwrap_or(f64::NEG_INFINITY)).collect();
         let best = plainest(&played, &criteria);
         let (setting, played) = (params.settings()[best], &played[best]);
-        let gained = gain(&played.scores, &single);
-        let mut metrics = BTreeMap::new();
-        let mean = |scores: &[f64]| sources.mean(scores, context.average);
-        let figures = [
-            ("folds_score", mean(&played.scores)),
-            ("folds_best_single", mean(&single)),
-            ("folds_gain", gained.map(|(gain, _)| gain)),
-            ("folds_gain_se", gained.map(|(_, se)| se)),
-            ("folds_calibration_error", calibration_error(&played.gate, &repeats[0])),
-        ];
-        metrics.extend(figures.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let gained = folds::gain(&played.scores, &single);
+        let mut metrics = folds::figures(&played.scores, &single, context);
+        let error = calibration_error(&played.gate, &repeats[0]);
+        metrics.extend(error.map(|error| ("folds_calibration_error".to_owned(), error)));
         let chosen = Params {
             members: log.models.clone(),
             blocks: vec![params.blocks[setting.set].clone()],
@@ -404,10 +362,9 @@ impl Method for AnswerStacker {
         let pays = gained.is_some_and(|(gain, se)| gain > params.margin * se);
         let mut fitted = match pays {
             true => asking_all(&log, context, &chosen, played)?,
-            false => asking_one(&log, context, &chosen)?,
+            false => programs::alone(&log, context).fitted(&log, context, &chosen, Self::NAME)?,
         };
-        metrics.insert("calls".to_owned(), if pays { log.arms.len() as f64 } else { 1.0 });
-        fitted.metrics = metrics;
+        fitted.metrics.extend(metrics);
         fitted.tuning = Some(Tuning { candidates: criteria.len(), slices: params.folds });
         Ok(fitted)
     }
@@ -428,59 +385,15 @@ fn asking_all(
     let n_arms = context.train.n_arms();
     let gates: Vec<_> = played.gate.iter().flatten().collect();
     let gate = (scorer.loss == Loss::Softmax && !gates.is_empty())
-        .then(|| router("winner", &fit_gate(&gates), Link::Logistic, n_arms));
+        .then(|| programs::linear("winner", &fit_gate(&gates), Link::Logistic, n_arms));
     let judges = Judges { gate, ..scorer.router(n_arms).into() };
     let selection = Selection {
         skills: accuracies.skills(),
         blocks: scorer.blocks,
         least: (params.abstain > 0.0).then_some(params.abstain as f32),
-        ..selection(log, log.models.clone(), Grouping::Equal)
+        ..programs::selection(log, log.models.clone(), Grouping::Equal)
     };
-    fitted(selection, judges, context, params)
-}
-
-/// The policy that calls the best single member alone.
-fn asking_one(log: &Log<'_>, context: &FitContext<'_>, params: &Params) -> Result<Fitted, FitError> {
-    let best = means::best_single(&context.train.select_arms(&log.arms), context.average).unwrap_or(0);
-    let score = context.train.score.column_mean(log.arms[best]).unwrap_or_default();
-    let selection = Selection {
-        skills: Skills {
-            overall: vec![score],
-            tasks: BTreeMap::new(),
-            collision: 1.0,
-            collisions: BTreeMap::new(),
-        },
-        ..selection(log, vec![log.models[best].clone()], Grouping::Apart)
-    };
-    let scorer = router("candidate", &[score], Link::Identity, context.train.n_arms());
-    fitted(selection, scorer.into(), context, params)
-}
-
-/// A selection without blocks and skills.
-fn selection(log: &Log<'_>, members: Vec<String>, grouping: Grouping) -> Selection {
-    Selection {
-        members,
-        asked: None,
-        asked_by_task: BTreeMap::new(),
-        answers: log.rule.name.to_owned(),
-        reads: log.reads,
-        grouping,
-        skills: Skills::default(),
-        blocks: Vec::new(),
-        least: None,
-    }
-}
-
-fn fitted(
-    selection: Selection,
-    judges: Judges,
-    context: &FitContext<'_>,
-    params: &Params,
-) -> Result<Fitted, FitError> {
-    let all = arms(context.train);
-    let program = Select::new(selection, judges, &all)
-        .map_err(|error| FitError::Numeric { method: AnswerStacker::NAME, reason: error.to_string() })?;
-    Ok(Fitted::steps(Box::new(program), all.len(), params))
+    programs::Made { selection, judges }.fitted(log, context, params, AnswerStacker::NAME)
 }
 
 #[cfg(test)]

@@ -38,13 +38,21 @@ pub(in crate::methods) struct Rows {
 
 impl Rows {
     /// Numbers of one candidate.
-    fn row(&self, at: usize) -> &[f64] {
+    pub(super) fn row(&self, at: usize) -> &[f64] {
         &self.features[at * self.dim..(at + 1) * self.dim]
     }
 
     /// Candidates of each query.
     fn queries(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
         self.starts.windows(2).map(|pair| pair[0]..pair[1])
+    }
+
+    /// Candidates of the queries that have a right one and others of another score.
+    pub(super) fn told(&self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        self.queries().filter(|query| {
+            let targets = &self.targets[query.clone()];
+            targets.iter().any(|y| *y > 0.0) && targets.iter().any(|y| *y != targets[0])
+        })
     }
 
     /// Mean and standard deviation of each column, the latter at least 1e-9.
@@ -111,12 +119,8 @@ fn softmax(rows: &Rows, lambda: f64, w: &[f64], gradient: &mut [f64]) -> f64 {
     let (gradient, intercept) = gradient.split_at_mut(rows.dim);
     intercept[0] = 0.0;
     let mut value = penalty(lambda, w, gradient);
-    let is_read = |query: &std::ops::Range<usize>| {
-        let targets = &rows.targets[query.clone()];
-        targets.iter().any(|y| *y > 0.0) && targets.iter().any(|y| *y != targets[0])
-    };
-    let n = rows.queries().filter(is_read).count().max(1) as f64;
-    for query in rows.queries().filter(is_read) {
+    let n = rows.told().count().max(1) as f64;
+    for query in rows.told() {
         let z: Vec<f64> =
             query.clone().map(|at| w.iter().zip(rows.row(at)).map(|(w, x)| w * x).sum()).collect();
         let most = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -3,5 +3,13 @@
 pub(super) mod answer_stacker;
 mod blocks;
 mod candidates;
+pub(super) mod dfpe;
+mod folds;
+pub(super) mod llm_topla;
 pub(super) mod log;
 mod losses;
+pub(super) mod more;
+mod network;
+mod programs;
+pub(super) mod smoothie;
+mod trees;
