@@ -170,6 +170,37 @@ fn is_chat(stream: &str) -> Result<bool, String> {
     }
 }
 
+/// Whether what a client of responses gets is numbered one after the other, tells each item by one id, and ends.
+fn is_response(stream: &str) -> Result<bool, String> {
+    let events: Vec<_> = events(stream.as_bytes(), stream.len(), usize::MAX).into_iter().flatten().collect();
+    let (mut ids, mut closed) = (Vec::new(), 0);
+    for (number, (name, data)) in events.iter().enumerate() {
+        let event: Tree = serde_json::from_str(data).map_err(|error| format!("{error}: {data}"))?;
+        if event["sequence_number"] != number || event["type"] != name.as_str() {
+            return Err(format!("event {number} is {data}"));
+        }
+        let Some(at) = event["output_index"].as_u64() else { continue };
+        match name.as_str() {
+            "response.output_item.added" if at == ids.len() as u64 => ids.push(event["item"]["id"].clone()),
+            "response.output_item.done" => closed += 1,
+            _ if ids.get(at as usize) == Some(&event["item_id"]) => {}
+            _ => return Err(format!("an item is not the one that was added: {data}")),
+        }
+    }
+    let (name, data) = events.last().ok_or("nothing was sent")?;
+    let end: Tree = serde_json::from_str(data).map_err(|error| error.to_string())?;
+    match name.as_str() {
+        "error" => Ok(false),
+        "response.completed" | "response.incomplete" => {
+            let told: Vec<_> =
+                end["response"]["output"].as_array().into_iter().flatten().map(|i| &i["id"]).collect();
+            let is_same = told.iter().copied().eq(&ids) && closed == ids.len();
+            if is_same { Ok(true) } else { Err(format!("the end tells other items: {data}")) }
+        }
+        other => Err(format!("the end is `{other}`")),
+    }
+}
+
 struct Streams;
 
 impl Streams {
@@ -219,7 +250,11 @@ impl Streams {
         if out.len() > 64 * stream.len() + 4096 {
             return Err(format!("{} bytes became {}", stream.len(), out.len()));
         }
-        if caller == Dialect::Messages { is_in_order(&out) } else { is_chat(&out) }
+        match caller {
+            Dialect::Messages => is_in_order(&out),
+            Dialect::Responses => is_response(&out),
+            _ => is_chat(&out),
+        }
     }
 }
 

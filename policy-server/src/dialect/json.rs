@@ -26,8 +26,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// Lists and objects within each other, at most.
-pub const DEPTH_MAX: u32 = 128;
+/// Lists and objects within each other, at most: as many as `serde_json` reads.
+pub const DEPTH_MAX: u32 = 127;
 
 /// Why bytes are not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -501,10 +501,10 @@ mod tests {
     #[test]
     fn depth_is_bounded() {
         let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(Value::read(nested(128).as_bytes()).is_ok());
-        assert_eq!(Value::read(nested(129).as_bytes()).unwrap_err().at, 128);
+        assert!(Value::read(nested(127).as_bytes()).is_ok());
+        assert_eq!(Value::read(nested(128).as_bytes()).unwrap_err().at, 127);
         let objects = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
-        assert!(Value::read(objects(128).as_bytes()).is_ok());
-        assert!(Value::read(objects(129).as_bytes()).is_err());
+        assert!(Value::read(objects(127).as_bytes()).is_ok());
+        assert!(Value::read(objects(128).as_bytes()).is_err());
     }
 }

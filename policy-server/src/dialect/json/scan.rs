@@ -48,7 +48,7 @@ impl<'a> Scanner<'a> {
     /// Opens a list or object; whether a value follows in it.
     fn open(&mut self, is_object: bool) -> Result<bool, JsonError> {
         if self.depth == DEPTH_MAX {
-            return Err(self.expected("at most 128 lists and objects within each other"));
+            return Err(self.expected("at most 127 lists and objects within each other"));
         }
         self.at += 1;
         self.blank();

@@ -11,6 +11,8 @@ pub struct Frame {
     pub created: u64,
     /// Streams: whether the caller asked for the usage. Messages have it always.
     pub usage: bool,
+    /// Responses: names of the caller's tools with free text, see [`super::custom_tools`].
+    pub custom_tools: Vec<String>,
     /// Streams: our estimate of the input, which messages begin with.
     pub input_estimate: u64,
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dialect::sse::{Events, written};
+use crate::dialect::sse::{Event, Events, written};
 use serde_json::{Value as Json, json};
 
 fn frame() -> Frame {

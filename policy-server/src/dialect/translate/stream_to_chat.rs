@@ -115,7 +115,10 @@ impl ToChat {
                 Block::Thinking(text("thinking").into_owned(), text("signature").into_owned())
             }
             "redacted_thinking" => {
-                self.delta(&format!(r#"{{"thinking_blocks":[{}]}}"#, block.raw()), out);
+                let mut delta = Writer::default();
+                delta.open('{').name("thinking_blocks").open('[').open('{').name("type").text(&kind);
+                delta.name("data").text(&text("data")).close('}').close(']').close('}');
+                self.delta(&delta.finish(), out);
                 Block::Other
             }
             "tool_use" => {

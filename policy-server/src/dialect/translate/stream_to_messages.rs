@@ -6,6 +6,7 @@
 //!
 //! Calls are told apart by their index and, since some servers number all of them 0, by a new id.
 
+use super::calls::{Known, Place, place};
 use super::nesting::Nesting;
 use super::replies::{messages_usage, shown, stop_of};
 use super::{Frame, ids};
@@ -187,31 +188,25 @@ impl ToMessages {
         let arguments = arguments
             .map(|value| value.text().map_or_else(|| value.raw().to_owned(), |text| text.into_owned()));
         let index = call.get("index").and_then(Value::integer);
-        let mut calls = self
-            .parts
-            .iter()
-            .rposition(|part| part.kind == Kind::Call && index.is_none_or(|index| part.index == index));
-        // A new id opens a call, whatever its index, and so does a name behind whole arguments; a call without an id
-        // takes the one that comes.
-        if let Some(at) = calls {
-            let (known, is_whole) = (&self.parts[at].id, self.parts[at].nesting.is_whole());
-            if id.is_empty() && !name.is_empty() && is_whole {
-                calls = None;
-            } else if !id.is_empty() && !known.is_empty() && *known != id {
-                calls = self.parts.iter().position(|part| part.kind == Kind::Call && part.id == id);
-            }
-        }
-        // Blanks behind the arguments of a call that is over, or its id once more.
-        let is_of_closed = |(closed, known): &(i64, String)| {
-            if id.is_empty() { index == Some(*closed) && name.is_empty() } else { *known == id }
-        };
-        if calls.is_none() && self.closed.iter().any(is_of_closed) {
-            return;
-        }
-        let at = calls.unwrap_or_else(|| {
-            self.push(Kind::Call, index.unwrap_or(-1));
-            self.parts.len() - 1
+        let over =
+            self.closed.iter().map(|(index, id)| Known { index: *index, id, is_whole: true, is_over: true });
+        let parts = self.parts.iter().filter(|part| part.kind == Kind::Call);
+        let open = parts.map(|part| {
+            let is_whole = part.nesting.is_whole();
+            Known { index: part.index, id: &part.id, is_whole, is_over: false }
         });
+        let known: Vec<Known<'_>> = over.chain(open).collect();
+        let at = match place(&known, index, &id, &name) {
+            Place::Nowhere => return,
+            Place::New => {
+                self.push(Kind::Call, index.unwrap_or(-1));
+                self.parts.len() - 1
+            }
+            Place::Known(at) => {
+                let calls = self.parts.iter().enumerate().filter(|(_, part)| part.kind == Kind::Call);
+                calls.map(|(at, _)| at).nth(at - self.closed.len()).unwrap_or_default()
+            }
+        };
         let Some(part) = self.parts.get_mut(at) else { return };
         if part.id.is_empty() {
             part.id = id;

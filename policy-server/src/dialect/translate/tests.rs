@@ -332,6 +332,18 @@ fn what_cannot_be_said_is_refused_with_its_field() {
 }
 
 #[test]
+fn what_is_deep_already_is_refused_where_it_would_be_deeper() {
+    let schema = format!("{}1{}", "{\"a\":".repeat(125), "}".repeat(125));
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"x"}}],
+            "response_format":{{"schema":{schema},"type":"json_schema"}}}}"#
+    );
+    let body = Body::read(body.as_bytes()).unwrap();
+    let refused = request(Dialect::Chat, Dialect::Messages, &body, &target()).unwrap_err();
+    assert!(refused.is_invalid && refused.reason.contains("127"), "{refused}");
+}
+
+#[test]
 fn what_messages_have_alone_is_refused() {
     let with = |field: &str, value: Json| {
         let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
