@@ -10,7 +10,7 @@ use crate::http::{session, wire};
 use crate::live::fusion::PREFIX;
 use crate::live::query::Query;
 use axum::body::Bytes;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, header};
 use routewright_policy::program::Budget;
 use serde_json::Value;
 
@@ -29,6 +29,12 @@ pub(crate) fn read(
     bytes: Bytes,
     headers: HeaderMap,
 ) -> Result<Option<(Question, Target)>, ApiError> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let encoding = String::from_utf8_lossy(encoding.as_bytes());
+        let message =
+            format!("the body is encoded as `{}`, expected one that is not", encoding.escape_debug());
+        return Err(ApiError::new(Code::MediaType, message));
+    }
     let body = Body::read(&bytes).map_err(|error| refused(&error))?;
     let Some(model) = body.model() else {
         let message = "`model` is missing, expected `routewright/POLICY`, a model of /v1/models, or `auto`";

@@ -24,8 +24,8 @@ pub(crate) enum Explain {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reachable {
     pub(crate) models: BTreeSet<String>,
-    /// Those that are tried where a policy has none of `models`: they are left alone after failures, or may have no
-    /// room.
+    /// Those that are chosen where a policy has none of `models`: by our count they may have no room, or they are left
+    /// alone after failures, so that the caller is told until when.
     pub(crate) resting: BTreeSet<String>,
     /// What is said where a policy has none of either.
     pub(crate) why: String,

@@ -1,11 +1,12 @@
 //! Every way a model server can fail, before and within an answer, and callers who go or read slowly.
 
-use crate::client::{Client, get, until};
+use crate::client::{Client, get, send, until};
 use crate::gate::{CHAT, Gate, ask, body, logged, streaming};
 use crate::upstream::{
     DONE, Do, FINISH, ROLE, Upstream, chat, delta, piece, stream, stream_end, stream_head, whole,
 };
 use routewright_policy_server::Secret;
+use serde_json::json;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -157,6 +158,19 @@ fn where_nothing_helps_the_caller_is_told_why_and_no_key_or_address_is() {
         let log = gate.server.log();
         assert!(log.contains("upstream_failed") && !log.contains("sk-arm") && !log.contains(&url), "{log}");
     }
+}
+
+#[test]
+fn what_may_have_been_carried_out_is_not_sent_again() {
+    let (bad, good) = (Upstream::saying(vec![Do::Close]), Upstream::saying(chat("good")));
+    let gate = Gate::start(&[("large", &bad.base_url()), ("small", &good.base_url())], |_| {});
+    let mut kept = body("routewright/main");
+    kept["store"] = json!(true);
+    let reply = ask(&gate, &kept);
+    assert_eq!((reply.status, reply.code().as_str()), (502, "upstream_failed"));
+    assert_eq!((bad.received().len(), good.received().len()), (1, 0));
+    let encoded = send(gate.server.address, "POST", CHAT, &[("content-encoding", "zstd")], "xx");
+    assert_eq!((encoded.status, encoded.code().as_str()), (415, "unsupported_media_type"));
 }
 
 #[test]

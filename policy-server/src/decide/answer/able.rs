@@ -98,8 +98,8 @@ pub(super) fn check(upstream: &Upstream, question: &Question) -> Result<(), ApiE
 }
 
 impl Gateway {
-    /// The models that a policy may send the request to. Where all of them rest, or by our count none has room for the
-    /// request, those are tried all the same.
+    /// The models that a policy may send the request to: those that can answer it, do not rest, and have room by our
+    /// count; where there is none, also those that may have room, and those that rest.
     ///
     /// # Errors
     /// If the request goes on from what one server keeps: no policy knows which.

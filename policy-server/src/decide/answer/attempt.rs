@@ -52,7 +52,8 @@ impl Gateway {
         let jitter = 75 + u64::from(crate::ids::fresh().as_bytes()[15] % 26);
         let Some(wait) = failed.again_after() else { return Err(failed) };
         let pause = wait + Duration::from_millis(PAUSE_MS * jitter / 100);
-        if Instant::now() + pause >= deadline || !upstream.may_retry() {
+        let now = Instant::now();
+        if now + pause >= deadline || upstream.rests_until(now).is_some() || !upstream.may_retry() {
             return Err(failed);
         }
         tokio::time::sleep(pause).await;
@@ -79,8 +80,11 @@ impl Gateway {
                 let flow = Flow::new(way, begun, *chunks, report);
                 Ok(Given { status, headers, body: Said::Stream(Box::new(flow)), nano_usd: None, dropped })
             }
-            Err(failed) => {
+            Err(mut failed) => {
                 report.end(failed.outcome);
+                if question.needs.keeps_state {
+                    failed.keeps_state();
+                }
                 Err(failed)
             }
         }
@@ -138,7 +142,7 @@ impl Gateway {
         if let Some(rest) = failed.rest().filter(|_| failed.again_after().is_none()) {
             upstream.rest(Instant::now() + rest);
         }
-        if failed.falls_back() {
+        if failed.said.is_none() {
             let fields =
                 json!({ "model": upstream.name(), "outcome": failed.outcome.name(), "reason": failed.why });
             self.log.event(Level::Warn, "upstream_failed", fields);

@@ -18,6 +18,8 @@ pub(super) struct Failed {
     failure: Failure,
     /// How long the arm is left alone already.
     rests: Option<Duration>,
+    /// Whether it may have been carried out, so that it is not sent again.
+    is_done_maybe: bool,
     /// What the arm said, where the caller may see it.
     pub(super) said: Option<(StatusCode, HeaderMap, Bytes)>,
 }
@@ -38,7 +40,7 @@ impl Failed {
         };
         let why = error.to_string();
         let failure = Failure { should_retry: Some(error.is_passing()), ..Failure::without_reply(kind, "") };
-        Self { outcome, why, failure, rests, said: None }
+        Self { outcome, why, failure, rests, is_done_maybe: false, said: None }
     }
 
     /// A request that cannot be said in the arm's dialect.
@@ -81,17 +83,23 @@ impl Failed {
             Kind::Server | Kind::Malformed => Outcome::Failed,
             _ => Outcome::Refused,
         };
-        Self { outcome, why, failure, rests: None, said }
+        Self { outcome, why, failure, rests: None, is_done_maybe: false, said }
     }
 
     /// After which pause the same arm may be called once more, where that may help.
     pub(super) fn again_after(&self) -> Option<Duration> {
-        self.failure.retries_here().then(|| Duration::from_millis(self.failure.wait_ms.unwrap_or_default()))
+        let may = self.failure.retries_here() && !self.is_done_maybe;
+        may.then(|| Duration::from_millis(self.failure.wait_ms.unwrap_or_default()))
     }
 
     /// Whether another arm may answer.
     pub(super) fn falls_back(&self) -> bool {
-        self.failure.falls_back()
+        self.failure.falls_back() && !self.is_done_maybe
+    }
+
+    /// Says that the request changes something at the server: where no status came back it may have done so.
+    pub(super) fn keeps_state(&mut self) {
+        self.is_done_maybe = matches!(self.outcome, Outcome::Broken | Outcome::TimedOut);
     }
 
     /// Whether the request is longer than the window of the arm.
