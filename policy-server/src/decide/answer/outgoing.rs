@@ -41,6 +41,10 @@ pub(super) fn prepare(upstream: &Upstream, question: &Question) -> Result<Prepar
             model: None,
             created: now_seconds(),
             usage: body.asks_for_usage(),
+            custom_tools: match question.api {
+                Dialect::Responses => translate::custom_tools(&body),
+                _ => Vec::new(),
+            },
             input_estimate: question.needs.size.tokens(),
         };
         let dropped = made.dropped.into_iter().map(|dropped| dropped.field).collect();
