@@ -187,10 +187,10 @@ impl<'a> Event<'a> {
     /// Whether its data has the name somewhere with a value other than `null`, without a parse. A name written with
     /// escapes is not seen.
     pub fn mentions(&self, name: &str) -> bool {
-        let quoted = format!("\"{name}\"");
-        self.data.match_indices(&quoted).any(|(at, _)| {
-            let rest = self.data[at + quoted.len()..].trim_start();
-            rest.strip_prefix(':').is_some_and(|value| !value.trim_start().starts_with("null"))
+        self.data.match_indices(name).any(|(at, _)| {
+            let rest = self.data[at + name.len()..].strip_prefix('"').map(str::trim_start);
+            let value = rest.and_then(|rest| rest.strip_prefix(':')).map(str::trim_start);
+            self.data[..at].ends_with('"') && value.is_some_and(|value| !value.starts_with("null"))
         })
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn request(body: &Body<'_>, target: &Target, notes: &mut Notes) -> Re
     }
     turns.finish(&mut out)?;
     let lacks_thinking = turns.lacks_thinking();
-    sampling(body, notes, &mut out)?;
+    sampling(body, thinks(body, target, lacks_thinking), notes, &mut out)?;
     let has_tools = tools(body, notes, &mut out)?;
     tool_choice(body, has_tools, notes, &mut out)?;
     thinking(body, target, lacks_thinking, max_tokens, notes, &mut out)?;
@@ -90,7 +90,19 @@ fn max_tokens(body: &Body<'_>, target: &Target, notes: &mut Notes) -> Result<u64
     Ok(target.max_tokens.min(target.max_output))
 }
 
-fn sampling(body: &Body<'_>, notes: &mut Notes, out: &mut Writer) -> Result<(), Refused> {
+/// Whether the request turns a budget of thinking on, with which the server takes no other temperature and no forced
+/// call.
+fn thinks(body: &Body<'_>, target: &Target, lacks_thinking: bool) -> bool {
+    let is_asked = body.get("reasoning_effort").is_some_and(|effort| !effort.is_text("none"));
+    target.effort == Effort::Budget && is_asked && !lacks_thinking && !is_forced(body)
+}
+
+/// Whether the model has to call.
+fn is_forced(body: &Body<'_>) -> bool {
+    body.get("tool_choice").is_some_and(|choice| choice.is_text("required") || choice.kind() == Kind::Object)
+}
+
+fn sampling(body: &Body<'_>, thinks: bool, notes: &mut Notes, out: &mut Writer) -> Result<(), Refused> {
     if let Some(stop) = body.get("stop") {
         let one = (stop.kind() == Kind::Text).then_some(stop);
         let stops: Vec<Value<'_>> = one.into_iter().chain(stop.items()).collect();
@@ -107,7 +119,10 @@ fn sampling(body: &Body<'_>, notes: &mut Notes, out: &mut Writer) -> Result<(), 
         let is_above = temperature.number().is_some_and(|number| number > 1.0);
         if is_above {
             notes.drop("temperature", "lowered to 1")?;
+        } else if thinks && temperature.number() != Some(1.0) {
+            notes.drop("temperature", "set to 1, the only one with thinking")?;
         }
+        let is_above = is_above || thinks;
         out.name("temperature").raw(if is_above { "1" } else { temperature.raw() });
     }
     for name in ["top_p", "top_k", "stream", "cache_control"] {
@@ -225,6 +240,9 @@ fn thinking(
             }
             (Effort::Named, effort) => {
                 named = Some(if effort == "minimal" { "low" } else { effort }.to_owned())
+            }
+            (Effort::Budget, _) if is_forced(body) => {
+                notes.drop("reasoning_effort", "thinking is off, since a call is forced")?;
             }
             (Effort::Budget, effort) => budget(effort, max_tokens, notes, out)?,
         }

@@ -195,6 +195,9 @@ fn thinking(body: &Body<'_>, target: &Target, notes: &mut Notes, out: &mut Write
         (Effort::None, _) if kind.as_deref().is_some_and(|kind| kind != "disabled") => {
             notes.drop("thinking", "the model thinks, or not, by itself")?;
         }
+        (_, None) if kind.as_deref().is_some_and(|kind| kind != "disabled") => {
+            notes.drop("thinking", "the model thinks as much as it does by itself")?;
+        }
         (Effort::None, _) | (_, None) => {}
         // The highest that is known to be a name of chat, too.
         (_, Some(effort)) => {

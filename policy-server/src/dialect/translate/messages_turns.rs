@@ -120,7 +120,8 @@ fn tool_result(
                 notes.drop(field, "moved behind the results, as a part of the user")?;
                 images.push(part);
             }
-            out.raw(&list(&texts));
+            // Some servers refuse a list of nothing.
+            out.raw(&if texts.is_empty() { "\"\"".to_owned() } else { list(&texts) });
         }
     }
     out.close('}');

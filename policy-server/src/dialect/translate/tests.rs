@@ -391,6 +391,15 @@ fn thinking_is_off_where_that_of_an_open_call_is_missing() {
     let body = json!({"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "high", "max_tokens": 5000});
     let (messages, _) = made(Dialect::Chat, Dialect::Messages, &body.to_string(), &budget).unwrap();
     assert_eq!(messages["thinking"], json!({"type": "enabled", "budget_tokens": 4999}));
+    let mut body =
+        json!({"messages": [{"role": "user", "content": "x"}], "reasoning_effort": "low", "temperature": 0});
+    let (messages, dropped) = made(Dialect::Chat, Dialect::Messages, &body.to_string(), &budget).unwrap();
+    assert_eq!((&messages["temperature"], dropped), (&json!(1), vec!["temperature".to_owned()]));
+    body["tools"] = json!([{"type": "function", "function": {"name": "f"}}]);
+    body["tool_choice"] = json!("required");
+    let (messages, dropped) = made(Dialect::Chat, Dialect::Messages, &body.to_string(), &budget).unwrap();
+    assert_eq!((&messages["temperature"], dropped), (&json!(0), vec!["reasoning_effort".to_owned()]));
+    assert!(messages.get("thinking").is_none());
 }
 
 #[test]
