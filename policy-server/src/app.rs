@@ -74,7 +74,7 @@ impl App {
             ledger: ledger.clone(),
             limits,
         });
-        let gateway = Arc::new(Gateway::new(&service, &config, &log));
+        let gateway = Arc::new(Gateway::new(&service, &config, &log)?);
         let reloader = Arc::new(Reloader::new(&config, &live, &metrics, &rollouts, &keys, &log));
         let canaries = Arc::new(Canaries::new(&config, &live, &log));
         let rates = Arc::new(Rates::new(limits.rate_per_second, limits.rate_burst));

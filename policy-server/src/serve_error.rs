@@ -40,6 +40,14 @@ pub enum ServeError {
         /// Why.
         source: Box<routewright_decoder::ensemble::EnsembleError>,
     },
+    /// A model cannot be called as its section says.
+    #[error("cannot call model `{name}`: {reason}")]
+    Model {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Two policies have one name.
     #[error("two policies are named `{name}`; give them names with sections [policies.NAME]")]
     DoubleName {

@@ -7,6 +7,7 @@ use routewright_data::names;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// How the server of a model is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -99,6 +100,9 @@ pub struct ModelConfig {
     /// Networks beside the public internet that its host may resolve to.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// PEM file of certificates that its server's may be signed by, beside the public ones.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
     /// Headers that every request to it carries, such as `http-referer`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -241,6 +245,7 @@ impl ModelConfig {
             timeout_ms: timeout_ms(),
             answer_bytes_max: answer_bytes_max(),
             networks: Vec::new(),
+            ca_file: None,
             headers: BTreeMap::new(),
         }
     }

@@ -219,7 +219,7 @@ impl ServerConfig {
                 .into_iter()
                 .map(|(name, section)| (name, base.join(section.ensemble)))
                 .collect(),
-            models: models(file.models, &secret)?,
+            models: models(file.models, base, &secret)?,
             limits: file.limits,
             store,
         };
@@ -310,12 +310,14 @@ fn syntax(text: &str, error: &toml::de::Error) -> String {
 /// The models with their keys.
 fn models(
     sections: BTreeMap<String, ModelConfig>,
+    base: &Path,
     secret: &dyn Fn(&str, &String) -> Result<Secret, ConfigError>,
 ) -> Result<BTreeMap<String, ModelConfig>, ConfigError> {
     let keyed = |(name, section): (String, ModelConfig)| {
         let key =
             section.key.as_ref().map(|value| secret(&format!("models.{name}.key"), value)).transpose()?;
-        Ok((name, ModelConfig { secret: key, ..section }))
+        let ca_file = section.ca_file.as_ref().map(|file| base.join(file));
+        Ok((name, ModelConfig { secret: key, ca_file, ..section }))
     };
     sections.into_iter().map(keyed).collect()
 }

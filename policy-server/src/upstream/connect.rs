@@ -3,7 +3,9 @@
 use super::address::Place;
 use super::error::{CallError, reason};
 use crate::settings::{BaseUrl, Network};
+use routewright_data::files;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,28 +14,46 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
-/// What TLS needs, once for all arms; `None` where it cannot be set up, so that only `http://` works.
-pub(super) type Tls = Option<Arc<ClientConfig>>;
+/// A certificates file is a few kilobytes for each certificate.
+const CA_BYTES_MAX: u64 = 16 << 20;
 
-/// Roots of the Mozilla programme, no client certificates, HTTP/1.1.
-pub(super) fn tls() -> Tls {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+/// What TLS needs: the roots of the Mozilla programme and those of a file, no client certificates, HTTP/1.1.
+///
+/// # Errors
+/// If the file cannot be read or has no certificate, in words.
+pub(super) fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(path) = ca_file {
+        let bytes = files::read_up_to(path, CA_BYTES_MAX).map_err(|error| reason(&error))?;
+        let refuse =
+            |why: String| format!("`ca_file` is `{}`, expected PEM certificates: {why}", path.display());
+        let mut found = 0;
+        for certificate in CertificateDer::pem_slice_iter(&bytes) {
+            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            found += 1;
+        }
+        if found == 0 {
+            return Err(refuse("it has none".to_owned()));
+        }
+    }
     let provider = Arc::new(crypto::ring::default_provider());
-    let versions =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
-    let mut config = versions.with_root_certificates(roots).with_no_client_auth();
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config =
+        versions.map_err(|error| reason(&error))?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Some(Arc::new(config))
+    Ok(Arc::new(config))
 }
 
 /// Opens connections to one arm.
 pub(super) struct Connector {
     place: Place,
     /// TLS and the name of the certificate; `None` for plain HTTP.
-    tls: Option<(Tls, String)>,
+    tls: Option<(Arc<ClientConfig>, String)>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -43,8 +63,8 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub(super) fn new(url: &BaseUrl, networks: Vec<Network>, tls: &Tls) -> Self {
-        let tls = url.is_tls.then(|| (tls.clone(), url.host.clone()));
+    pub(super) fn new(url: &BaseUrl, networks: Vec<Network>, tls: &Arc<ClientConfig>) -> Self {
+        let tls = url.is_tls.then(|| (Arc::clone(tls), url.host.clone()));
         Self { place: Place::new(url, networks), tls }
     }
 
@@ -79,9 +99,8 @@ impl Connector {
         let refuse = |reason: String| CallError::Connect { reason };
         stream.set_nodelay(true).map_err(|error| refuse(error.kind().to_string()))?;
         let Some((tls, host)) = &self.tls else { return Ok(Io::Plain(stream)) };
-        let config = tls.as_ref().ok_or_else(|| refuse("TLS cannot be set up".to_owned()))?;
         let name = ServerName::try_from(host.clone()).map_err(|error| refuse(reason(&error)))?;
-        let secured = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
+        let secured = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await;
         secured.map(|stream| Io::Tls(Box::new(stream))).map_err(|error| refuse(reason(&error)))
     }
 }

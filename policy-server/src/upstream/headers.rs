@@ -125,7 +125,7 @@ mod tests {
         let mut random = SmallRng::seed_from_u64(1);
         for _ in 0..20_000 {
             let models = models(&mut random);
-            let upstreams = Upstreams::open(&models);
+            let upstreams = Upstreams::open(&models).unwrap();
             let mut caller = HeaderMap::new();
             for _ in 0..random.random_range(0..8) {
                 let name = *NAMES.choose(&mut random).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     fn a_secret_is_never_shown() {
         let at = ModelConfig::at("https://a/v1");
         let config = ModelConfig { secret: Some(Secret::new("arm-secret")), ..at };
-        let upstreams = Upstreams::open(&BTreeMap::from([("m".to_owned(), config)]));
+        let upstreams = Upstreams::open(&BTreeMap::from([("m".to_owned(), config)])).unwrap();
         let headers = upstreams.find("m").unwrap().headers(&HeaderMap::new(), false);
         for shown in [format!("{upstreams:?}"), format!("{headers:?}")] {
             assert!(!shown.contains("arm-secret"), "{shown}");

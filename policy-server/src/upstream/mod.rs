@@ -57,12 +57,20 @@ pub(crate) struct Upstream {
 }
 
 impl Upstreams {
-    /// The models of a configuration that was checked; a section that was not is left out.
-    pub(crate) fn open(models: &BTreeMap<String, ModelConfig>) -> Self {
-        let tls = connect::tls();
-        let open = |(name, config): (&String, &ModelConfig)| {
-            let url = BaseUrl::read(&config.base_url)?;
-            let connector = Connector::new(&url, config.allowed_networks(), &tls);
+    /// The models of a configuration.
+    ///
+    /// # Errors
+    /// If one cannot be called as its section says: its name, and why.
+    pub(crate) fn open(models: &BTreeMap<String, ModelConfig>) -> Result<Self, (String, String)> {
+        let public = connect::tls(None).map_err(|why| (String::new(), why))?;
+        let mut all = BTreeMap::new();
+        for (name, config) in models {
+            let refuse = |why: String| (name.clone(), why);
+            let url =
+                BaseUrl::read(&config.base_url).ok_or_else(|| refuse("its `base_url` is none".to_owned()))?;
+            let own =
+                config.ca_file.as_deref().map(|file| connect::tls(Some(file))).transpose().map_err(refuse)?;
+            let connector = Connector::new(&url, config.allowed_networks(), own.as_ref().unwrap_or(&public));
             let upstream = Upstream {
                 name: name.clone(),
                 config: config.clone(),
@@ -75,9 +83,9 @@ impl Upstreams {
                 tariff: tariff(config),
                 retries: RetryBudget::default(),
             };
-            Some((name.clone(), Arc::new(upstream)))
-        };
-        Self(models.iter().filter_map(open).collect())
+            all.insert(name.clone(), Arc::new(upstream));
+        }
+        Ok(Self(all))
     }
 
     /// The model of a name.

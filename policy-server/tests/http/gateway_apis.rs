@@ -250,3 +250,30 @@ fn models_are_listed_in_both_shapes_and_found_by_name() {
     assert!(list["data"][0]["created_at"].as_str().unwrap().ends_with('Z'), "{list}");
     assert_eq!(send(address, "DELETE", "/v1/models/large", &[], "").status, 405);
 }
+
+#[test]
+fn a_response_is_answered_by_a_model_of_messages() {
+    let claude = Upstream::start(|_, received| match received.body.contains("\"stream\":true") {
+        true => scripted(&messages_stream()),
+        false => whole(200, &[], MESSAGE),
+    });
+    let gate = Gate::start(&[], |config| {
+        config.models.insert("large".into(), anthropic(&claude.base_url()));
+    });
+    let asked = json!({ "model": "routewright/main", "input": "hello", "store": false });
+    let reply = post(gate.server.address, "/v1/responses", &asked);
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let answer = reply.json();
+    assert_eq!((&answer["object"], &answer["status"]), (&json!("response"), &json!("completed")));
+    assert_eq!(answer["usage"]["input_tokens"], 1000);
+    let mut asked = asked;
+    asked["stream"] = json!(true);
+    let reply = post(gate.server.address, "/v1/responses", &asked);
+    let events = data(&reply);
+    let text: String = events
+        .iter()
+        .filter(|event| event["type"] == "response.output_text.delta")
+        .filter_map(|event| event["delta"].as_str())
+        .collect();
+    assert_eq!((text.as_str(), &events.last().unwrap()["type"]), ("Hello", &json!("response.completed")));
+}

@@ -17,6 +17,7 @@ mod gateway;
 mod gateway_apis;
 mod gateway_faults;
 mod gateway_programs;
+mod gateway_tls;
 mod learner;
 mod ledger;
 mod limits;

@@ -29,6 +29,7 @@ pub(crate) use question::{Question, Target};
 use crate::decide::Service;
 use crate::live::metrics::PolicyMetrics;
 use crate::log::Log;
+use crate::serve_error::ServeError;
 use crate::settings::ServerConfig;
 use crate::upstream::Upstreams;
 use axum::body::Bytes;
@@ -45,9 +46,13 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     /// Answers by the models of a configuration.
-    pub(crate) fn new(service: &Arc<Service>, config: &ServerConfig, log: &Log) -> Self {
-        let upstreams = Arc::new(Upstreams::open(&config.models));
-        Self { service: Arc::clone(service), upstreams, log: log.clone() }
+    ///
+    /// # Errors
+    /// If one cannot be called as its section says.
+    pub(crate) fn new(service: &Arc<Service>, config: &ServerConfig, log: &Log) -> Result<Self, ServeError> {
+        let refuse = |(name, reason)| ServeError::Model { name, reason };
+        let upstreams = Arc::new(Upstreams::open(&config.models).map_err(refuse)?);
+        Ok(Self { service: Arc::clone(service), upstreams, log: log.clone() })
     }
 }
 
