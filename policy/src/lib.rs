@@ -20,6 +20,7 @@ pub mod distribution;
 pub mod drift;
 pub mod env;
 pub mod forms;
+pub mod lookahead;
 pub mod online;
 pub mod pacing;
 mod policy;

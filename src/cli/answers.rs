@@ -35,9 +35,10 @@ pub(crate) fn of(log: &Path, table: &OutcomeTable) -> anyhow::Result<AnswerTable
 pub(crate) fn of_sides<'a>(
     log: &Path,
     [train, test]: [&OutcomeTable; 2],
-    mut methods: impl Iterator<Item = &'a MethodRow>,
+    methods: impl Iterator<Item = &'a MethodRow>,
 ) -> anyhow::Result<Option<Answers>> {
-    if !methods.any(|row| row.reads(Reads::Answers)) || !are_in(log)? {
+    let methods: Vec<&MethodRow> = methods.filter(|row| row.looks_at_answers()).collect();
+    if methods.is_empty() || (!methods.iter().any(|row| row.reads(Reads::Calls)) && !are_in(log)?) {
         return Ok(None);
     }
     Ok(Some(Answers { train: of(log, train)?, test: of(log, test)? }))

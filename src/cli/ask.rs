@@ -7,8 +7,9 @@ use routewright_data::answers::AnswerTable;
 use routewright_data::{LoadOptions, OutcomeTable};
 use routewright_policy::program::{Action, Budget, Call, Callee, Prompt, Reply, Step};
 use routewright_policy::{Objective, Policy, Request, artifact};
-use routewright_trainer::report;
+use routewright_trainer::method::Reads;
 use routewright_trainer::rollout::{self, Episode, Line, ReplayWorld, ScriptedWorld, World};
+use routewright_trainer::{methods, report};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -79,8 +80,9 @@ impl AskCommand {
 
     fn on_log(&self, policy: &Policy, log: &Path) -> anyhow::Result<Episode> {
         query_text::check(policy, log)?;
+        let reads_calls = methods::find(&policy.manifest.method).is_ok_and(|row| row.reads(Reads::Calls));
         ensure!(
-            answers::are_in(log)?,
+            reads_calls || answers::are_in(log)?,
             "`{}` has no answers, expected a column `response` or `answer`",
             log.display()
         );

@@ -262,7 +262,7 @@ impl TrainCommand {
 
     /// The rows with their answers, where the method reads them.
     fn answered(&self, method: &MethodRow, prepared: Prepared, has_goal: bool) -> anyhow::Result<Prepared> {
-        if !method.reads(Reads::Answers) {
+        if !method.looks_at_answers() {
             return Ok(prepared);
         }
         ensure!(
@@ -273,7 +273,7 @@ impl TrainCommand {
             method.name
         );
         let Some(log) = &self.rows.log else { return Ok(prepared) };
-        if !answers::are_in(log)? {
+        if !method.reads(Reads::Calls) && !answers::are_in(log)? {
             return Ok(prepared);
         }
         let all = self.fitting.read(log, &self.fitting.split)?;

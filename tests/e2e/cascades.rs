@@ -150,3 +150,40 @@ fn cascades_that_read_confidence_are_trained_compared_evaluated_and_asked() {
     let refused = run(dir, &[&train[..], &["--set", "max_drop=0.001"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("needs at least 2302 rows"), "{}", refused.stderr);
 }
+
+#[test]
+fn gates_and_cascade_routing_are_trained_evaluated_and_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let simulate =
+        ["data", "simulate", "--queries", "900", "--models", "3", "--missing", "0", "--drift", "0"];
+    ok(dir, &[&simulate[..], &["--answers", "--out", "log.parquet"]].concat());
+    ok(dir, &[&simulate[..], &["--out", "plain.parquet"]].concat());
+    let log = dir.join("log.parquet");
+    let options = routewright_data::LoadOptions::split("test");
+    let query = routewright_data::OutcomeTable::load(&log, &options).unwrap().queries[0].id.clone();
+    // A plain log of outcomes has no texts: gates read the query alone, and the other methods refuse it.
+    let cases = [
+        ("gain-gate", "gate", "log"),
+        ("gain-gate", "gate", "plain"),
+        ("cascade-routing", "cascade-routing", "log"),
+    ];
+    for (method, program, name) in cases {
+        let log = format!("{name}.parquet");
+        let trained = json(dir, &["train", method, "--log", &log, "--out", "p"]);
+        assert_eq!(trained["manifest"]["program"]["name"], program);
+        assert_eq!(run(dir, &["policy", "verify", "p"]).code, 0);
+        let found = json(dir, &["evaluate", "--policy", "p", "--log", &log]);
+        let policy = &found["policies"][0];
+        assert_eq!(policy["n_uncovered"], 0, "{policy}");
+        let calls = policy["calls"].as_f64().unwrap();
+        assert!(calls >= 1.0 && calls <= 3.0 && (name == "log" || calls == 1.0), "{method} {name}: {calls}");
+        assert!(policy["curve"].as_array().unwrap().len() > 1, "{policy}");
+        let compare = ["compare", "--log", &log, "--folds", "0", "--methods", method];
+        assert_eq!(json(dir, &compare)["policies"][0]["score"], policy["score"], "{method} {name}");
+        let asked = json(dir, &["ask", "--policy", "p", "--log", &log, "--query", &query]);
+        assert_eq!(asked["reply"]["kind"], "return", "{asked}");
+    }
+    let refused = run(dir, &["train", "cascade-routing", "--log", "plain.parquet", "--out", "q"]);
+    assert!(refused.code == 2 && refused.stderr.contains("`response`"), "{}", refused.stderr);
+}

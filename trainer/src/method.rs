@@ -232,6 +232,8 @@ pub enum Reads {
     Outcomes,
     /// The answers of an outcome log.
     Answers,
+    /// The answers of an outcome log, or of a log without texts that there was one.
+    Calls,
     /// Judgements of a pair log.
     Pairs,
     /// Tasks that an ensemble plays.
@@ -309,6 +311,11 @@ impl MethodRow {
     #[must_use]
     pub const fn reading(self, reads: &'static [Reads]) -> Self {
         Self { reads, ..self }
+    }
+
+    /// Whether its policies look at answers.
+    pub fn looks_at_answers(&self) -> bool {
+        self.reads(Reads::Answers) || self.reads(Reads::Calls)
     }
 
     /// Whether it learns from `what`.

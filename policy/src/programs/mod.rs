@@ -4,9 +4,11 @@ use crate::Arm;
 use crate::program::Program;
 
 mod cascade;
+mod cascade_routing;
 #[cfg(test)]
 mod conformance;
 mod crowd;
+mod gate;
 mod objective;
 mod one_call;
 mod row;
@@ -16,6 +18,8 @@ mod tally;
 mod vote;
 
 pub use cascade::{Cascade, Strategy};
+pub use cascade_routing::{CascadeRouting, CascadeRoutingConfig, LambdaPoint};
+pub use gate::{Gate, GateConfig, Gates, Hand, Voters, read_hand};
 pub use one_call::OneCall;
 pub use row::{Load, ProgramError, ProgramRow, ProgramState};
 use row::{breakpoints, config, constant_router, no_parts, only_part};
@@ -25,7 +29,15 @@ pub use tally::{Ballot, Reading, winners};
 pub use vote::{Electorate, Vote, Weighting};
 
 /// Every program, in the order of the documentation.
-pub static ALL: &[ProgramRow] = &[one_call::ROW, cascade::ROW, vote::ROW, switch::ROW, select::ROW];
+pub static ALL: &[ProgramRow] = &[
+    one_call::ROW,
+    cascade::ROW,
+    vote::ROW,
+    switch::ROW,
+    select::ROW,
+    gate::ROW,
+    cascade_routing::ROW,
+];
 
 /// Row of a program.
 ///

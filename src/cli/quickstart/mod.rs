@@ -15,7 +15,7 @@ use routewright_policy_server::StoreConfig;
 use routewright_policy_server::{LearningConfig, PolicyEntry, ServerConfig};
 use routewright_trainer::compare::{CompareOptions, Compared, compare};
 use routewright_trainer::evaluate::Average;
-use routewright_trainer::method::{Family, MethodRow, Need, Reads};
+use routewright_trainer::method::{Family, MethodRow, Need};
 use routewright_trainer::train::{FeatureChoice, Prepared, RunOptions};
 use routewright_trainer::{Device, methods, report};
 use std::path::{Path, PathBuf};
@@ -124,7 +124,7 @@ fn judge(log: &Path) -> anyhow::Result<(Compared, OutcomeTable)> {
     // The baselines stand in the table by themselves; bandits are for `simulate`, and the prompt that is asked
     // in the end has no source.
     let for_logs = |row: &&MethodRow| {
-        row.start.is_none() && !row.needs.contains(&Need::Source) && !row.reads(Reads::Answers)
+        row.start.is_none() && !row.needs.contains(&Need::Source) && !row.looks_at_answers()
     };
     let learned = methods::ALL.iter().filter(|row| row.family != Family::Baseline).filter(for_logs);
     let entries: Vec<(&MethodRow, serde_json::Value)> =

@@ -5,7 +5,7 @@ mod routing;
 
 use super::ALL;
 use crate::evaluate::Average;
-use crate::method::{Device, FitError, Fitted, MethodRow, Need, Reads};
+use crate::method::{Device, FitError, Fitted, MethodRow, Need};
 use crate::progress::Silent;
 use crate::train::{BaseFeatures, FeatureChoice, Prepared, RunOptions, SOURCE_WEIGHT, arms, feature_inputs};
 use routewright_data::features::{FeatureInput, LexicalSettings};
@@ -18,7 +18,7 @@ const DIM: usize = 48;
 
 fn learnable() -> impl Iterator<Item = &'static MethodRow> {
     // Those that look at answers are tried where there are some, beside their code.
-    ALL.iter().filter(|row| !row.needs.contains(&Need::Outcomes) && !row.reads(Reads::Answers))
+    ALL.iter().filter(|row| !row.needs.contains(&Need::Outcomes) && !row.looks_at_answers())
 }
 
 /// Parameters that fit within a second in a test build.

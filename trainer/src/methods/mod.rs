@@ -51,6 +51,8 @@ pub static ALL: &[MethodRow] = &[
     cascades::confidence_deferral::ROW,
     cascades::token_cascade::ROW,
     cascades::model_cascading::ROW,
+    cascades::gain_gate::ROW,
+    cascades::cascade_routing::ROW,
     votes::vote::ROW,
     votes::modelswitch::ROW,
     crowds::answer_stacker::ROW,

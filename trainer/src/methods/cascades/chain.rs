@@ -245,7 +245,7 @@ fn default_strategy(
 }
 
 /// Mean less `margin` standard errors.
-fn lower_mean(values: impl Iterator<Item = f64>, margin: f64) -> f64 {
+pub(super) fn lower_mean(values: impl Iterator<Item = f64>, margin: f64) -> f64 {
     let (mut n, mut sum, mut squares) = (0.0, 0.0, 0.0);
     for value in values {
         (n, sum, squares) = (n + 1.0, sum + value, squares + value * value);

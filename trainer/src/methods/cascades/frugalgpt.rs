@@ -18,17 +18,12 @@
 
 use super::chain::{self, ChainParams};
 use super::logistic_scorer::{self, Answered, Penalties};
+use super::text_scorer;
 use crate::evaluate::Tuning;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need, Reads};
 use crate::train::arms;
-use routewright_data::answers::AnswerTable;
-use routewright_data::features::{FeatureInput, Featurizer, Lexical, LexicalSettings, QueryAnswer};
-use routewright_policy::Router;
-use routewright_policy::forms::{CostModel, Linear, Link};
 use routewright_policy::programs::Cascade;
-use routewright_policy::selectors::Argmax;
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 
 pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<FrugalGpt>(
     "a cascade: cheap models first, a dearer one where a scorer doubts the answer",
@@ -38,9 +33,6 @@ pub(in crate::methods) const ROW: MethodRow = MethodRow::of::<FrugalGpt>(
 )
 .reading(&[Reads::Outcomes, Reads::Answers]);
 
-/// Width of the features of answers, and answers that they are fitted on, at most.
-const ANSWER_DIM: usize = 64;
-const ANSWERS_MAX: usize = 4_000;
 /// Part of the first slice, one in so many, that the penalty is chosen on.
 const PENALTY_FOLDS: usize = 5;
 
@@ -91,19 +83,20 @@ impl Method for FrugalGpt {
         let refuse = |reason: &str| FitError::Log { method: Self::NAME, reason: reason.to_owned() };
         let answers =
             context.answers.ok_or_else(|| refuse("it has no answers, expected a column `response`"))?;
-        let rows = chain::complete_rows(context, |row, arm| text_of(answers, row, arm).is_some());
+        let rows =
+            chain::complete_rows(context, |row, arm| text_scorer::text_of(answers, row, arm).is_some());
         let slices = params.chain.slices(Self::NAME, context, &rows, "score, price and answer")?;
         let [scored, searched, judged] = &slices;
-        let featurizer = featurizer(context, answers, scored)?;
-        let learned = answered(context, answers, &featurizer, scored)?;
+        let featurizer = text_scorer::featurizer(Self::NAME, context, answers, scored)?;
+        let learned = text_scorer::answered(Self::NAME, context, answers, &featurizer, scored)?;
         let (penalty, weights) = fit_scorer(params, &learned, context.train.n_arms())?;
         let table = |rows: &[usize]| -> Result<_, FitError> {
-            let answered = answered(context, answers, &featurizer, rows)?;
+            let answered = text_scorer::answered(Self::NAME, context, answers, &featurizer, rows)?;
             Ok(chain::table(context, rows, logistic_scorer::predict(&weights, &answered)))
         };
         let tables = [&table(searched)?, &table(judged)?];
         let found = chain::search(Self::NAME, &params.chain, &context.train.models, tables)?;
-        let scorer = scorer(featurizer, weights, context.train.n_arms());
+        let scorer = text_scorer::router(featurizer, weights, context.train.n_arms());
         let all = arms(context.train);
         let program = Cascade::new(found.strategies, found.default, scorer, &all)
             .map_err(|error| FitError::Numeric { method: Self::NAME, reason: error.to_string() })?;
@@ -113,60 +106,6 @@ impl Method for FrugalGpt {
         fitted.tuning = Some(Tuning { candidates: params.own_penalty.len(), slices: 1 });
         Ok(fitted)
     }
-}
-
-/// The first answer of an arm to a query.
-fn text_of(answers: &AnswerTable, row: usize, arm: usize) -> Option<&str> {
-    answers.samples(row, arm).next().and_then(|answer| answer.text.or(answer.answer))
-}
-
-/// Reads queries as the context does, and answers by n-grams of their own.
-fn featurizer(
-    context: &FitContext<'_>,
-    answers: &AnswerTable,
-    rows: &[usize],
-) -> Result<Arc<dyn Featurizer>, FitError> {
-    let n_arms = context.train.n_arms();
-    let cells = rows.iter().flat_map(|row| (0..n_arms).map(move |arm| (*row, arm)));
-    let every = (rows.len() * n_arms).div_ceil(ANSWERS_MAX).max(1);
-    let texts: Vec<&str> = cells.step_by(every).filter_map(|(row, arm)| text_of(answers, row, arm)).collect();
-    let settings = LexicalSettings { dim: ANSWER_DIM, ..LexicalSettings::default() };
-    let lexical = Lexical::fit(&texts, settings, context.seed).map_err(failed)?;
-    Ok(Arc::new(QueryAnswer::new(Arc::clone(context.featurizer), Arc::new(lexical))))
-}
-
-fn failed(error: impl ToString) -> FitError {
-    FitError::Numeric { method: FrugalGpt::NAME, reason: error.to_string() }
-}
-
-/// The answers of every arm to some queries, arm by arm within a query.
-fn answered(
-    context: &FitContext<'_>,
-    answers: &AnswerTable,
-    featurizer: &Arc<dyn Featurizer>,
-    rows: &[usize],
-) -> Result<Answered, FitError> {
-    let train = context.train;
-    let cells: Vec<(usize, usize)> =
-        rows.iter().flat_map(|row| (0..train.n_arms()).map(move |arm| (*row, arm))).collect();
-    let text = |(row, arm): &(usize, usize)| {
-        QueryAnswer::join(&train.queries[*row].prompt, text_of(answers, *row, *arm).unwrap_or_default())
-    };
-    let texts: Vec<String> = cells.iter().map(text).collect();
-    let vector = |row: usize| train.vectors.as_ref().map(|vectors| vectors.row(row));
-    let inputs: Vec<FeatureInput<'_>> = texts
-        .iter()
-        .zip(&cells)
-        .map(|(text, (row, _))| FeatureInput { text, vector: vector(*row) })
-        .collect();
-    Ok(Answered {
-        features: featurizer.featurize(&inputs).map_err(failed)?,
-        arms: cells.iter().map(|(_, arm)| *arm).collect(),
-        scores: cells
-            .iter()
-            .map(|(row, arm)| f64::from(train.score.get(*row, *arm).unwrap_or_default()))
-            .collect(),
-    })
 }
 
 /// The penalty of the least log-loss on a part of the slice, and the scorer it gives on all of it.
@@ -190,13 +129,6 @@ fn fit_scorer(params: &Params, rows: &Answered, n_arms: usize) -> Result<(f64, V
         }
     }
     Ok((best.1, fit(rows, best.1)?))
-}
-
-/// The scorer as a part of a program: predicts, for each arm, the score of a text as an answer of that arm.
-fn scorer(featurizer: Arc<dyn Featurizer>, weights: Vec<f32>, n_arms: usize) -> Router {
-    let cost = CostModel::constant(vec![f32::NAN; n_arms]);
-    let form = Linear::new(featurizer.dim(), Link::Logistic, weights, cost);
-    Router { featurizer, predictor: Box::new(form), selector: Box::new(Argmax) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::progress::Silent;
 use crate::rollout::{ReplayWorld, play, rollout};
 use crate::train::{FeatureChoice, Prepared, RunOptions};
 use rand::RngExt as _;
-use routewright_data::answers::{AnswerRow, AnswerTableBuilder};
+use routewright_data::answers::{AnswerRow, AnswerTable, AnswerTableBuilder};
 use routewright_data::{Cells, OutcomeTable, Query, rng};
 use routewright_policy::artifact;
 
