@@ -1,13 +1,19 @@
 //! Fixed normal draws that fill space evenly: what expectations are taken over.
 
-/// Draws; an even power of two keeps the points of the first coordinate evenly spaced.
-const N: usize = 128;
-/// Coordinates, one a prime.
-const PRIMES: [u32; 24] =
-    [2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89];
+use rand::seq::SliceRandom as _;
+use routewright_data::rng;
 
-/// Points of the Halton sequence (1960), from a start that all coordinates have left the diagonal by, as standard
-/// normal numbers. The same for every policy.
+/// Draws.
+const N: usize = 128;
+/// Bases of the coordinates that are of the Halton sequence; greater ones go along with each other for too long.
+const BASES: [u32; 4] = [2, 3, 5, 7];
+/// Most coordinates.
+const WIDTH_MAX: usize = 24;
+/// Seed of the permutations, the same for every policy.
+const SEED: u64 = 128;
+
+/// Standard normal numbers: the first coordinates are points of the Halton sequence (1960), the others a Latin
+/// hypercube, the middles of equal parts in an order of their own. The same for every policy.
 #[derive(Debug, Clone)]
 pub struct Draws {
     /// `(N, width)`, row-major.
@@ -18,11 +24,18 @@ pub struct Draws {
 impl Draws {
     /// Draws for so many arms, at most 24; for more the width is 24, and larger sets have no covariance.
     pub fn new(n_arms: usize) -> Self {
-        let width = n_arms.clamp(1, PRIMES.len());
-        let mut values = Vec::with_capacity(N * width);
-        for at in 0..N {
-            values
-                .extend(PRIMES[..width].iter().map(|prime| normal(radical_inverse(at as u32 + 409, *prime))));
+        let width = n_arms.clamp(1, WIDTH_MAX);
+        let mut values = vec![0.0; N * width];
+        for column in 0..width {
+            let uniform: Vec<f64> = match BASES.get(column) {
+                Some(base) => (0..N).map(|at| radical_inverse(at as u32 + 1, *base)).collect(),
+                None => {
+                    let mut own: Vec<f64> = (0..N).map(|at| (at as f64 + 0.5) / N as f64).collect();
+                    own.shuffle(&mut rng::stream(SEED, &format!("lookahead coordinate {column}")));
+                    own
+                }
+            };
+            uniform.into_iter().enumerate().for_each(|(at, p)| values[at * width + column] = normal(p));
         }
         // Centred and scaled, so that the mean and the variance of each coordinate are exact.
         for column in 0..width {
@@ -93,7 +106,7 @@ mod tests {
         for (p, x) in [(0.5, 0.0), (0.975, 1.959_964), (0.01, -2.326_348), (0.999_9, 3.719_016)] {
             assert!((normal(p) - x).abs() < 1e-5, "{p}: {}", normal(p));
         }
-        assert_eq!((radical_inverse(6, 2), radical_inverse(5, 3)), (0.375, 7.0 / 9.0));
+        assert!(radical_inverse(6, 2) == 0.375 && (radical_inverse(5, 3) - 7.0 / 9.0).abs() < 1e-12);
     }
 
     #[test]

@@ -13,7 +13,7 @@
 //!
 //! `E[max]` is submodular: where an arm adds less than its price to a set, it adds less to every larger one. The search
 //! goes by sets that grow by one arm and drops such a set with all its supersets (pruning lemma of the paper), which
-//! loses nothing. Ties of values rounded to 8 digits are between the cheapest and the dearest set.
+//! loses nothing. Ties of values to 7 digits are between the cheapest and the dearest set.
 
 mod beliefs;
 mod draws;
@@ -22,7 +22,7 @@ pub use beliefs::{Beliefs, Estimates, Heard, NUMBERS};
 pub use draws::Draws;
 
 /// Values closer than this are tied.
-const TIE: f64 = 1e-8;
+const TIE: f64 = 1e-7;
 
 /// What is estimated at one step; every list has one entry an arm.
 #[derive(Debug, Clone, Copy)]

@@ -59,6 +59,8 @@ pub enum StepReason {
     Accepted,
     /// The answer in hand is not good enough.
     Escalated,
+    /// The answer in hand is checked.
+    Check,
     /// The samples disagree.
     Disagreement,
     /// The samples agree.
@@ -89,6 +91,7 @@ impl StepReason {
             Self::Start => "start",
             Self::Accepted => "accepted",
             Self::Escalated => "escalated",
+            Self::Check => "check",
             Self::Disagreement => "disagreement",
             Self::Agreement => "agreement",
             Self::Vote => "vote",

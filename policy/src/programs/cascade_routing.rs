@@ -360,10 +360,14 @@ mod tests {
 
     #[test]
     fn tied_sets_are_drawn_with_gamma() {
-        // 0.6 - 100 * 0.001 = 0.7 - 100 * 0.002, routing only.
+        // 0.5 - 250 * 0.001 = 0.75 - 250 * 0.002, routing only.
         let tied = |gamma: f64, seed: u64| {
-            let config = CascadeRoutingConfig { gamma, lambda: 100.0, options: Options::Single, ..config() };
-            let policy = policy(config, [0.5; 3]);
+            let config = CascadeRoutingConfig { gamma, lambda: 250.0, options: Options::Single, ..config() };
+            let before = constant_router(vec![0.5, 0.75, 0.1], &arms());
+            let after = constant_router(vec![0.5; 3], &arms());
+            let program = Box::new(CascadeRouting::new(config, before, after, &arms()).unwrap());
+            let policy =
+                Policy { manifest: Default::default(), digest: String::new(), arms: arms(), program };
             let step = Machine::new(&policy, Request { seed, ..Request::default() }, Budget::default())
                 .start()
                 .unwrap();

@@ -8,6 +8,7 @@ mod cascade_routing;
 #[cfg(test)]
 mod conformance;
 mod crowd;
+mod consistency;
 mod gate;
 mod objective;
 mod one_call;
@@ -15,10 +16,12 @@ mod row;
 pub mod select;
 mod switch;
 mod tally;
+mod verify;
 mod vote;
 
 pub use cascade::{Cascade, Strategy};
 pub use cascade_routing::{CascadeRouting, CascadeRoutingConfig, LambdaPoint};
+pub use consistency::{AgreementRule, Consistency, ConsistencyConfig, SharePoint, Thought, majority};
 pub use gate::{Gate, GateConfig, Gates, Hand, Voters, read_hand};
 pub use one_call::OneCall;
 pub use row::{Load, ProgramError, ProgramRow, ProgramState};
@@ -26,6 +29,7 @@ use row::{breakpoints, config, constant_router, no_parts, only_part};
 pub use select::{Select, Selection};
 pub use switch::{Sampled, Stage, Stages, Switch};
 pub use tally::{Ballot, Reading, winners};
+pub use verify::{BinTable, VERIFY, VERIFY_PROMPT, Verify, VerifyConfig, verified};
 pub use vote::{Electorate, Vote, Weighting};
 
 /// Every program, in the order of the documentation.
@@ -37,6 +41,8 @@ pub static ALL: &[ProgramRow] = &[
     select::ROW,
     gate::ROW,
     cascade_routing::ROW,
+    verify::ROW,
+    consistency::ROW,
 ];
 
 /// Row of a program.

@@ -53,6 +53,8 @@ pub static ALL: &[MethodRow] = &[
     cascades::model_cascading::ROW,
     cascades::gain_gate::ROW,
     cascades::cascade_routing::ROW,
+    cascades::automix::ROW,
+    cascades::mot_cascade::ROW,
     votes::vote::ROW,
     votes::modelswitch::ROW,
     crowds::answer_stacker::ROW,

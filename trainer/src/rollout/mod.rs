@@ -40,9 +40,9 @@ pub trait World: Sync {
     /// If the world has no such answer.
     fn call(&self, query: usize, call: &Call, drawn: u32) -> Result<Vec<Answer>, NotLogged>;
 
-    /// What an answer is worth, in [0, 1]; `None` where unknown. `number` counts the answers of the same callee to the
-    /// same prompt in the episode, from 0, as `drawn` does.
-    fn score(&self, query: usize, answer: &Answer, number: u32) -> Option<f64>;
+    /// What an answer to `call` is worth, in [0, 1]; `None` where unknown. `number` counts the answers of the same
+    /// callee to the same prompt in the episode, from 0, as `drawn` does.
+    fn score(&self, query: usize, call: &Call, answer: &Answer, number: u32) -> Option<f64>;
 
     /// What a text of the policy's own is worth, in [0, 1]; `None` where the world cannot judge it.
     fn score_text(&self, _query: usize, _text: &str) -> Option<f64> {
@@ -194,7 +194,8 @@ fn record(run: &mut QueryOutcomes, query: usize, episode: &Episode, world: &dyn 
     let score = match episode.reply() {
         Some(Reply::Answer(at)) => {
             let answer = &episode.answers[*at];
-            world.score(query, answer, drawn_before(&episode.calls, answer.call) + answer.sample)
+            let number = drawn_before(&episode.calls, answer.call) + answer.sample;
+            world.score(query, &episode.calls[answer.call], answer, number)
         }
         Some(Reply::Text(text)) => world.score_text(query, text),
         Some(Reply::Abstain) => Some(0.0),

@@ -5,11 +5,14 @@ use routewright_data::Query;
 use routewright_data::answers::{AnswerRow, AnswerTable};
 use routewright_policy::Arm;
 use routewright_policy::program::{Answer, Call, Callee, Confidence, Prompt, Usage};
+use routewright_policy::programs::VERIFY;
 
 /// Answers as the log has them: the samples of an arm to a query, in the order of their numbers.
 ///
-/// Only the query itself was sent to the models of a log, so that calls with another prompt, fused ensembles and tools
-/// are not logged. `max_tokens` and `temperature` are those of the log, whatever the call says.
+/// The samples of a prompt of the policy are the answers whose `variant` is its id. A self-check ([`VERIFY`]) of an
+/// answer is made of its `verifier_rate`: so many of the samples call it right, each at the price and the latency of
+/// that answer, since a log has no others. Other prompts, fused ensembles and tools are not logged. `max_tokens` and
+/// `temperature` are those of the log, whatever the call says.
 #[derive(Debug)]
 pub struct ReplayWorld<'a> {
     queries: &'a [Query],
@@ -27,10 +30,25 @@ impl<'a> ReplayWorld<'a> {
         Self { queries, answers, columns: arms.iter().map(column).collect(), names }
     }
 
-    /// The row of an answer, by its number among those of its arm.
-    fn row(&self, query: usize, arm: Option<usize>, at: usize) -> Option<AnswerRow<'_>> {
-        let column = self.columns.get(arm?).copied().flatten()?;
-        self.answers.samples(query, column).nth(at)
+    /// The row of an answer, by its number among those of its arm to the same prompt.
+    fn row(&self, query: usize, call: &Call, at: usize) -> Option<AnswerRow<'_>> {
+        let column = self.columns.get(call.arm_index()?).copied().flatten()?;
+        let mut samples = self.answers.samples(query, column);
+        match &call.prompt {
+            Prompt::Query => samples.nth(at),
+            Prompt::Template { id, .. } => samples.filter(|row| row.variant == Some(id)).nth(at),
+        }
+    }
+
+    /// A check of the first answer of an arm, the one of this number among `n`.
+    fn check(&self, query: usize, call: &Call, at: u32) -> Option<Answer> {
+        let arm = call.arm_index()?;
+        let row = self.row(query, &Call::arm(arm), 0)?;
+        let n_right = (f64::from(row.verifier_rate?) * f64::from(call.samples)).round();
+        let is_right = f64::from(at) < n_right;
+        let text = if is_right { "The answer is correct." } else { "The answer is incorrect." };
+        let of_row = answer(&row, arm, at);
+        Some(Answer { text: text.to_owned(), short: None, confidence: None, ..of_row })
     }
 }
 
@@ -76,15 +94,18 @@ impl World for ReplayWorld<'_> {
             },
             sample,
         };
-        let arm = call.arm_index().filter(|_| call.prompt == Prompt::Query);
+        let is_check = matches!(&call.prompt, Prompt::Template { id, .. } if id == VERIFY);
         let one = |at: u32| {
-            let row = self.row(query, arm, (drawn + at) as usize).ok_or_else(|| missing(drawn + at))?;
-            Ok(answer(&row, arm.unwrap_or_default(), at))
+            if is_check {
+                return self.check(query, call, at).ok_or_else(|| missing(at));
+            }
+            let row = self.row(query, call, (drawn + at) as usize).ok_or_else(|| missing(drawn + at))?;
+            Ok(answer(&row, call.arm_index().unwrap_or_default(), at))
         };
         (0..call.samples).map(one).collect()
     }
 
-    fn score(&self, query: usize, answer: &Answer, number: u32) -> Option<f64> {
-        self.row(query, answer.arm, number as usize)?.score.map(f64::from)
+    fn score(&self, query: usize, call: &Call, _: &Answer, number: u32) -> Option<f64> {
+        self.row(query, call, number as usize)?.score.map(f64::from)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{NotLogged, World};
 use routewright_policy::Arm;
-use routewright_policy::program::{Answer, Call, Callee};
+use routewright_policy::program::{Answer, Call, Callee, Prompt};
 use serde::Deserialize;
 
 /// An answer of a script; a model's are given in order.
@@ -11,6 +11,9 @@ use serde::Deserialize;
 pub struct Line {
     /// Model that gives it, or name of a fused ensemble or tool.
     pub model: String,
+    /// Id of the prompt of the policy that it answers; the query itself where `None`.
+    #[serde(default)]
+    pub prompt: Option<String>,
     /// Full text.
     #[serde(default)]
     pub text: String,
@@ -31,7 +34,7 @@ pub struct Line {
     pub score: Option<f64>,
 }
 
-/// A script: each call of a model takes its next lines, whatever it was sent.
+/// A script: each call of a model takes its next lines for that prompt.
 #[derive(Debug)]
 pub struct ScriptedWorld {
     lines: Vec<Line>,
@@ -44,8 +47,13 @@ impl ScriptedWorld {
         Self { lines, names: arms.iter().map(|arm| arm.model.clone()).collect() }
     }
 
-    fn line(&self, name: &str, at: u32) -> Option<&Line> {
-        self.lines.iter().filter(|line| line.model == name).nth(at as usize)
+    fn line(&self, name: &str, call: &Call, at: u32) -> Option<&Line> {
+        let prompt = match &call.prompt {
+            Prompt::Query => None,
+            Prompt::Template { id, .. } => Some(id),
+        };
+        let is_next = |line: &&Line| line.model == name && line.prompt.as_ref() == prompt;
+        self.lines.iter().filter(is_next).nth(at as usize)
     }
 }
 
@@ -59,7 +67,7 @@ impl World for ScriptedWorld {
         let one = |at: u32| {
             let missing =
                 || NotLogged { query: query.to_string(), model: name.to_owned(), sample: drawn + at };
-            let line = self.line(name, drawn + at).ok_or_else(missing)?;
+            let line = self.line(name, call, drawn + at).ok_or_else(missing)?;
             Ok(Answer {
                 arm: call.arm_index(),
                 sample: at,
@@ -74,7 +82,7 @@ impl World for ScriptedWorld {
         (0..call.samples).map(one).collect()
     }
 
-    fn score(&self, _query: usize, answer: &Answer, number: u32) -> Option<f64> {
-        self.line(self.names.get(answer.arm?)?, number)?.score
+    fn score(&self, _query: usize, call: &Call, answer: &Answer, number: u32) -> Option<f64> {
+        self.line(self.names.get(answer.arm?)?, call, number)?.score
     }
 }

@@ -16,7 +16,7 @@
 //! 4. `options = "greedy"` by default: one arm ahead, which the paper's table 7 finds 1.3 points below the full search
 //!    at a tenth of its time.
 //! 5. Tied sets: `P(dearest) = (B - C_cheap) / (C_dear - C_cheap)`; the router of the code has it the other way round.
-//! 6. Expectations are over 128 fixed points of a Halton sequence; the code draws 100 of a Sobol sequence.
+//! 6. Expectations are over 128 fixed points, Halton and Latin hypercube; the code draws 100 of a Sobol sequence.
 
 use super::chain::told;
 use super::routing_rows::{self, Setting};
