@@ -26,7 +26,7 @@ pub(crate) struct AskCommand {
     /// Id of the query.
     #[arg(long, value_name = "ID", requires = "log")]
     query: Option<String>,
-    /// Script of answers: a JSON list of `{"model", "text", "answer", "cost_usd", "latency_ms", "failed"}`.
+    /// Script of answers: a JSON list of `{"model", "prompt", "text", "answer", "cost_usd", "latency_ms", "failed"}`.
     #[arg(long, value_name = "FILE", conflicts_with = "log")]
     answers: Option<PathBuf>,
     /// What is asked, with `--answers`.

@@ -187,3 +187,41 @@ fn gates_and_cascade_routing_are_trained_evaluated_and_asked() {
     let refused = run(dir, &["train", "cascade-routing", "--log", "plain.parquet", "--out", "q"]);
     assert!(refused.code == 2 && refused.stderr.contains("`response`"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_model_that_checks_itself_and_one_that_is_sampled_are_trained_evaluated_and_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let simulate = ["data", "simulate", "--answers", "--samples", "5", "--queries", "700", "--models", "3"];
+    ok(dir, &[&simulate[..], &["--missing", "0", "--drift", "0", "--out", "log.parquet"]].concat());
+    for (method, program) in [("automix", "verify"), ("mot-cascade", "consistency")] {
+        let trained = json(dir, &["train", method, "--log", "log.parquet", "--out", method]);
+        assert_eq!(trained["manifest"]["program"]["name"], program);
+        assert_eq!(run(dir, &["policy", "verify", method]).code, 0);
+        let found = json(dir, &["evaluate", "--policy", method, "--log", "log.parquet"]);
+        let policy = &found["policies"][0];
+        // One answer with five checks or five samples, and the second model where it is asked.
+        let (calls, first) = (policy["calls"].as_f64().unwrap(), if method == "automix" { 6.0 } else { 5.0 });
+        assert!(policy["n_uncovered"] == 0 && calls >= first && calls <= first + 1.0, "{policy}");
+        let compare = ["compare", "--log", "log.parquet", "--folds", "0", "--methods", method];
+        assert_eq!(json(dir, &compare)["policies"][0]["score"], policy["score"], "{method}");
+    }
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(dir.join("automix/manifest.json")).unwrap()).unwrap();
+    let model = |key: &str| manifest["program"]["config"][key].as_str().unwrap().to_owned();
+    let (small, large) = (model("small"), model("large"));
+    let prompt = std::fs::read_to_string(dir.join("automix/verify.prompt.txt")).unwrap();
+    assert!(prompt.contains("{query}") && prompt.contains("{answer}"), "{prompt}");
+    // On a script: the checks find the answer wrong. All tables but the empty one pass that on.
+    let line = |model: &str, prompt: &str, text: &str| {
+        format!(r#"{{"model": "{model}", "prompt": {prompt}, "text": "{text}"}}"#)
+    };
+    let mut lines = vec![line(&small, "null", "It is 4."), line(&large, "null", "It is 5.")];
+    lines.extend(vec![line(&small, "\"verify\"", "The answer is incorrect."); 5]);
+    std::fs::write(dir.join("script.json"), format!("[{}]", lines.join(", "))).unwrap();
+    let ask = ["ask", "--policy", "automix", "--answers", "script.json", "--lambda", "0", "How many?"];
+    let asked = json(dir, &ask);
+    assert_eq!((&asked["reply"]["text"], &asked["calls"]), (&"It is 5.".into(), &7.into()), "{asked}");
+    assert_eq!(asked["steps"][1]["action"]["calls"][0]["prompt"], "verify");
+    assert_eq!(asked["steps"][1]["reason"], "check");
+}
