@@ -35,6 +35,8 @@ pub struct Outlook<'a> {
     pub called: &'a [bool],
     /// Whether an arm may be called.
     pub open: &'a [bool],
+    /// Order that [`Options::Prefixes`] go by; the prices where `None`.
+    pub order: Option<&'a [usize]>,
     /// Covariance of the scores, row-major; entries of arms that were called are not read.
     pub covariance: Option<&'a [f64]>,
 }
@@ -47,7 +49,7 @@ pub enum Options {
     Full,
     /// One arm more than was called.
     Greedy,
-    /// The first so many arms of the policy in the order of their prices: a cascade.
+    /// The first so many arms of a fixed order: a cascade.
     Prefixes,
     /// One arm in all: routing.
     Single,
@@ -82,7 +84,8 @@ pub fn next(outlook: &Outlook<'_>, lambda: f64, options: Options, depth: usize, 
         }
         Options::Prefixes => {
             let (mut sample, mut cost, mut added) = (search.base.clone(), 0.0, Vec::new());
-            for arm in open.iter().take(room) {
+            let fixed = outlook.order.unwrap_or(&open);
+            for arm in fixed.iter().filter(|arm| open.contains(arm)).take(room) {
                 sample = search.with(&sample, *arm);
                 cost += outlook.costs[*arm];
                 added.push(*arm);

@@ -3,7 +3,7 @@ use rand::RngExt as _;
 use routewright_data::rng;
 
 fn outlook<'a>(scores: &'a [f64], costs: &'a [f64], called: &'a [bool], open: &'a [bool]) -> Outlook<'a> {
-    Outlook { scores, costs, called, open, covariance: None }
+    Outlook { scores, costs, called, open, order: None, covariance: None }
 }
 
 /// The best set by trying all; values and prices are those of the definition.

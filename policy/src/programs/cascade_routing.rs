@@ -191,7 +191,12 @@ impl CascadeRouting {
         let open: Vec<bool> = (0..n).map(|arm| !called[arm] && episode.affords(&[arm], 1)).collect();
         let counted: Vec<bool> = called.iter().map(|called| *called && has_answer).collect();
         let covariance = Some(&estimates.covariance[..]);
-        let outlook = Outlook { scores: &estimates.scores, costs, called: &counted, open: &open, covariance };
+        // A cascade goes by mean prices, whatever is expected of the query.
+        let usd = |arm: usize| episode.arms[arm].price.mean_cost_usd.unwrap_or(f64::INFINITY);
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|a, b| usd(*a).total_cmp(&usd(*b)).then(a.cmp(b)));
+        let (scores, order) = (&estimates.scores[..], Some(&order[..]));
+        let outlook = Outlook { scores, costs, called: &counted, open: &open, order, covariance };
         let room = self.config.depth.saturating_sub(episode.answers.len());
         if room == 0 {
             return Choice { cheap: None, dear: None };

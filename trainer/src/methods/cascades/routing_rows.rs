@@ -59,6 +59,8 @@ pub(super) struct Table {
     expected_usd: Vec<f64>,
     after: Vec<f64>,
     forms: Vec<Option<String>>,
+    /// Arms by rising mean price.
+    order: Vec<usize>,
 }
 
 /// Fits estimators and beliefs.
@@ -161,6 +163,9 @@ impl Table {
             .map_err(|error| FitError::Numeric { method: CascadeRouting::NAME, reason: error.to_string() })?;
         let cells = || rows.iter().flat_map(|row| (0..n_arms).map(move |arm| (*row, arm)));
         let means: Vec<f64> = (0..n_arms).map(|arm| train.cost_usd.column_mean(arm).unwrap_or(0.0)).collect();
+        let usd = |arm: usize| train.cost_usd.column_mean(arm).unwrap_or(f64::INFINITY);
+        let mut order: Vec<usize> = (0..n_arms).collect();
+        order.sort_by(|a, b| usd(*a).total_cmp(&usd(*b)).then(a.cmp(b)));
         let expected = |(at, usd): (usize, &f32)| {
             if usd.is_finite() { f64::from(*usd) } else { means[at % n_arms] }
         };
@@ -180,6 +185,7 @@ impl Table {
             expected_usd: found.cost_usd.iter().enumerate().map(expected).collect(),
             after: after.into_iter().map(f64::from).collect(),
             forms: cells().map(form).collect(),
+            order,
         })
     }
 
@@ -313,6 +319,7 @@ impl Table {
                 costs: self.of_row(&self.expected_usd, row),
                 called: &called,
                 open: &open,
+                order: Some(&self.order),
                 covariance: Some(&estimates.covariance),
             };
             let choice = if n_called < params.depth {

@@ -97,13 +97,14 @@ impl Noisy {
 
     fn play(&self, row: usize, lambda: f64, options: Options, draws: &Draws) -> (f64, f64) {
         let n = self.n_arms;
-        // A cascade goes by mean prices; the other rules by those expected of the query.
-        let mut rank = vec![0.0; n];
-        self.order.iter().enumerate().for_each(|(at, arm)| rank[*arm] = at as f64);
+        // A cascade goes by mean prices, over all arms and never back.
+        let mut rank = vec![0; n];
+        self.order.iter().enumerate().for_each(|(at, arm)| rank[*arm] = at);
+        let depth = if options == Options::Prefixes { n } else { DEPTH };
         let (mut scores, mut called, mut cost, mut last) =
             (self.row(&self.before, row).to_vec(), vec![false; n], 0.0, None);
         loop {
-            let room = called.iter().filter(|called| **called).count() < DEPTH;
+            let room = called.iter().filter(|called| **called).count() < depth;
             let open: Vec<bool> = (0..n)
                 .map(|arm| {
                     let is_behind = last.is_none_or(|last: usize| rank[arm] > rank[last]);
@@ -115,9 +116,10 @@ impl Noisy {
                 costs: self.row(&self.expected_usd, row),
                 called: &called,
                 open: &open,
+                order: Some(&self.order),
                 covariance: Some(&self.covariance),
             };
-            let found = if room { next(&outlook, lambda, options, DEPTH, draws).cheap } else { None };
+            let found = if room { next(&outlook, lambda, options, depth, draws).cheap } else { None };
             let Some(arm) = found else {
                 let best = (0..n).filter(|arm| called[*arm]).max_by(|a, b| scores[*a].total_cmp(&scores[*b]));
                 let reply = if options == Options::Prefixes { last } else { best };
