@@ -22,26 +22,28 @@ const K: u32 = 10;
 const USD: [f64; 2] = [0.001, 0.05];
 
 /// Two chains of thought that err alike, and a program of thought that errs in another way. A variant is right on a
-/// query with a chance of its own, which the chains share in part; its wrong answers are mostly one habit. The means
-/// are those of GPT-3.5 and GPT-4 on DATE (369 queries): majorities 0.656 (chain) and 0.762 (program), GPT-4 0.886.
+/// query with a chance of its own, which the chains share in part; its wrong answers are mostly one habit. Some queries
+/// are traps: the strong model is wrong, and all have one habit. The means are those of GPT-3.5 and GPT-4 on DATE (369
+/// queries): majorities 0.656 (chain) and 0.762 (program), GPT-4 0.886.
 fn date(n: usize, seed: u64) -> (OutcomeTable, AnswerTable) {
     let mut rng = rng::stream(seed, "date");
     let mut builder = AnswerTableBuilder::new(n, 2);
     let mut means = [Vec::new(), Vec::new()];
     let chance = |mean: f64| Beta::new(0.7 * mean, 0.7 * (1.0 - mean)).unwrap();
     for row in 0..n {
-        let chains = chance(0.64).sample(&mut rng);
+        let is_trap = rng.random::<f64>() < 0.114;
+        let [chain, program] = if is_trap { [0.25, 0.25] } else { [0.69, 0.80] };
+        let chains = chance(chain).sample(&mut rng);
         let shared: u32 = rng.random_range(0..30);
         let mut sum = 0.0;
         for (at, variant) in ["cot1", "cot2", "pot"].into_iter().enumerate() {
-            let own = if at == 2 {
-                chance(0.74).sample(&mut rng)
-            } else {
-                f64::midpoint(chains, chance(0.64).sample(&mut rng))
+            let r = match at {
+                0 => chains,
+                1 => f64::midpoint(chains, chance(chain).sample(&mut rng)),
+                _ => chance(program).sample(&mut rng),
             };
-            let r = if at == 0 { chains } else { own };
-            // The chains have one habit, the program another.
-            let habit = if at < 2 { shared } else { rng.random_range(0..30) };
+            // The chains have one habit, the program another but in traps.
+            let habit = if at < 2 || is_trap { shared } else { rng.random_range(0..30) };
             for sample in 0..K {
                 let is_right = rng.random::<f64>() < r;
                 let wrong = if rng.random::<f64>() < 0.75 { habit } else { rng.random_range(0..30) };
@@ -60,7 +62,7 @@ fn date(n: usize, seed: u64) -> (OutcomeTable, AnswerTable) {
                 builder.push(row, 0, &said);
             }
         }
-        let score = f32::from(u8::from(rng.random::<f64>() < 0.886));
+        let score = f32::from(u8::from(!is_trap));
         let answer = if score > 0.5 { "right" } else { "wrong 99" };
         let said = AnswerRow {
             answer: Some(answer),
@@ -137,14 +139,14 @@ fn the_tables_of_date_have_their_shape() {
     // One prompt is sure of its errors; two kinds of thought catch them, and reach the strong model for half of its
     // calls.
     let [one, two, mixed] = curves.map(|(_, curve)| curve);
-    for at in 0..4 {
-        assert!(mixed[at].0 > two[at].0 && two[at].0 > one[at].0 - 0.005, "{at}");
-        assert!(mixed[at].0 > one[at].0 + 0.03, "{at}");
+    for at in 0..3 {
+        assert!(mixed[at].0 > two[at].0 && two[at].0 > one[at].0 - 0.01, "{at}");
     }
-    assert!(mixed[3].0 > 0.87 && mixed[3].1 < 0.65, "{mixed:?}");
+    assert!(mixed[0].0 > one[0].0 + 0.03 && mixed[1].0 > one[1].0 + 0.03, "{mixed:?} {one:?}");
+    assert!(mixed[3].0 > 0.85 && mixed[3].1 < 0.75, "{mixed:?}");
     let (score, share) = played(&prepared, &["cot1", "pot"], K / 2, "verify", 1.0);
     println!("MoT-2D verify: {score:.3} / {share:.3}");
-    assert!(score > 0.85 && share < 0.65, "{score} {share}");
+    assert!(score > 0.83 && share < 0.65, "{score} {share}");
 }
 
 #[test]
