@@ -7,8 +7,8 @@ mod cascade;
 mod cascade_routing;
 #[cfg(test)]
 mod conformance;
-mod crowd;
 mod consistency;
+mod crowd;
 mod gate;
 mod objective;
 mod one_call;

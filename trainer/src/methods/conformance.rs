@@ -5,7 +5,7 @@ mod routing;
 
 use super::ALL;
 use crate::evaluate::Average;
-use crate::method::{Device, FitError, Fitted, MethodRow, Need};
+use crate::method::{Device, FitError, Fitted, MethodRow, Need, Reads};
 use crate::progress::Silent;
 use crate::train::{BaseFeatures, FeatureChoice, Prepared, RunOptions, SOURCE_WEIGHT, arms, feature_inputs};
 use routewright_data::features::{FeatureInput, LexicalSettings};
