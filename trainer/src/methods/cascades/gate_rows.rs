@@ -2,8 +2,8 @@
 
 use super::gain_gate::{GainGate, Params};
 use crate::method::{FitContext, FitError, Method};
-use crate::methods;
-use crate::methods::scorers::gram;
+use crate::methods::neighbors::knn;
+use crate::methods::scorers::{gram, ridge};
 use crate::methods::votes::weights::{Accuracies, Scheme, Votes, Weights, reading};
 use crate::validation::Folds;
 use routewright_data::answers::normalize::Normalizer;
@@ -439,7 +439,8 @@ fn before(params: &Params, context: &FitContext<'_>, rows: &[usize]) -> Result<B
     let train: OutcomeTable = context.train.select_rows(rows);
     let features = context.features.select_rows(rows);
     let own = FitContext { train: &train, features: &features, answers: None, pairs: None, ..*context };
-    Ok((methods::find(&params.before)?.fit)(&settings, &own)?.predictor)
+    let row = if params.before == "knn" { knn::ROW } else { ridge::ROW };
+    Ok((row.fit)(&settings, &own)?.predictor)
 }
 
 /// Features in standard deviations from their mean.
