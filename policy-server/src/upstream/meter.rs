@@ -24,9 +24,11 @@ pub(crate) enum Outcome {
     Broken,
     /// The caller has gone.
     Cancelled,
+    /// It was left alone, or too many calls were under way: nothing was sent.
+    NotCalled,
 }
 
-const OUTCOMES: [(Outcome, &str); 8] = [
+const OUTCOMES: [(Outcome, &str); 9] = [
     (Outcome::Ok, "ok"),
     (Outcome::Refused, "refused"),
     (Outcome::RateLimited, "rate_limited"),
@@ -35,6 +37,7 @@ const OUTCOMES: [(Outcome, &str); 8] = [
     (Outcome::Unreachable, "unreachable"),
     (Outcome::Broken, "broken"),
     (Outcome::Cancelled, "cancelled"),
+    (Outcome::NotCalled, "not_called"),
 ];
 
 impl Outcome {

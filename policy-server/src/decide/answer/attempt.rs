@@ -165,7 +165,7 @@ enum Called {
 
 fn verdict(failed: &Failed) -> Verdict {
     match failed.outcome {
-        Outcome::Refused | Outcome::RateLimited | Outcome::Cancelled => Verdict::Neutral,
+        Outcome::Refused | Outcome::RateLimited | Outcome::Cancelled | Outcome::NotCalled => Verdict::Neutral,
         _ => Verdict::Failed,
     }
 }

@@ -28,7 +28,7 @@ impl Failed {
     /// A call that brought no reply, or whose reply broke off.
     pub(super) fn of_call(error: &CallError) -> Self {
         let (outcome, kind) = match error {
-            CallError::Resting { .. } | CallError::Busy { .. } => (Outcome::RateLimited, Kind::Overloaded),
+            CallError::Resting { .. } | CallError::Busy { .. } => (Outcome::NotCalled, Kind::Overloaded),
             CallError::Forbidden | CallError::Connect { .. } => (Outcome::Unreachable, Kind::Unreachable),
             CallError::TimedOut { .. } => (Outcome::TimedOut, Kind::Timeout),
             CallError::TooLong { .. } => (Outcome::Broken, Kind::Malformed),
