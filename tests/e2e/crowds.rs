@@ -5,6 +5,37 @@ use crate::run::{json, ok, run};
 const METHODS: [&str; 5] = ["answer-stacker", "smoothie", "dfpe", "llm-topla", "more"];
 
 #[test]
+fn answers_that_differ_are_fused_by_a_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let simulate = ["data", "simulate", "--answers", "--models", "4", "--missing", "0", "--drift", "0"];
+    ok(dir, &[&simulate[..], &["--queries", "300", "--out", "log.parquet"]].concat());
+    for method in ["panel", "symbolic-moe"] {
+        let trained = json(dir, &["train", method, "--log", "log.parquet", "--out", method]);
+        assert_eq!(trained["manifest"]["program"]["name"], "fuse", "{method}");
+        assert_eq!(run(dir, &["policy", "verify", method]).code, 0, "{method}");
+        let config = &trained["manifest"]["program"]["config"];
+        let members = config["selection"]["members"].as_array().unwrap();
+        let asked = config["selection"]["asked"].as_array().unwrap();
+        assert_eq!(asked.len(), 3, "{method}");
+        let name = |at: &serde_json::Value| members[at.as_u64().unwrap() as usize].as_str().unwrap();
+        let line = |model: &str, answer: &str| {
+            format!(r#"{{"model": "{model}", "text": "It is {answer}.", "answer": "{answer}"}}"#)
+        };
+        let mut lines: Vec<String> =
+            asked.iter().zip(["4", "5", "6"]).map(|(at, answer)| line(name(at), answer)).collect();
+        lines.push(line(config["fuser"].as_str().unwrap(), "7"));
+        std::fs::write(dir.join("script.json"), format!("[{}]", lines.join(", "))).unwrap();
+        let asked = json(dir, &["ask", "--policy", method, "--answers", "script.json", "How many?"]);
+        let steps = asked["steps"].as_array().unwrap();
+        let end = &steps[steps.len() - 1];
+        assert_eq!((steps.len(), &asked["calls"], &end["reason"]), (3, &4.into(), &"fuse".into()), "{asked}");
+        let found = json(dir, &["evaluate", "--policy", method, "--log", "log.parquet"]);
+        assert!(found["policies"][0]["n_uncovered"].as_u64().unwrap() > 0, "{method}: {found}");
+    }
+}
+
+#[test]
 fn selections_are_trained_compared_evaluated_and_asked() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

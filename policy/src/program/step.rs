@@ -69,6 +69,8 @@ pub enum StepReason {
     Vote,
     /// Greatest score among the answers.
     Best,
+    /// An arm writes the reply from the answers of others, or wrote it.
+    Fuse,
     /// No answer is good enough.
     Unsure,
     /// There is nothing left to call.
@@ -96,6 +98,7 @@ impl StepReason {
             Self::Agreement => "agreement",
             Self::Vote => "vote",
             Self::Best => "best",
+            Self::Fuse => "fuse",
             Self::Unsure => "unsure",
             Self::Exhausted => "exhausted",
             Self::Failed => "failed",

@@ -9,6 +9,7 @@ mod cascade_routing;
 mod conformance;
 mod consistency;
 mod crowd;
+mod fuse;
 mod gate;
 mod objective;
 mod one_call;
@@ -22,6 +23,7 @@ mod vote;
 pub use cascade::{Cascade, Strategy};
 pub use cascade_routing::{CascadeRouting, CascadeRoutingConfig, LambdaPoint};
 pub use consistency::{AgreementRule, Consistency, ConsistencyConfig, SharePoint, Thought, majority};
+pub use fuse::{Fuse, Fusion};
 pub use gate::{Gate, GateConfig, Gates, Hand, Voters, read_hand};
 pub use one_call::OneCall;
 pub use row::{Load, ProgramError, ProgramRow, ProgramState};
@@ -43,6 +45,7 @@ pub static ALL: &[ProgramRow] = &[
     cascade_routing::ROW,
     verify::ROW,
     consistency::ROW,
+    fuse::ROW,
 ];
 
 /// Row of a program.

@@ -128,6 +128,25 @@ pub struct Judges {
     pub prior: Option<Router>,
 }
 
+impl Judges {
+    /// The routers of a stored program.
+    pub(super) fn of_parts(
+        program: &'static str,
+        mut parts: BTreeMap<String, Router>,
+    ) -> Result<Self, ProgramError> {
+        let found = parts.keys().cloned().collect::<Vec<_>>().join(", ");
+        let mut take = |name: &str| parts.remove(name);
+        let (scorer, gate, texts, prior) = (take(SCORER), take(GATE), take(TEXTS), take(PRIOR));
+        match scorer {
+            Some(scorer) if parts.is_empty() => Ok(Self { scorer, gate, texts, prior }),
+            _ => {
+                let expected = "scorer, and of gate, texts and prior what it reads";
+                Err(ProgramError::Parts { program, found, expected })
+            }
+        }
+    }
+}
+
 impl From<Router> for Judges {
     fn from(scorer: Router) -> Self {
         Self { scorer, gate: None, texts: None, prior: None }
@@ -184,20 +203,9 @@ impl Select {
         Self::of(selection, judges, arms).map_err(|reason| ProgramError::Config { program: ROW.name, reason })
     }
 
-    fn load(mut state: ProgramState, arms: &[Arm]) -> Result<Box<dyn Program>, ProgramError> {
-        let found = state.parts.keys().cloned().collect::<Vec<_>>().join(", ");
-        let mut take = |name: &str| state.parts.remove(name);
-        let (scorer, gate, texts, prior) = (take(SCORER), take(GATE), take(TEXTS), take(PRIOR));
-        match scorer {
-            Some(scorer) if state.parts.is_empty() => {
-                let judges = Judges { scorer, gate, texts, prior };
-                Ok(Box::new(Self::new(config(ROW.name, state.config)?, judges, arms)?))
-            }
-            _ => {
-                let expected = "scorer, and of gate, texts and prior what it reads";
-                Err(ProgramError::Parts { program: ROW.name, found, expected })
-            }
-        }
+    fn load(state: ProgramState, arms: &[Arm]) -> Result<Box<dyn Program>, ProgramError> {
+        let judges = Judges::of_parts(ROW.name, state.parts)?;
+        Ok(Box::new(Self::new(config(ROW.name, state.config)?, judges, arms)?))
     }
 
     fn of(selection: Selection, judges: Judges, all: &[Arm]) -> Result<Self, String> {
@@ -261,13 +269,21 @@ impl Select {
         (0..rows.n_rows()).map(|at| value(&self.judges.scorer, rows.row(at), request, arm(at))).collect()
     }
 
-    fn choose(&self, episode: &Episode<'_>) -> Result<Step, DecideError> {
-        let request = episode.request;
-        let forms: Vec<Option<String>> =
-            episode.answers.iter().map(|answer| self.selection.reads.of(self.rule, answer)).collect();
+    /// Forms of answers, as the rule reads them.
+    fn forms(&self, answers: &[Answer]) -> Vec<Option<String>> {
+        answers.iter().map(|answer| self.selection.reads.of(self.rule, answer)).collect()
+    }
+
+    /// The candidates among some answers, and the place of each answer that is given.
+    fn panel<'a>(
+        &self,
+        request: &'a Request<'_>,
+        answers: &'a [Answer],
+        forms: &'a [Option<String>],
+    ) -> (Panel<'a>, Vec<usize>) {
         let standing = self.selection.skills.standing(request.source);
         let (mut givens, mut places) = (Vec::new(), Vec::new());
-        for (at, answer) in episode.answers.iter().enumerate().filter(|(_, answer)| answer.is_ok()) {
+        for (at, answer) in answers.iter().enumerate().filter(|(_, answer)| answer.is_ok()) {
             let Some(member) = self.member(answer) else { continue };
             let said = answer.confidence.as_ref();
             places.push(at);
@@ -279,12 +295,63 @@ impl Select {
                 option_probs: said.map_or(&[], |said| &said.option_probs),
             });
         }
-        let (asked, grouping) = (episode.answers.len(), self.selection.grouping);
-        let panel = Panel::of(request.input.text, request.source, givens, asked, grouping, standing.own);
+        let grouping = self.selection.grouping;
+        let panel =
+            Panel::of(request.input.text, request.source, givens, answers.len(), grouping, standing.own);
+        (panel, places)
+    }
+
+    /// Places of the answers that speak for the candidates, the best first, and the share of the given answers that the
+    /// largest candidate has.
+    pub(super) fn ranked(
+        &self,
+        request: &Request<'_>,
+        answers: &[Answer],
+    ) -> Result<(Vec<usize>, f64), DecideError> {
+        let forms = self.forms(answers);
+        let (panel, places) = self.panel(request, answers, &forms);
+        let strengths = self.selection.skills.standing(request.source).own;
+        let scores = self.scores(request, &panel)?;
+        let strength = |at: usize| strengths[panel.givens[panel.candidates[at].best].member];
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| {
+            scores[*b].total_cmp(&scores[*a]).then(strength(*b).total_cmp(&strength(*a))).then(a.cmp(b))
+        });
+        let share = panel.largest() as f64 / panel.givens.len().max(1) as f64;
+        Ok((order.into_iter().map(|at| places[panel.candidates[at].best]).collect(), share))
+    }
+
+    /// Arm of each member.
+    pub(super) fn arms(&self) -> &[usize] {
+        &self.arms
+    }
+
+    /// How good each member is on the task of a request.
+    pub(super) fn strengths(&self, episode: &Episode<'_>) -> &[f64] {
+        self.selection.skills.standing(episode.request.source).own
+    }
+
+    /// All members, the strongest first.
+    pub(super) fn by_strength(&self, episode: &Episode<'_>) -> Vec<usize> {
+        self.sorted((0..self.arms.len()).collect(), episode)
+    }
+
+    fn sorted(&self, mut members: Vec<usize>, episode: &Episode<'_>) -> Vec<usize> {
+        let strengths = self.strengths(episode);
+        members.sort_by(|a, b| strengths[*b].total_cmp(&strengths[*a]).then(a.cmp(b)));
+        members
+    }
+
+    /// Returns the best of some answers, the first of the episode, or abstains.
+    pub(super) fn choose(&self, episode: &Episode<'_>, answers: &[Answer]) -> Result<Step, DecideError> {
+        let request = episode.request;
+        let standing = self.selection.skills.standing(request.source);
+        let forms = self.forms(answers);
+        let (panel, places) = self.panel(request, answers, &forms);
         if panel.candidates.is_empty() {
             let strength =
                 |answer: &Answer| self.member(answer).map_or(f64::NEG_INFINITY, |at| standing.own[at]);
-            let step = crowd::strongest(episode.answers, strength);
+            let step = crowd::strongest(answers, strength);
             let is_unsure = self.selection.least.is_some() && step.reason == StepReason::Exhausted;
             return Ok(if is_unsure { unsure() } else { step });
         }
@@ -349,13 +416,11 @@ impl Program for Select {
 
     fn next(&self, episode: &Episode<'_>) -> Result<Step, StepError> {
         if episode.step > 0 {
-            return Ok(self.choose(episode)?);
+            return Ok(self.choose(episode, episode.answers)?);
         }
-        let strengths = self.selection.skills.standing(episode.request.source).own;
-        let mut order = self.selection.asked(episode.request.source);
-        order.sort_by(|a, b| strengths[*b].total_cmp(&strengths[*a]).then(a.cmp(b)));
+        let order = self.sorted(self.selection.asked(episode.request.source), episode);
         let called = crowd::fitting(episode, &self.arms, &order);
-        Ok(crowd::call(episode, &self.arms, &called, strengths))
+        Ok(crowd::call(episode, &self.arms, &called, self.strengths(episode)))
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
@@ -372,7 +437,7 @@ impl Program for Select {
 }
 
 /// The answer that most give, the first of the strongest among equals.
-fn example(arms: &[Arm]) -> ProgramState {
+pub(super) fn example(arms: &[Arm]) -> ProgramState {
     use crate::forms::{CostModel, Linear, Link};
     let n = arms.len();
     let members: Vec<&str> = arms.iter().map(|arm| arm.model.as_str()).collect();

@@ -62,6 +62,8 @@ pub static ALL: &[MethodRow] = &[
     crowds::dfpe::ROW,
     crowds::llm_topla::ROW,
     crowds::more::ROW,
+    crowds::panel::ROW,
+    crowds::symbolic_moe::ROW,
 ];
 
 /// The methods that learn from a pair log.
