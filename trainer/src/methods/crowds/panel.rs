@@ -103,3 +103,75 @@ impl Method for Panel {
         fusing::fitted(fusion, &params.prompt, &log, context, &chosen, Self::NAME)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate::Average;
+    use crate::method::Device;
+    use crate::progress::Silent;
+    use crate::rollout::{Line, ReplayWorld, ScriptedWorld, episode, rollout};
+    use crate::train::{FeatureChoice, Prepared, RunOptions};
+    use routewright_data::synthetic::{Settings, World};
+    use routewright_policy::program::{Budget, Prompt, Reply, StepReason};
+    use routewright_policy::{Policy, Request};
+    use serde_json::{Value, json};
+
+    fn world() -> (Prepared, routewright_data::synthetic::AnsweredWorld) {
+        let settings = Settings { n_arms: 4, missing: 0.0, drift: 0.0, ..Settings::default() };
+        let world = World::new(settings, 3).answered(300, 1);
+        let (table, models) = (world.table.clone(), world.table.models.clone());
+        let prepared = Prepared::new(table, &FeatureChoice::default(), 1).unwrap();
+        (prepared.with_answers(&world.answers, &models), world)
+    }
+
+    fn policy(prepared: &Prepared, params: Value) -> Result<Policy, FitError> {
+        let average = Average::Micro;
+        let run = RunOptions { average, seed: 1, device: Device::Cpu, progress: &Silent, checkpoint: None };
+        let fitted = prepared.fit(&ROW, &params, &run)?;
+        Ok(prepared.policy(&ROW, fitted, 1).unwrap())
+    }
+
+    #[test]
+    fn answers_that_differ_go_to_the_fuser_with_the_template() {
+        let (prepared, world) = world();
+        let models = &world.table.models;
+        let policy =
+            policy(&prepared, json!({ "fuser": models[0], "size": 4, "prompt": "Q {query} A {answers}" }));
+        let policy = policy.unwrap();
+        let line = |model: &String, answer: &str| Line {
+            model: model.clone(),
+            text: format!("It is {answer}."),
+            answer: Some(answer.to_owned()),
+            ..Line::default()
+        };
+        let play = |answers: [&str; 4]| {
+            let lines: Vec<Line> =
+                models.iter().zip(answers).map(|(model, answer)| line(model, answer)).collect();
+            let script = ScriptedWorld::new(lines, &policy.arms);
+            episode(&policy, Request::default(), Budget::default(), &script, 0).unwrap()
+        };
+        let fused = play(["4", "5", "4", "6"]).unwrap();
+        assert_eq!((fused.answers.len(), fused.reply()), (5, Some(&Reply::Answer(4))));
+        assert_eq!(fused.steps[1].reason, StepReason::Fuse);
+        let Prompt::Template { slots, .. } = &fused.calls[4].prompt else { panic!("no template") };
+        assert!(slots["answers"].contains("It is 4.") && slots["answers"].contains("It is 6."), "{slots:?}");
+        let agreed = play(["4"; 4]).unwrap();
+        assert_eq!(agreed.answers.len(), 4);
+        // On the log the queries that are fused are not covered, and the others are.
+        let replay = ReplayWorld::new(&world.table.queries, models, &world.answers, &policy.arms);
+        let (outcomes, _) = rollout(&policy, &world.table, &replay, None, &[1]).unwrap();
+        let known = outcomes.scores.iter().filter(|score| !score.is_nan()).count();
+        assert!(known > 0 && known < 300, "{known} of 300 are covered");
+    }
+
+    #[test]
+    fn parameters_that_make_no_panel_are_refused_in_words() {
+        let (prepared, _) = world();
+        let says = |params: Value| policy(&prepared, params).unwrap_err().to_string();
+        assert!(says(json!({ "fuser": "nope" })).contains("`fuser` is `nope`"));
+        assert!(says(json!({ "prompt": "{query}" })).contains("`{answers}`"));
+        assert!(says(json!({ "keep": 0 })).contains("`keep` is `0`"));
+        assert!(says(json!({ "size": 0 })).contains("`size`"));
+    }
+}
