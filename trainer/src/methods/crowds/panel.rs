@@ -146,8 +146,10 @@ mod tests {
             ..Line::default()
         };
         let play = |answers: [&str; 4]| {
-            let lines: Vec<Line> =
+            let mut lines: Vec<Line> =
                 models.iter().zip(answers).map(|(model, answer)| line(model, answer)).collect();
+            // What the fuser says to the template.
+            lines.push(line(&models[0], "7"));
             let script = ScriptedWorld::new(lines, &policy.arms);
             episode(&policy, Request::default(), Budget::default(), &script, 0).unwrap()
         };
