@@ -24,7 +24,8 @@ fn answers_that_differ_are_fused_by_a_template() {
         };
         let mut lines: Vec<String> =
             asked.iter().zip(["4", "5", "6"]).map(|(at, answer)| line(name(at), answer)).collect();
-        lines.push(line(config["fuser"].as_str().unwrap(), "7"));
+        let fuser = config["fuser"].as_str().unwrap();
+        lines.push(format!(r#"{{"model": "{fuser}", "prompt": "fuse", "text": "It is 7.", "answer": "7"}}"#));
         std::fs::write(dir.join("script.json"), format!("[{}]", lines.join(", "))).unwrap();
         let asked = json(dir, &["ask", "--policy", method, "--answers", "script.json", "How many?"]);
         let steps = asked["steps"].as_array().unwrap();

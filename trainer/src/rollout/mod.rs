@@ -16,19 +16,29 @@ use crate::evaluate::{ArmShare, Frontier, JudgeOptions, Played, QueryOutcomes};
 use crate::train::feature_inputs;
 use rayon::prelude::*;
 use routewright_data::OutcomeTable;
-use routewright_policy::program::{Action, Answer, Budget, Call, Machine, Reply, Step, StepError};
+use routewright_policy::program::{Action, Answer, Budget, Call, Machine, Prompt, Reply, Step, StepError};
 use routewright_policy::{Objective, Policy, Request};
 
 /// An answer that a world does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the log has no answer {sample} of `{model}` to query `{query}`")]
+#[error("no answer {sample} of `{model}` to query `{query}` is recorded, prompt `{prompt}`")]
 pub struct NotLogged {
     /// Id of the query.
     pub query: String,
     /// Model called, or what else was.
     pub model: String,
+    /// Id of the template it was called with, or `query` for the query itself.
+    pub prompt: String,
     /// Sample asked for.
     pub sample: u32,
+}
+
+/// Id of the template of a call; `query` where it is the query itself.
+fn prompt_id(call: &Call) -> &str {
+    match &call.prompt {
+        Prompt::Query => "query",
+        Prompt::Template { id, .. } => id,
+    }
 }
 
 /// Answers calls.

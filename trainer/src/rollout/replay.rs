@@ -1,6 +1,6 @@
 //! A log that answers calls.
 
-use super::{NotLogged, World};
+use super::{NotLogged, World, prompt_id};
 use routewright_data::Query;
 use routewright_data::answers::{AnswerRow, AnswerTable};
 use routewright_policy::Arm;
@@ -92,6 +92,7 @@ impl World for ReplayWorld<'_> {
                 Callee::Fusion(name) => name.clone(),
                 Callee::Tool(name) => (*name).to_owned(),
             },
+            prompt: prompt_id(call).to_owned(),
             sample,
         };
         let is_check = matches!(&call.prompt, Prompt::Template { id, .. } if id == VERIFY);

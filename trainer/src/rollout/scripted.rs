@@ -1,6 +1,6 @@
 //! Answers written down beforehand, for one query.
 
-use super::{NotLogged, World};
+use super::{NotLogged, World, prompt_id};
 use routewright_policy::Arm;
 use routewright_policy::program::{Answer, Call, Callee, Prompt};
 use serde::Deserialize;
@@ -65,8 +65,12 @@ impl World for ScriptedWorld {
             Callee::Tool(name) => name,
         };
         let one = |at: u32| {
-            let missing =
-                || NotLogged { query: query.to_string(), model: name.to_owned(), sample: drawn + at };
+            let missing = || NotLogged {
+                query: query.to_string(),
+                model: name.to_owned(),
+                prompt: prompt_id(call).to_owned(),
+                sample: drawn + at,
+            };
             let line = self.line(name, call, drawn + at).ok_or_else(missing)?;
             Ok(Answer {
                 arm: call.arm_index(),

@@ -12,25 +12,31 @@ use routewright_policy::forms::Link;
 use routewright_policy::programs::select::{Block, Grouping, Judges, Selection};
 use routewright_policy::programs::{Fuse, Fusion, Reading};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The prompt of a fuser where no other is given.
 pub(super) const PROMPT: &str = "You are given a question and the answers of several assistants, the most trusted \
 first. Some of them may be wrong. Compare them, decide what is right, and write one answer in the form that the \
 question asks for.\n\nQuestion:\n{query}\n\n{answers}\n\nFinal answer:";
 
-/// Folds that the figures of the answers without a fuser are taken on.
+/// Folds that the figures of the vote are taken on.
 const FOLDS: usize = 5;
+
+/// Whether answers can be equal: whole texts, which the rule `exact` leaves as they are, hardly ever are.
+fn has_forms(log: &Log<'_>) -> bool {
+    let is_read = log.reads == Reading::Short || log.rule.name != "exact";
+    is_read && log.votes.forms.iter().any(Option::is_some)
+}
 
 /// Ranks answers by the votes of `vote`, or, of texts that no rule reads, by how like the others they are.
 pub(super) fn ranking(log: &Log<'_>, accuracies: &Accuracies) -> Selection {
     let members = log.models.clone();
-    let has_forms = log.reads == Reading::Short && log.votes.forms.iter().any(Option::is_some);
     let skills = accuracies.skills();
     let votes = |task: Option<&str>| -> Vec<f64> {
         let standing = skills.standing(task);
         (0..members.len()).map(|member| standing.vote(member)).collect()
     };
-    let (grouping, block) = match has_forms {
+    let (grouping, block) = match has_forms(log) {
         true => {
             let tasks = skills.tasks.keys().map(|task| (task.clone(), votes(Some(task)))).collect();
             (Grouping::Equal, Block::Weighted { weights: votes(None), tasks })
@@ -65,7 +71,8 @@ pub(super) fn fuser(
     })
 }
 
-/// The fit of a program `fuse`; figures are those of the best answer without the fuser, whose texts no log has.
+/// The fit of a program `fuse`. Its figures are those of a vote of all members, where answers can be equal: no log has
+/// the texts of the fuser.
 ///
 /// # Errors
 /// If the program refuses what was made.
@@ -80,10 +87,19 @@ pub(super) fn fitted(
     let all = arms(context.train);
     let scorer = programs::linear("candidate", &[1.0, 0.0], Link::Identity, all.len());
     let asked = fusion.selection.asked.as_ref().map_or(log.models.len(), Vec::len);
+    let others = fusion.quorum.min(log.models.len() - asked);
     let program = Fuse::new(fusion, Judges::from(scorer), prompt.to_owned(), &all)
         .map_err(|error| FitError::Params { method, reason: error.to_string() })?;
     let mut fitted = Fitted::steps(Box::new(program), all.len(), params);
-    fitted.metrics.insert("calls_at_most".to_owned(), asked as f64 + 1.0);
+    fitted.metrics.insert("calls_at_most".to_owned(), (asked + others + 1) as f64);
+    if has_forms(log) {
+        fitted.metrics.extend(figures_of_the_vote(log, context));
+    }
+    Ok(fitted)
+}
+
+/// What a vote of all members is worth on folds of train.
+fn figures_of_the_vote(log: &Log<'_>, context: &FitContext<'_>) -> BTreeMap<String, f64> {
     let dealt = Folds::new(context.train, context.seed, FOLDS);
     let scheme = Scheme { weights: Weights::LogOdds, is_open: true, twins: vec![None; log.models.len()] };
     let ours = folds::scores(log.n_queries(), &dealt, |slice| {
@@ -92,7 +108,6 @@ pub(super) fn fitted(
         slice.valid.iter().map(score).collect()
     });
     let single = folds::best_single(log, &dealt);
-    let without = folds::figures(&ours, &single, context);
-    fitted.metrics.extend(without.into_iter().map(|(name, value)| (format!("unfused_{name}"), value)));
-    Ok(fitted)
+    let figures = folds::figures(&ours, &single, context);
+    figures.into_iter().map(|(name, value)| (format!("vote_{name}"), value)).collect()
 }

@@ -9,7 +9,8 @@
 //! 1. One layer of proposers; the paper stacks three.
 //! 2. Answers that agree are not fused.
 //! 3. Proposers and their order are learned on the log; the paper chooses them by hand.
-//! 4. A log has no fused texts: what the fuser brings is not judged there, see the page.
+//! 4. Several samples of one model (self-fusion) are not asked for: a member is called once.
+//! 5. A log has no fused texts: what the fuser brings is not judged there, see the page.
 
 use super::fusing::{self, PROMPT};
 use super::log::{Asked, Log};
@@ -149,7 +150,7 @@ mod tests {
             let mut lines: Vec<Line> =
                 models.iter().zip(answers).map(|(model, answer)| line(model, answer)).collect();
             // What the fuser says to the template.
-            lines.push(line(&models[0], "7"));
+            lines.push(Line { prompt: Some("fuse".to_owned()), ..line(&models[0], "7") });
             let script = ScriptedWorld::new(lines, &policy.arms);
             episode(&policy, Request::default(), Budget::default(), &script, 0).unwrap()
         };
