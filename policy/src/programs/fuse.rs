@@ -48,7 +48,7 @@ pub struct Fusion {
     pub fuser: String,
     /// Answers below which further members are called, once.
     pub quorum: usize,
-    /// Share of the answers that must say the same for the fuser not to be asked; `None` where it always is.
+    /// Share of the answers that must say the same for the fuser not to be asked; `None` where all must.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<f64>,
 }

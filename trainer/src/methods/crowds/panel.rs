@@ -43,7 +43,7 @@ pub(in crate::methods) struct Params {
     size: usize,
     /// Answers below which others are asked, once.
     quorum: usize,
-    /// Share of the answers that must say the same for it to be returned as it is, in (0, 1]; above 1 for never.
+    /// Share of the answers that must say the same for it to be returned as it is; all where above 1.
     agreed: f64,
     /// Answers shown to the fuser, at least 1.
     keep: usize,
@@ -73,8 +73,7 @@ impl Method for Panel {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
-        // NaN is above nothing.
-        if params.size == 0 || !(params.agreed > 0.0) {
+        if params.size == 0 || params.agreed.is_nan() || params.agreed <= 0.0 {
             let reason = "`size` needs at least 1, `agreed` a number above 0".to_owned();
             return Err(FitError::Params { method: Self::NAME, reason });
         }
