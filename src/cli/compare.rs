@@ -72,7 +72,7 @@ impl CompareCommand {
             average: self.fitting.average,
             seeds: (0..self.seeds).map(|i| self.fitting.seed + i).collect(),
             folds: self.folds,
-            device: self.fitting.device,
+            device: self.fitting.device()?,
             log: log.display().to_string(),
             split: self.test_split.clone(),
             answers,
@@ -101,7 +101,8 @@ impl CompareCommand {
         if self.methods == ["all"] {
             return Ok(());
         }
-        rows.iter().try_for_each(|row| super::methods::check_device(row, self.fitting.device))
+        let device = self.fitting.device()?;
+        rows.iter().try_for_each(|row| super::methods::check_device(row, device))
     }
 
     fn on_pairs(&self) -> compare_pairs::Request<'_> {

@@ -50,7 +50,7 @@ impl Request<'_> {
             average: self.fitting.average,
             seed: self.fitting.seed,
             folds: self.folds,
-            device: self.fitting.device,
+            device: self.fitting.device()?,
         };
         let bars = output::Bars::new("compare");
         let (compared, prepared, fitted) = compare_pairs(&train, &test, &entries, &options, &bars)?;
@@ -76,7 +76,8 @@ impl Request<'_> {
             bail!("method `{}` does not learn from a pair log; these do: {}", row.name, known.join(", "));
         }
         if self.methods != ["all"] {
-            rows.iter().try_for_each(|row| super::methods::check_device(row, self.fitting.device))?;
+            let device = self.fitting.device()?;
+            rows.iter().try_for_each(|row| super::methods::check_device(row, device))?;
         }
         let params = |row: &'static MethodRow| {
             Ok((row, fitting::params(None, &fitting::settings_of(row.name, self.settings))?))

@@ -39,19 +39,27 @@ pub(crate) struct FittingArgs {
     #[arg(long, value_name = "NAME", default_value = "micro")]
     pub(crate) average: Average,
     /// Where tensors are computed: `cpu` or `cuda`.
-    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = device)]
-    pub(crate) device: Device,
-}
-
-fn device(text: &str) -> Result<Device, String> {
-    match text {
-        "cpu" => Ok(Device::Cpu),
-        "cuda" => Ok(Device::Cuda),
-        other => Err(format!("unknown device `{other}`; known: `cpu`, `cuda`")),
-    }
+    #[arg(long, value_name = "NAME", default_value = "cpu", value_parser = ["cpu", "cuda"])]
+    device: String,
+    /// What trains networks on the processor: `native` (a hand-written pass), `burn-flex` (or `burn`), `burn-ndarray`.
+    #[arg(long, value_name = "NAME", value_parser = ["native", "burn", "burn-flex", "burn-ndarray"])]
+    engine: Option<String>,
 }
 
 impl FittingArgs {
+    /// Where networks are trained, and by which engine.
+    pub(crate) fn device(&self) -> anyhow::Result<Device> {
+        match (self.device.as_str(), self.engine.as_deref()) {
+            ("cuda", None | Some("burn")) => Ok(Device::Cuda),
+            ("cuda", Some(engine)) => {
+                bail!("engine `{engine}` runs on the processor; with `--device cuda` leave `--engine` out or give `burn`")
+            }
+            (_, Some("burn" | "burn-flex")) => Ok(Device::BurnFlex),
+            (_, Some("burn-ndarray")) => Ok(Device::BurnNdarray),
+            _ => Ok(Device::Cpu),
+        }
+    }
+
     /// How features are made.
     pub(crate) fn feature_choice(&self) -> anyhow::Result<FeatureChoice> {
         let base = match self.features.split_once(':') {

@@ -127,13 +127,14 @@ pub(crate) fn check_system(name: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Refuses a GPU for a method that would not use it.
+/// Refuses a GPU or an engine for a method that would not use it.
 pub(crate) fn check_device(method: &MethodRow, device: Device) -> anyhow::Result<()> {
-    if device == Device::Cuda && !method.uses_device {
+    if device != Device::Cpu && !method.uses_device {
         let known = ALL.iter().filter(|row| row.uses_device).map(|row| format!("`{}`", row.name));
         let known: Vec<String> = known.collect();
         bail!(
-            "method `{}` computes on the CPU only, so `--device cuda` is not for it; on a GPU: {}",
+            "method `{}` trains no network that another engine or a GPU could train, so `--engine` and \
+             `--device cuda` are not for it; these methods can: {}",
             method.name,
             known.join(", ")
         );

@@ -21,6 +21,7 @@ mod fitting;
 mod from_store;
 mod fuse;
 mod fuse_demo;
+mod man;
 mod methods;
 mod ope;
 pub(crate) mod output;
@@ -138,6 +139,8 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Print a script that completes commands and options in a shell.
     Completions(completions::CompletionsCommand),
+    /// Write manual pages.
+    Man(man::ManCommand),
 }
 
 impl Cli {
@@ -160,6 +163,7 @@ impl Cli {
             Command::Policy(command) => command.run(self.json),
             Command::Bench(command) => command.run(self.json),
             Command::Completions(command) => Ok(command.run()),
+            Command::Man(command) => command.run(),
         }
     }
 }

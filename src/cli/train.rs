@@ -283,7 +283,7 @@ impl TrainCommand {
     fn train(self, params: &serde_json::Value, json: bool) -> anyhow::Result<ExitCode> {
         let goal = self.goal()?;
         let method = methods::find(&self.method)?;
-        methods::check_device(method, self.fitting.device)?;
+        methods::check_device(method, self.fitting.device()?)?;
         let (rule, is_named) = query_text::of_log(self.rows.path()?, self.query_text)?;
         let (mut prepared, logged) = self.rows.prepare(&self.fitting)?;
         prepared.query_text = rule;
@@ -295,7 +295,7 @@ impl TrainCommand {
         let run = RunOptions {
             average: self.fitting.average,
             seed: self.fitting.seed,
-            device: self.fitting.device,
+            device: self.fitting.device()?,
             progress: &bars,
             checkpoint: self.checkpoint.as_deref(),
         };

@@ -112,7 +112,9 @@ fn a_selector_and_a_device_are_checked_before_the_log_is_read_or_the_method_fitt
     let train =
         |more: &[&'static str]| [&["train", "knn", "--log", "none.parquet", "--out", "p"], more].concat();
     refused(at, &train(&["--selector", "budgt"]), &["`budget`"]);
-    refused(at, &train(&["--device", "cuda"]), &["`knn`", "CPU", "`mlp`"]);
+    refused(at, &train(&["--device", "cuda"]), &["`knn`", "--engine", "`mlp`"]);
+    refused(at, &train(&["--engine", "burn"]), &["`knn`", "--engine", "`mlp`"]);
+    refused(at, &train(&["--engine", "burn-ndarray", "--device", "cuda"]), &["`burn-ndarray`", "processor"]);
     let known = ["train", "knn", "--log", "log.parquet", "--out", "p", "--selector"];
     let arms = r#"threshold:{"strong":"dear","weak":"nobody","threshold":0.1}"#;
     refused(at, &[&known[..], &[arms]].concat(), &["--selector", "nobody"]);
@@ -200,6 +202,16 @@ fn completions_know_the_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = ok(Path::new("."), &["completions", shell]).stdout;
         assert!(script.contains("log-decisions") && script.contains("source-weight"), "{shell}: {script}");
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = tempfile::tempdir().unwrap();
+    ok(dir.path(), &["man", "man1"]);
+    for (page, text) in [("routewright.1", "quickstart"), ("routewright-train.1", "source"), ("routewright-data-split.1", "out")] {
+        let page = std::fs::read_to_string(dir.path().join("man1").join(page)).unwrap();
+        assert!(page.starts_with(".ie") && page.contains(text), "{page}");
     }
 }
 

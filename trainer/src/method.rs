@@ -17,12 +17,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Where tensors are computed.
+/// Where networks are trained, and by which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Device {
-    /// The processor; byte-equal artifacts for the same seed.
+    /// The processor, by the hand-written pass; byte-equal artifacts for the same seed.
     #[default]
     Cpu,
+    /// The processor, by burn's backend `flex` (cargo feature `burn`).
+    BurnFlex,
+    /// The processor, by burn's backend `ndarray` (cargo feature `burn`).
+    BurnNdarray,
     /// An NVIDIA GPU (cargo feature `cuda`).
     Cuda,
 }

@@ -1,4 +1,4 @@
-//! The two engines take the same steps.
+//! The engines take the same steps.
 
 use super::super::cpu::CpuEngine;
 use super::super::network::LayerShape;
@@ -6,6 +6,7 @@ use super::super::targets::{Contrast, Variant};
 use super::*;
 use burn::backend::Autodiff;
 use burn_flex::Flex;
+use burn_ndarray::NdArray;
 use rand::RngExt;
 use routewright_data::{Cells, rng};
 
@@ -46,13 +47,18 @@ fn assert_near(found: &[f32], want: &[f32], tolerance: f32, what: &str) {
     }
 }
 
-fn both_engines_agree(network: Network, targets: &Targets) {
-    type Reference = AutodiffEngine<Autodiff<Flex>>;
+/// The hand-written engine against burn on its two backends for the processor.
+fn engines_agree(network: Network, targets: &Targets) {
+    agrees_with::<Autodiff<Flex>>(network.clone(), targets);
+    agrees_with::<Autodiff<NdArray>>(network, targets);
+}
+
+fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets) {
     let mut rng = rng::stream(4, "input");
     let input: Vec<f32> = (0..N * DIM).map(|_| rng.random_range(-1.0..1.0)).collect();
     let optimizer = AdamW { rate: 0.01, ..AdamW::default() };
     let parameters = network.init(3);
-    let mut reference = Reference::new(network.clone(), parameters.clone(), optimizer, Default::default());
+    let mut reference = AutodiffEngine::<B>::new(network.clone(), parameters.clone(), optimizer, Default::default());
     let mut engine = CpuEngine::new(network, parameters, optimizer);
 
     let want = reference.differentiate(&input, targets, true);
@@ -77,7 +83,7 @@ fn both_engines_agree(network: Network, targets: &Targets) {
 #[test]
 fn contrastive_steps_agree_in_both_variants() {
     for variant in [Variant::Paper, Variant::Released] {
-        both_engines_agree(network(HeadShape::Cosine, Activation::Gelu), &contrast(variant));
+        engines_agree(network(HeadShape::Cosine, Activation::Gelu), &contrast(variant));
     }
 }
 
@@ -86,12 +92,12 @@ fn score_and_preference_steps_agree() {
     let labels = labels().values().to_vec();
     for (kind, hidden) in [(ScoreLoss::Mse, Activation::Relu), (ScoreLoss::Bce, Activation::Sigmoid)] {
         let linear = network(HeadShape::Linear(Activation::Identity), hidden);
-        both_engines_agree(linear, &Targets::Scores(labels.clone(), kind));
+        engines_agree(linear, &Targets::Scores(labels.clone(), kind));
     }
-    both_engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Preferences(labels));
+    engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Preferences(labels));
     let duel = |(a, b, share, weight)| Duel { a, b, share, weight };
     let judged = [(0, 1, 1.0, 1.0), (3, 4, 0.5, 2.0), (6, 5, 0.0, 0.3), (59, 56, 1.0, 1.0)].map(duel);
-    both_engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Duels(judged.to_vec()));
+    engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Duels(judged.to_vec()));
 }
 
 #[test]

@@ -21,8 +21,30 @@ pub fn engine(
     probe(device)?;
     match device {
         Device::Cpu => Ok(Box::new(CpuEngine::new(network, parameters, optimizer))),
+        #[cfg(feature = "burn")]
+        Device::BurnFlex => Ok(on::<burn_flex::Flex>(network, parameters, optimizer)),
+        #[cfg(feature = "burn")]
+        Device::BurnNdarray => Ok(on::<burn_ndarray::NdArray>(network, parameters, optimizer)),
+        #[cfg(not(feature = "burn"))]
+        Device::BurnFlex | Device::BurnNdarray => Err(without_burn(device)),
         Device::Cuda => cuda::engine(network, parameters, optimizer),
     }
+}
+
+/// The engine in burn on a backend's default device.
+#[cfg(any(feature = "burn", feature = "cuda"))]
+fn on<B: burn::tensor::backend::Backend>(
+    network: Network,
+    parameters: Vec<Parameter>,
+    optimizer: AdamW,
+) -> Box<dyn Engine>
+where
+    super::autodiff::AutodiffEngine<burn::backend::Autodiff<B>>: Engine + 'static,
+    burn::backend::Autodiff<B>: burn::tensor::backend::AutodiffBackend<Device = B::Device>,
+{
+    use super::autodiff::AutodiffEngine;
+    let engine = AutodiffEngine::<burn::backend::Autodiff<B>>::new(network, parameters, optimizer, B::Device::default());
+    Box::new(engine)
 }
 
 /// A sentence encoder in training on a device.
@@ -34,7 +56,11 @@ pub(super) fn bert(device: Device, recipe: &BertRecipe) -> Result<Box<dyn Traina
     use burn::backend::Autodiff;
     probe(device)?;
     match device {
-        Device::Cpu => Ok(Box::new(recipe.start_on::<Autodiff<burn_flex::Flex>>(Default::default()))),
+        Device::Cpu | Device::BurnFlex => Ok(Box::new(recipe.start_on::<Autodiff<burn_flex::Flex>>(Default::default()))),
+        #[cfg(feature = "burn")]
+        Device::BurnNdarray => Ok(Box::new(recipe.start_on::<Autodiff<burn_ndarray::NdArray>>(Default::default()))),
+        #[cfg(not(feature = "burn"))]
+        Device::BurnNdarray => Err(without_burn(device)),
         #[cfg(feature = "cuda")]
         Device::Cuda => Ok(Box::new(recipe.start_on::<Autodiff<burn_cuda::Cuda>>(Default::default()))),
         #[cfg(not(feature = "cuda"))]
@@ -49,8 +75,19 @@ pub(super) fn bert(device: Device, recipe: &BertRecipe) -> Result<Box<dyn Traina
 pub fn probe(device: Device) -> Result<(), FitError> {
     match device {
         Device::Cpu => Ok(()),
+        #[cfg(feature = "burn")]
+        Device::BurnFlex | Device::BurnNdarray => Ok(()),
+        #[cfg(not(feature = "burn"))]
+        Device::BurnFlex | Device::BurnNdarray => Err(without_burn(device)),
         Device::Cuda => cuda::probe(),
     }
+}
+
+#[cfg(not(feature = "burn"))]
+fn without_burn(device: Device) -> FitError {
+    let device = if device == Device::BurnFlex { "burn-flex" } else { "burn-ndarray" };
+    let reason = "this build has no burn; build with `--features burn`, or use the engine `native`";
+    FitError::Device { device, reason: reason.to_owned() }
 }
 
 fn unusable(reason: String) -> FitError {
@@ -73,9 +110,7 @@ mod cuda {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    use super::super::autodiff::AutodiffEngine;
     use super::*;
-    use burn::backend::Autodiff;
     use burn_cuda::{Cuda, CudaDevice};
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -109,8 +144,7 @@ mod cuda {
         parameters: Vec<Parameter>,
         optimizer: AdamW,
     ) -> Result<Box<dyn Engine>, FitError> {
-        let device = CudaDevice::default();
-        Ok(Box::new(AutodiffEngine::<Autodiff<Cuda>>::new(network, parameters, optimizer, device)))
+        Ok(on::<Cuda>(network, parameters, optimizer))
     }
 
     /// Runs a computation that panics where the GPU is not usable, and says so in one line instead.

@@ -2,13 +2,13 @@
 //!
 //! Two [`Engine`]s take the same steps. [`CpuEngine`] computes losses and gradients by hand and updates
 //! the weights in one pass; it is what the processor runs. `AutodiffEngine` is written in burn, generic
-//! over the backend; it runs on a GPU (feature `cuda`), and on burn's processor backend it is the reference the
-//! other one is tested against. Without `cuda` or `bert` burn is not compiled at all. All random choices of a step
-//! (which arms, which cluster mates) are made beforehand, in [`Targets`], so that both engines see the same batch.
+//! over the backend; it runs on a GPU (feature `cuda`) and on two backends for the processor (feature `burn`), where it
+//! is the reference the other one is tested against. All random choices of a step (which arms, which cluster mates) are
+//! made beforehand, in [`Targets`], so that both engines see the same batch.
 //!
 //! This is the only module that names burn.
 
-#[cfg(any(test, feature = "bert", feature = "cuda"))]
+#[cfg(any(test, feature = "burn", feature = "bert", feature = "cuda"))]
 mod autodiff;
 mod bag;
 #[cfg(feature = "bert")]
@@ -32,7 +32,7 @@ mod training;
 mod two_phase;
 mod wide;
 
-#[cfg(any(test, feature = "bert", feature = "cuda"))]
+#[cfg(any(test, feature = "burn", feature = "bert", feature = "cuda"))]
 pub use autodiff::AutodiffEngine;
 pub use bag::{BagRows, TrainableBag};
 #[cfg(feature = "bert")]
