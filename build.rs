@@ -1,7 +1,5 @@
 //! What `routewright --version` prints beside the version: commit, target, cargo features.
 
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo by stdout")]
-
 use std::env::{var, vars};
 use std::path::Path;
 use std::process::Command;

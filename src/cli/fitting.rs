@@ -52,7 +52,9 @@ impl FittingArgs {
         match (self.device.as_str(), self.engine.as_deref()) {
             ("cuda", None | Some("burn")) => Ok(Device::Cuda),
             ("cuda", Some(engine)) => {
-                bail!("engine `{engine}` runs on the processor; with `--device cuda` leave `--engine` out or give `burn`")
+                bail!(
+                    "engine `{engine}` runs on the processor; with `--device cuda` leave `--engine` out or give `burn`"
+                )
             }
             (_, Some("burn" | "burn-flex")) => Ok(Device::BurnFlex),
             (_, Some("burn-ndarray")) => Ok(Device::BurnNdarray),

@@ -99,6 +99,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, made once")]
 enum Command {
     /// Run everything once on a simulated log: train, judge, report, serve, learn from feedback.
     Quickstart(quickstart::QuickstartCommand),

@@ -112,7 +112,8 @@ fn whole(kind: &str, rng: &mut Rng) -> Segments {
     let merges = ["a b", "ab c", "h e", "he l"].map(str::to_owned);
     metadata.texts("tokenizer.ggml.merges", &merges);
     let names = ["gpt-2", "default", "llama-bpe", "qwen2", "falcon", "deepseek-coder"];
-    metadata.text("tokenizer.ggml.pre", *pick(rng, &names));
+    let name: &&str = pick(rng, &names);
+    metadata.text("tokenizer.ggml.pre", name);
     for (name, id) in [("unknown", 0), ("bos", 1), ("eos", 2)] {
         metadata.number(&format!("tokenizer.ggml.{name}_token_id"), id);
     }

@@ -84,7 +84,7 @@ fn record(format: &str, number: usize) -> Value {
     let answer = json!({"model": "m", "choices": [{"message": {"role": "assistant", "content": "42"}}],
         "usage": {"prompt_tokens": 9, "completion_tokens": 1}});
     match format {
-        "openai" if number % 2 == 0 => json!({"custom_id": format!("{number}"), "method": "POST",
+        "openai" if number.is_multiple_of(2) => json!({"custom_id": format!("{number}"), "method": "POST",
             "body": {"model": "m", "messages": messages}, "response": {"status_code": 200, "body": answer},
             "error": null, "score": 1}),
         "openai" => {

@@ -209,7 +209,11 @@ fn completions_know_the_commands() {
 fn every_command_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
     ok(dir.path(), &["man", "man1"]);
-    for (page, text) in [("routewright.1", "quickstart"), ("routewright-train.1", "source"), ("routewright-data-split.1", "out")] {
+    for (page, text) in [
+        ("routewright.1", "quickstart"),
+        ("routewright-train.1", "source"),
+        ("routewright-data-split.1", "out"),
+    ] {
         let page = std::fs::read_to_string(dir.path().join("man1").join(page)).unwrap();
         assert!(page.starts_with(".ie") && page.contains(text), "{page}");
     }

@@ -101,7 +101,7 @@ fn mean(asked: &[Asked], model: &str) -> f64 {
 fn naive(at: &Path, model: &str) -> f64 {
     let table = OutcomeTable::load(&at.join("gateway.parquet"), &LoadOptions::default()).unwrap();
     let column = table.models.iter().position(|m| m == model).unwrap();
-    f64::from(table.score.column_mean(column).unwrap())
+    table.score.column_mean(column).unwrap()
 }
 
 fn judge(at: &Path, policy: &str, baseline: &str) -> Value {

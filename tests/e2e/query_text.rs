@@ -106,7 +106,8 @@ fn decisions_with_estimated_propensities_name_the_rule_of_their_log() {
     let at = dir.path();
     // One model a chat, as a gateway logs it.
     let line = |i: usize| {
-        let (model, score) = if i % 3 == 0 { ("small", i % 2 == 0) } else { ("large", true) };
+        let (model, score) =
+            if i.is_multiple_of(3) { ("small", i.is_multiple_of(2)) } else { ("large", true) };
         object!({ "query_id": i.to_string(), "model": model, "messages": chat(i), "score": u8::from(score) })
             .to_string()
     };

@@ -133,7 +133,8 @@ pub fn last_number(text: &str) -> Option<f64> {
     let mut found = None;
     let mut at = 0;
     while at < bytes.len() {
-        if !bytes[at].is_ascii_digit() && !(bytes[at] == b'.' && is_digit(bytes, at + 1)) {
+        let begins = bytes[at].is_ascii_digit() || (bytes[at] == b'.' && is_digit(bytes, at + 1));
+        if !begins {
             at += 1;
             continue;
         }
@@ -238,12 +239,12 @@ fn option(text: &str) -> Option<String> {
         matches!(after, ')' | '.' | ':').then_some(letter)
     };
     let in_brackets = || {
-        let found = text.match_indices('(').filter_map(|(at, _)| {
+        let mut found = text.match_indices('(').filter_map(|(at, _)| {
             let mut chars = text[at + 1..].chars();
             let letter = chars.next().filter(|letter| is_option(*letter))?;
             (chars.next() == Some(')')).then_some(letter)
         });
-        found.last()
+        found.next_back()
     };
     let letter = named.max_by_key(|(at, _)| *at).map(|(_, letter)| letter);
     letter.or_else(begins).or_else(in_brackets).map(|letter| letter.to_string())

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_product_wider_than_a_strip_equals_its_columns_one_by_one() {
         let (n_rows, n_cols, width) = (70, 9, 2 * STRIP + 5);
-        let row = |i: usize| (0..n_cols as u32).filter(move |c| (i + *c as usize) % 3 == 0);
+        let row = |i: usize| (0..n_cols as u32).filter(move |c| (i + *c as usize).is_multiple_of(3));
         let rows: Vec<Vec<(u32, f32)>> =
             (0..n_rows).map(|i| row(i).map(|c| (c, (i as f32 - c as f32) / 8.0)).collect()).collect();
         let dense: Vec<f32> = (0..n_cols * width).map(|i| ((i * 37 % 101) as f32 - 50.0) / 16.0).collect();

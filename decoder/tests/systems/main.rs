@@ -1,6 +1,6 @@
 //! Each system's defining property, on models made of a function.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bytes;
 mod context;

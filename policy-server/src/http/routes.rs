@@ -67,8 +67,8 @@ pub(crate) fn router(admin: bool) -> Router<Parts> {
         router.route(&format!("{}/", row.path), (row.handler)())
     });
     router
-        .fallback(move |uri| fallback::not_found(ROWS, admin, uri))
-        .method_not_allowed_fallback(|method, uri| fallback::method(ROWS, method, uri))
+        .fallback(move |uri| std::future::ready(fallback::not_found(ROWS, admin, uri)))
+        .method_not_allowed_fallback(|method, uri| std::future::ready(fallback::method(ROWS, method, uri)))
 }
 
 #[cfg(test)]

@@ -55,6 +55,8 @@ fn mode(_: &std::path::Path) -> Option<u32> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
     use super::*;
     use crate::log::Sink;
     use crate::settings::StoreConfig;

@@ -62,7 +62,8 @@ impl TrainingRows {
     /// # Errors
     /// If the bytes are not what [`Self::encode`] writes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let body = bytes.strip_prefix(MAGIC).filter(|_| bytes.len() >= HEADER && bytes.len() % 8 == 0);
+        let body =
+            bytes.strip_prefix(MAGIC).filter(|_| bytes.len() >= HEADER && bytes.len().is_multiple_of(8));
         let body = body.ok_or("it does not begin as a list of training rows does")?;
         let mut numbers = body.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let (n_rows, n_texts) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));

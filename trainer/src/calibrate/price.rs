@@ -97,14 +97,14 @@ pub fn price(
         return Err(CalibrateError::Unpriced { model: best.model });
     }
     let points = points(prediction, table, &best, average);
-    let met = points.iter().filter(|point| is_met(goal, &point.expected));
+    let mut met = points.iter().filter(|point| is_met(goal, &point.expected));
     let is_loss_alone = goal.save.is_none() && goal.budget_usd.is_none();
     // Points come in order of falling lambda: the last of equals has the least.
     let chosen = if is_loss_alone {
         met.filter(|point| point.expected.saving >= SAVING_MIN)
             .max_by(|a, b| a.expected.saving.total_cmp(&b.expected.saving))
     } else {
-        met.last()
+        met.next_back()
     };
     let chosen = chosen.cloned();
     chosen.ok_or_else(|| CalibrateError::OutOfReach(Box::new(out_of_reach(goal, &points, &best))))

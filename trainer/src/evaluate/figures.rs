@@ -76,8 +76,8 @@ impl Figures {
         let (score, score_se) =
             over_seeds(&scores, sources, options).map_or((None, None), |(mean, se)| (Some(mean), se));
         let each: Vec<f64> = scores.iter().filter_map(|run| sources.mean(run, options.average)).collect();
-        let (score_of, cost_of): (fn(&QueryOutcomes) -> &[f64], fn(&QueryOutcomes) -> &[f64]) =
-            (|run| &run.scores, |run| &run.costs);
+        let score_of: fn(&QueryOutcomes) -> &[f64] = |run| &run.scores;
+        let cost_of: fn(&QueryOutcomes) -> &[f64] = |run| &run.costs;
         Self {
             score,
             score_se,

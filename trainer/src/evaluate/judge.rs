@@ -318,8 +318,7 @@ mod tests {
         let weighed = Contender::new("barp", &quality, &Argmax);
         let asked = Contender { repredict: Some(&repredict), ..weighed };
         let found = judge(&asked, &table, None, &options).unwrap();
-        let at =
-            |lambda: f64| found.points.iter().filter(|p| p.lambda.unwrap() >= lambda).next_back().unwrap();
+        let at = |lambda: f64| found.points.iter().rfind(|p| p.lambda.unwrap() >= lambda).unwrap();
         assert!(near(at(2.0).cost_usd, 0.01) && near(at(0.0).cost_usd, 0.1), "{:?}", found.points);
         assert!(found.apgr.is_none());
         // Weighed once, it would leave `y` only where a dollar is worth 50 / 0.09 = 556 points: another policy.

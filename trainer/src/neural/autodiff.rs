@@ -6,9 +6,9 @@ use super::engine::{Engine, store_step, take_step};
 use super::network::{self, HeadShape, Network, Parameter};
 use super::optim::AdamW;
 use super::targets::{ClusterTargets, ContrastTargets, Duel, ScoreLoss, Targets};
-use burn::tensor::activation;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor, TensorData};
+use burn_tensor::activation;
+use burn_tensor::backend::{AutodiffBackend, Backend};
+use burn_tensor::{Int, Tensor, TensorData};
 use routewright_data::Tensors;
 use routewright_data::dense::Activation;
 use routewright_policy::LoadError;
@@ -145,7 +145,7 @@ trait ElemF32 {
     fn elem_f32(self) -> f32;
 }
 
-impl<E: burn::tensor::ElementConversion> ElemF32 for E {
+impl<E: burn_tensor::ElementConversion> ElemF32 for E {
     fn elem_f32(self) -> f32 {
         self.elem()
     }

@@ -4,7 +4,7 @@ use super::super::cpu::CpuEngine;
 use super::super::network::LayerShape;
 use super::super::targets::{Contrast, Variant};
 use super::*;
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use burn_ndarray::NdArray;
 use rand::RngExt;
@@ -58,7 +58,8 @@ fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets) {
     let input: Vec<f32> = (0..N * DIM).map(|_| rng.random_range(-1.0..1.0)).collect();
     let optimizer = AdamW { rate: 0.01, ..AdamW::default() };
     let parameters = network.init(3);
-    let mut reference = AutodiffEngine::<B>::new(network.clone(), parameters.clone(), optimizer, Default::default());
+    let mut reference =
+        AutodiffEngine::<B>::new(network.clone(), parameters.clone(), optimizer, Default::default());
     let mut engine = CpuEngine::new(network, parameters, optimizer);
 
     let want = reference.differentiate(&input, targets, true);

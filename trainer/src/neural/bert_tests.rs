@@ -1,7 +1,7 @@
 //! The encoder in burn against the one by hand, and its training through the method.
 
 use super::*;
-use burn::backend::Autodiff;
+use burn_autodiff::Autodiff;
 use burn_flex::Flex;
 use routewright_data::features::bert::write_tiny;
 use routewright_data::features::{FeatureInput, Featurizer};

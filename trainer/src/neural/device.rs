@@ -33,17 +33,22 @@ pub fn engine(
 
 /// The engine in burn on a backend's default device.
 #[cfg(any(feature = "burn", feature = "cuda"))]
-fn on<B: burn::tensor::backend::Backend>(
+fn on<B: burn_tensor::backend::Backend>(
     network: Network,
     parameters: Vec<Parameter>,
     optimizer: AdamW,
 ) -> Box<dyn Engine>
 where
-    super::autodiff::AutodiffEngine<burn::backend::Autodiff<B>>: Engine + 'static,
-    burn::backend::Autodiff<B>: burn::tensor::backend::AutodiffBackend<Device = B::Device>,
+    super::autodiff::AutodiffEngine<burn_autodiff::Autodiff<B>>: Engine + 'static,
+    burn_autodiff::Autodiff<B>: burn_tensor::backend::AutodiffBackend<Device = B::Device>,
 {
     use super::autodiff::AutodiffEngine;
-    let engine = AutodiffEngine::<burn::backend::Autodiff<B>>::new(network, parameters, optimizer, B::Device::default());
+    let engine = AutodiffEngine::<burn_autodiff::Autodiff<B>>::new(
+        network,
+        parameters,
+        optimizer,
+        B::Device::default(),
+    );
     Box::new(engine)
 }
 
@@ -53,12 +58,16 @@ where
 /// If the device cannot be used.
 #[cfg(feature = "bert")]
 pub(super) fn bert(device: Device, recipe: &BertRecipe) -> Result<Box<dyn TrainableBert + '_>, FitError> {
-    use burn::backend::Autodiff;
+    use burn_autodiff::Autodiff;
     probe(device)?;
     match device {
-        Device::Cpu | Device::BurnFlex => Ok(Box::new(recipe.start_on::<Autodiff<burn_flex::Flex>>(Default::default()))),
+        Device::Cpu | Device::BurnFlex => {
+            Ok(Box::new(recipe.start_on::<Autodiff<burn_flex::Flex>>(Default::default())))
+        }
         #[cfg(feature = "burn")]
-        Device::BurnNdarray => Ok(Box::new(recipe.start_on::<Autodiff<burn_ndarray::NdArray>>(Default::default()))),
+        Device::BurnNdarray => {
+            Ok(Box::new(recipe.start_on::<Autodiff<burn_ndarray::NdArray>>(Default::default())))
+        }
         #[cfg(not(feature = "burn"))]
         Device::BurnNdarray => Err(without_burn(device)),
         #[cfg(feature = "cuda")]
@@ -134,7 +143,7 @@ mod cuda {
             Err(error) => return Err(unusable(format!("the driver does not start: {error}"))),
         }
         guarded(|| {
-            let ones = burn::tensor::Tensor::<Cuda, 2>::ones([2, 2], &CudaDevice::default());
+            let ones = burn_tensor::Tensor::<Cuda, 2>::ones([2, 2], &CudaDevice::default());
             ones.clone().matmul(ones).into_data();
         })
     }

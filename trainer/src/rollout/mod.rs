@@ -73,7 +73,7 @@ pub enum RolloutError {
         query: String,
         /// The reason.
         #[source]
-        source: StepError,
+        source: Box<StepError>,
     },
 }
 
@@ -166,20 +166,20 @@ pub fn rollout(
     let mut answered = vec![0.0; policy.arms.len()];
     for seed in seeds {
         let inputs = feature_inputs(table);
-        let play =
-            |query: usize| {
-                let row = &table.queries[query];
-                let request = Request {
-                    input: inputs[query],
-                    source: row.source.as_deref(),
-                    objective,
-                    seed: seed.wrapping_add(query as u64),
-                    ..Request::default()
-                };
-                episode(policy, request, Budget::default(), world, query).map_err(|source| {
-                    RolloutError::Step { policy: policy.manifest.name.clone(), query: row.id.clone(), source }
-                })
+        let play = |query: usize| {
+            let row = &table.queries[query];
+            let request = Request {
+                input: inputs[query],
+                source: row.source.as_deref(),
+                objective,
+                seed: seed.wrapping_add(query as u64),
+                ..Request::default()
             };
+            episode(policy, request, Budget::default(), world, query).map_err(|source| {
+                let (policy, query) = (policy.manifest.name.clone(), row.id.clone());
+                RolloutError::Step { policy, query, source: Box::new(source) }
+            })
+        };
         let episodes: Vec<_> = (0..table.n_queries()).into_par_iter().map(play).collect::<Result<_, _>>()?;
         let mut run = QueryOutcomes::unknown(table.n_queries());
         for (query, episode) in episodes.iter().enumerate() {

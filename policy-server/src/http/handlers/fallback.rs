@@ -11,7 +11,7 @@ fn find(rows: &'static [Endpoint], path: &str) -> Option<&'static Endpoint> {
     rows.iter().find(|row| row.is_of(path))
 }
 
-pub(crate) async fn not_found(rows: &'static [Endpoint], admin: bool, uri: Uri) -> ApiError {
+pub(crate) fn not_found(rows: &'static [Endpoint], admin: bool, uri: Uri) -> ApiError {
     let path = uri.path();
     let (here, other) = if admin { ("admin", "data") } else { ("data", "admin") };
     if find(rows, path).is_some() {
@@ -24,7 +24,7 @@ pub(crate) async fn not_found(rows: &'static [Endpoint], admin: bool, uri: Uri) 
     ApiError::new(Code::NotFound, format!("no route `{path}` on the {here} listener; {hint}"))
 }
 
-pub(crate) async fn method(rows: &'static [Endpoint], method: Method, uri: Uri) -> Response {
+pub(crate) fn method(rows: &'static [Endpoint], method: Method, uri: Uri) -> Response {
     let path = uri.path();
     let allowed = find(rows, path).map_or("get", |row| row.method).to_uppercase();
     let message = format!("`{path}` does not accept `{method}`, expected `{allowed}`");

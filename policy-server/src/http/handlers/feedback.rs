@@ -69,6 +69,7 @@ struct Reader {
     caller: Caller,
 }
 
+#[expect(clippy::too_many_arguments, reason = "a handler names each part that it uses")]
 async fn handle(
     State(live): State<Arc<InService>>,
     State(limits): State<Limits>,

@@ -80,9 +80,12 @@ struct Common {
 /// Why an `n` other than 1 is refused.
 const ONE_ANSWER: &str = "`n` must be 1: a fused model writes one answer";
 
+/// A field, whether its value asks for nothing, and why others are refused.
+type Unable = (&'static str, fn(&Value) -> bool, &'static str);
+
 /// Fields of the OpenAI APIs that would change an answer and cannot here: the values that ask for nothing, and why
 /// others are refused.
-const UNABLE: [(&str, fn(&Value) -> bool, &str); 16] = [
+const UNABLE: [Unable; 16] = [
     ("best_of", is_one, "`best_of` must be 1: a fused model writes one answer"),
     ("logprobs", is_nothing, "fused models report no log-probabilities"),
     ("top_logprobs", is_nothing, "fused models report no log-probabilities"),
@@ -398,10 +401,10 @@ fn usage(answer: &Answer) -> Usage {
     let of = |member: &routewright_decoder::trace::MemberTrace| MemberUsage {
         model: member.name.clone(),
         prompt_tokens: member.prompt_tokens as u64,
-        calls: member.usage.calls as u64,
-        tokens_read: member.usage.read as u64,
-        tokens_pushed: member.pushed as u64,
-        tokens_rolled_back: member.rolled_back as u64,
+        calls: member.usage.calls,
+        tokens_read: member.usage.read,
+        tokens_pushed: member.pushed,
+        tokens_rolled_back: member.rolled_back,
     };
     Usage {
         prompt_tokens: prompt as u64,

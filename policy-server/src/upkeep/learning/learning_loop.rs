@@ -69,7 +69,7 @@ impl LearningLoop {
         let live = self.live.snapshot();
         for served in live.policies.values().filter(|served| served.learning.is_some()) {
             let known = self.learners.get(&served.name);
-            if !known.is_some_and(|known| known.fold.consumer.digest() == served.policy.digest)
+            if known.is_none_or(|known| known.fold.consumer.digest() != served.policy.digest)
                 && let Some(learning) = self.resume(served)?
             {
                 self.learners.insert(served.name.clone(), learning);

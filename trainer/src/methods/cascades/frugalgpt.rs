@@ -117,7 +117,7 @@ fn fit_scorer(params: &Params, rows: &Answered, n_arms: usize) -> Result<(f64, V
     let mut best = (f64::INFINITY, params.own_penalty[0]);
     if params.own_penalty.len() > 1 {
         // Answers to one query stay together.
-        let is_held = |row: &usize| (row / n_arms.max(1)) % PENALTY_FOLDS == 0;
+        let is_held = |row: &usize| (row / n_arms.max(1)).is_multiple_of(PENALTY_FOLDS);
         let (held, kept): (Vec<usize>, Vec<usize>) = (0..rows.arms.len()).partition(is_held);
         let (held, kept) = (rows.select_rows(&held), rows.select_rows(&kept));
         for &own in &params.own_penalty {

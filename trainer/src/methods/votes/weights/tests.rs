@@ -1,5 +1,7 @@
 //! By hand on a small log, and against the figures that were measured on public logs.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use super::*;
 use routewright_data::{LoadOptions, OutcomeTable};
 use std::path::{Path, PathBuf};
