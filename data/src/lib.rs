@@ -36,6 +36,8 @@ pub mod suggest;
 pub mod synthetic;
 pub mod tasks;
 mod tensor;
+#[doc(hidden)]
+pub mod testing;
 
 pub use log::{LoadOptions, LogError};
 pub use matrix::{Cells, FeatureMatrix};

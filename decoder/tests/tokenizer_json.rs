@@ -1,7 +1,7 @@
 //! `tokenizer.json` of every kind gives the ids of the Python package that made it (tokenizers 0.23.3; see
 //! `tokenizer_json/make.py`).
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use routewright_decoder::vocabulary::{Role, Tokenizer};
 use serde_json::{Value, json};
@@ -111,13 +111,7 @@ fn what_is_not_understood_is_refused_by_name() {
 /// A vocabulary of GGUF as a `tokenizer.json`, to meet its test vectors on this way, too.
 #[test]
 fn published_vocabularies_give_their_ids_as_json_too() {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from);
-    let path = shared.join("models/tokenizers/gpt-2.gguf");
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return;
-    }
+    let Some(path) = routewright_data::testing::shared("models/tokenizers/gpt-2.gguf") else { return };
     let lists = strings(&std::fs::read(&path).unwrap());
     let vocab: BTreeMap<&str, usize> = lists["tokens"].iter().map(String::as_str).zip(0..).collect();
     let file = json!({

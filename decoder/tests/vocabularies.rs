@@ -1,24 +1,17 @@
 //! Six published vocabularies and two of tiny models, where they lie beside the checkout or `ROUTEWRIGHT_SHARED` says;
 //! skipped loudly where they do not. Expected ids are those shipped with the vocabularies.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and says what it skips")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use rand::RngExt;
 use routewright_decoder::vocabulary::{Role, Tokenizer};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 const NAMES: [&str; 6] = ["llama-spm", "phi-3", "gpt-2", "deepseek-coder", "starcoder", "falcon"];
 
 fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path =
-        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("models").join(name);
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
+    routewright_data::testing::shared(&format!("models/{name}"))
 }
 
 fn named(name: &str) -> Option<Tokenizer> {

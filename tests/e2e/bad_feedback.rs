@@ -6,6 +6,7 @@
 
 use crate::run::ok;
 use crate::serving::{Connection, Serving, ask, connect};
+use routewright_data::testing::skip;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, Write as _};
 use std::path::Path;
@@ -146,7 +147,7 @@ fn a_full_disk_refuses_what_must_be_durable_and_room_is_enough_to_go_on() {
     assert_eq!((refused.0, &refused.1["error"]["code"]), (503, &json!("store_unavailable")), "{}", refused.1);
     assert_eq!(report(&mut to, &score(&known[0], 1.0)).0, 503);
     if !server.give_room() {
-        println!("SKIPPED: the rest of a full disk: `prlimit` is not there");
+        skip("prlimit", "the disk is not emptied again");
         return;
     }
     until("there is room", || decide(&mut to).0 == 200);

@@ -1,5 +1,6 @@
 //! A cascade from the command line: prices, training, comparison, evaluation, and one query step by step.
 
+use crate::logs::real;
 use crate::run::{json, ok, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -19,11 +20,7 @@ const PRICES: &str = r#"
 "#;
 
 fn priced(dir: &Path) -> Option<PathBuf> {
-    let log = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/zeroeval_gen.parquet");
-    if !log.is_file() {
-        println!("SKIPPED: {} is not here", log.display());
-        return None;
-    }
+    let log = real("zeroeval_gen.parquet")?;
     std::fs::write(dir.join("prices.toml"), PRICES).unwrap();
     let log = log.display().to_string();
     let summary = json(dir, &["data", "price", &log, "--prices", "prices.toml", "--out", "priced.parquet"]);

@@ -8,14 +8,7 @@ use std::sync::Arc;
 
 /// A real log beside the checkout, or where `ROUTEWRIGHT_SHARED` says; `None`, loudly, where it is not.
 pub(crate) fn real(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let path =
-        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("data").join(name);
-    if !path.is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
+    routewright_data::testing::shared(&format!("data/{name}"))
 }
 
 /// Rows of a small log: two topics, three models, every cell present.

@@ -2,6 +2,7 @@
 
 use crate::run::{BINARY, ok, run};
 use crate::serving::{Serving, ask, connect};
+use routewright_data::testing::skip;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -52,7 +53,7 @@ fn a_configuration_is_validated_with_a_word_and_so_is_a_policy() {
 #[test]
 fn what_cannot_be_printed_is_an_error_of_every_subcommand() {
     let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
-        println!("SKIPPED: there is no /dev/full here");
+        skip("/dev/full", "nothing to print to that is full");
         return;
     };
     let dir = tempfile::tempdir().unwrap();

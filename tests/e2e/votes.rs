@@ -1,27 +1,17 @@
 //! Votes and switches from the command line: on public logs beside what was measured, on a simulated one, on a script.
 
+use crate::logs::real;
 use crate::run::{json, ok, run};
 use routewright_data::log::{LogReader, OutcomeRow, RowWriter, WriteOptions};
 use routewright_data::schema;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The greatest difference to a figure that was measured elsewhere, in points.
 const SLACK: f64 = 0.3;
 
 /// The best judge of each task: 85.61 where a tie goes to the first judge, while the baseline splits ties evenly.
 const BY_TASK: f64 = 85.18;
-
-fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
-    let path =
-        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("data").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: {} is not here", path.display());
-    None
-}
 
 fn percent(value: &Value) -> f64 {
     100.0 * value["score"].as_f64().unwrap_or(f64::NAN)
@@ -67,14 +57,14 @@ fn near(what: &str, found: [f64; 3], measured: [f64; 3]) {
 fn votes_reproduce_the_figures_of_public_logs() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    if let Some(log) = shared("llmbar_judges.parquet") {
+    if let Some(log) = real("llmbar_judges.parquet") {
         near("judges", judged(dir, &log, &[]), [90.91, 87.88, BY_TASK]);
         near("judges with twins", judged(dir, &log, &["twins=/swapped"]), [93.94, 87.88, BY_TASK]);
     }
-    if let Some(log) = shared("gsm8k_openai.parquet") {
+    if let Some(log) = real("gsm8k_openai.parquet") {
         near("gsm8k", judged(dir, &log, &[]), [56.01, 53.61, 53.61]);
     }
-    if let Some(log) = shared("zeroeval_gen.parquet") {
+    if let Some(log) = real("zeroeval_gen.parquet") {
         let nine = dir.join("nine.parquet");
         copy_without(&log, &nine, "gpt-4o-mini-2024-07-18");
         near("zeroeval", judged(dir, &nine, &["normalize=json"]), [71.60, 69.70, 69.70]);

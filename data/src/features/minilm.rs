@@ -56,10 +56,7 @@ pub(super) fn text(entry: &str) -> String {
 pub(super) fn folder(needed: &[&str]) -> Option<PathBuf> {
     let missing = needed.iter().find(|name| std::env::var_os(name).is_none());
     if let Some(name) = missing {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("SKIPPED: {name} is not set; MiniLM was not tested");
-        }
+        crate::testing::skip("MiniLM", &format!("`{name}` is not set"));
         return None;
     }
     std::env::var_os(needed[0]).map(PathBuf::from)

@@ -9,10 +9,8 @@ use routewright_decoder::vocabulary::llama2c;
 use std::path::{Path, PathBuf};
 
 fn stories() -> Option<(PathBuf, PathBuf)> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from);
-    let folder = shared.join("models/stories260k");
-    folder.is_dir().then(|| (folder.join("model.bin"), folder.join("tokenizer.bin")))
+    let folder = routewright_data::testing::shared("models/stories260k")?;
+    Some((folder.join("model.bin"), folder.join("tokenizer.bin")))
 }
 
 /// Both tell the same, read at once and token by token.
@@ -52,8 +50,7 @@ fn a_checkpoint_and_its_gguf_file_are_one_model() {
     std::fs::write(&checkpoint, Weights::random(shape, &mut rng::stream(7, "weights")).write()).unwrap();
     std::fs::write(&tokenizer, llama2c::write(&words)).unwrap();
     agree(&checkpoint, &tokenizer, b"the bath");
-    match stories() {
-        Some((checkpoint, tokenizer)) => agree(&checkpoint, &tokenizer, b"Once upon a time, Lily"),
-        None => println!("SKIPPED with stories260K: shared/models is not here"),
+    if let Some((checkpoint, tokenizer)) = stories() {
+        agree(&checkpoint, &tokenizer, b"Once upon a time, Lily");
     }
 }

@@ -2,7 +2,7 @@
 //! `ROUTEWRIGHT_LLAMA_PYTHON` names a Python that has `llama-cpp-python[server]` (see `setup_llama_server.sh`).
 
 use crate::{gguf, member};
-use routewright_data::rng;
+use routewright_data::{rng, testing};
 use routewright_decoder::backend::{Backend, Draft, Stop};
 use routewright_decoder::backends::llama2c::{Llama2c, Shape, Weights};
 use routewright_decoder::fuse::{answer, find};
@@ -53,9 +53,7 @@ fn start(python: &str, model: &Path) -> Server {
 
 /// Checkpoints with their tokenizers: stories260K where it lies beside the checkout, and one of random weights.
 fn models(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from);
-    let stories = shared.join("models/stories260k");
+    let stories = testing::shared("models/stories260k");
     let mut models = vec![(dir.join("random.bin"), dir.join("tokenizer.bin"))];
     let words: Vec<&[u8]> = vec![b" ", b"a", b"b", b"th", b"e", b" th", b" the"];
     let shape = Shape {
@@ -69,10 +67,8 @@ fn models(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
     };
     std::fs::write(&models[0].0, Weights::random(shape, &mut rng::stream(7, "weights")).write()).unwrap();
     std::fs::write(&models[0].1, llama2c::write(&words)).unwrap();
-    if stories.join("model.bin").is_file() {
+    if let Some(stories) = stories {
         models.push((stories.join("model.bin"), stories.join("tokenizer.bin")));
-    } else {
-        println!("SKIPPED with stories260K: {} is not here", stories.display());
     }
     models
 }
@@ -80,7 +76,10 @@ fn models(dir: &Path) -> Vec<(PathBuf, PathBuf)> {
 #[test]
 fn a_real_server_fuses_as_the_model_in_process_does() {
     let Ok(python) = std::env::var("ROUTEWRIGHT_LLAMA_PYTHON") else {
-        println!("SKIPPED: ROUTEWRIGHT_LLAMA_PYTHON names no Python with llama-cpp-python[server]");
+        testing::skip(
+            "llama-cpp-python",
+            "`ROUTEWRIGHT_LLAMA_PYTHON` names no Python with llama-cpp-python[server]",
+        );
         return;
     };
     let dir = tempfile::tempdir().unwrap();
@@ -106,7 +105,10 @@ fn write_gguf(checkpoint: &Path, tokenizer: &Path, begins: bool, file: &Path) {
 #[test]
 fn a_real_server_of_a_model_without_a_beginning_is_not_believed_where_it_scores() {
     let Ok(python) = std::env::var("ROUTEWRIGHT_LLAMA_PYTHON") else {
-        println!("SKIPPED: ROUTEWRIGHT_LLAMA_PYTHON names no Python with llama-cpp-python[server]");
+        testing::skip(
+            "llama-cpp-python",
+            "`ROUTEWRIGHT_LLAMA_PYTHON` names no Python with llama-cpp-python[server]",
+        );
         return;
     };
     let dir = tempfile::tempdir().unwrap();

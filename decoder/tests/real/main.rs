@@ -2,7 +2,7 @@
 //! not.
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
 
 mod bytes;
 mod identities;
@@ -15,13 +15,10 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the models.
 pub(crate) fn models() -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("models");
-    if !path.join("stories260k/model.bin").is_file() {
-        println!("SKIPPED: {} is not here", path.display());
-        return None;
-    }
-    Some(path)
+    routewright_data::testing::shared("models/stories260k/model.bin")?
+        .ancestors()
+        .nth(2)
+        .map(Path::to_path_buf)
 }
 
 /// stories260K: 512 tokens of a few bytes.

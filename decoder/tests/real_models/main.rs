@@ -4,7 +4,7 @@
 
 #![cfg(feature = "candle")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![expect(clippy::print_stdout, reason = "a skipped test says so")]
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
 
 mod llama_cpp;
 mod systems;
@@ -28,7 +28,7 @@ pub(crate) fn file(name: &str) -> Option<PathBuf> {
     }
     let missing = format!("{} is not here; `.ci/models` fetches it", path.display());
     assert!(std::env::var_os("ROUTEWRIGHT_REQUIRE_MODELS").is_none(), "{missing}");
-    println!("SKIPPED: {missing}");
+    routewright_data::testing::skip("real models", &missing);
     None
 }
 

@@ -4,19 +4,10 @@
 
 use super::{Average, Baseline, JudgeOptions, Judged, Judging};
 use routewright_data::{LoadOptions, OutcomeTable};
-use std::path::PathBuf;
 
 /// Train and test rows of a log beside the repository.
 fn splits(log: &str) -> Option<(OutcomeTable, OutcomeTable)> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(log);
-    if !path.is_file() {
-        // The test harness shows this with --nocapture and in nextest's log.
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("SKIPPED: `{}` is not there", path.display());
-        }
-        return None;
-    }
+    let path = routewright_data::testing::shared(&format!("data/{log}"))?;
     let load = |split| OutcomeTable::load(&path, &LoadOptions::split(split)).unwrap();
     Some((load("train"), load("test")))
 }

@@ -107,7 +107,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::print_stdout, reason = "a skipped test says so")]
     fn products_equal_those_of_gemm_at_every_remainder_and_layout() {
         let values = |n: usize| (0..n).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0).collect::<Vec<_>>();
         for (m, k, n) in [(1, 1, 1), (8, 5, 32), (13, 64, 47), (64, 40, 70)] {
@@ -119,7 +118,7 @@ mod tests {
                 for add in [false, true] {
                     let (mut found, mut want) = (vec![0.5; m * n], vec![0.5; m * n]);
                     if !product(a_view, b_view, &mut found, add) {
-                        println!("SKIPPED: this processor has no AVX-512");
+                        routewright_data::testing::skip("AVX-512", "this processor has none");
                         return;
                     }
                     routewright_data::product::product(a_view, b_view, &mut want, add);

@@ -5,18 +5,10 @@
 use super::yardsticks::{Yardstick, forecast};
 use super::{PairScore, judge};
 use routewright_data::{Judge, Judges, LoadOptions, PairTable};
-use std::path::PathBuf;
 
 /// Accuracy and log-loss of each yardstick, fitted on train and judged on test.
 fn figures(log: &str, judges: &[&str]) -> Option<Vec<[f64; 2]>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(log);
-    if !path.is_file() {
-        #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-        {
-            eprintln!("SKIPPED: `{}` is not there", path.display());
-        }
-        return None;
-    }
+    let path = routewright_data::testing::shared(&format!("data/{log}"))?;
     let judges: Vec<Judge> = judges.iter().map(|name| name.parse().unwrap()).collect();
     let judges = Judges::only(&judges).unwrap();
     let load = |split| {

@@ -204,19 +204,11 @@ fn a_directory_of_rotated_files_is_one_log() {
 
 #[test]
 fn the_routerdc_log_has_the_shape_its_readme_states() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/routerdc.parquet");
-    if !path.exists() {
-        return eprintln_skipped("routerdc.parquet is not here");
-    }
+    let Some(path) = crate::testing::shared("data/routerdc.parquet") else { return };
     let table = OutcomeTable::load(&path, &LoadOptions::default()).unwrap();
     assert_eq!((table.n_queries(), table.n_arms(), table.score.n_present()), (20_600, 7, 144_200));
     let test = OutcomeTable::load(&path, &LoadOptions::split("test_ood")).unwrap();
     assert_eq!(test.n_queries(), 871 + 500 + 1346);
-}
-
-#[expect(clippy::print_stderr, reason = "a skipped test says so loudly")]
-fn eprintln_skipped(why: &str) {
-    eprintln!("SKIPPED: {why}");
 }
 
 #[test]

@@ -4,7 +4,6 @@
 //! temporary folder and reached through a socket in it, where PostgreSQL is installed. The cluster itself is
 //! never killed, so it may leave out the sync of the disk.
 
-use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -109,7 +108,7 @@ fn command(program: &Path) -> Command {
     command
 }
 
-/// Says that a test did not run, past the harness, which keeps what a test that passes prints.
+/// Reports that a test of the store in PostgreSQL did not run.
 pub(crate) fn skipped(why: &str) {
-    let _unheard = writeln!(std::io::stderr(), "\nSKIPPED: test of the store in PostgreSQL: {why}\n");
+    routewright_data::testing::skip("PostgreSQL", why);
 }

@@ -3,8 +3,8 @@
 #![expect(clippy::print_stdout, reason = "a test shows its figures")]
 
 use super::*;
-use routewright_data::{LoadOptions, OutcomeTable};
-use std::path::{Path, PathBuf};
+use routewright_data::{LoadOptions, OutcomeTable, testing};
+use std::path::Path;
 
 fn votes(rows: &[(&str, &[(&str, f32)])]) -> Votes {
     let n_voters = rows[0].1.len();
@@ -61,17 +61,6 @@ fn accuracies_and_collisions_are_those_counted_by_hand() {
     let plurality = scheme(Weights::Plurality, true, [None; 4]);
     assert_eq!(voted(&log, 0, &found, &plurality), Some(0.0));
     assert_eq!(voted(&log, 0, &found, &scheme(Weights::LogOdds, false, [None; 4])), Some(1.0));
-}
-
-fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path =
-        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("data").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: {} is not here", path.display());
-    None
 }
 
 /// Percent right on test of a scheme fitted on train and valid, and of the best single and the best by task.
@@ -131,7 +120,7 @@ fn near(what: &str, found: f64, measured: f64) {
 
 #[test]
 fn judges_vote_as_measured() {
-    let Some(path) = shared("llmbar_judges.parquet") else { return };
+    let Some(path) = testing::shared("data/llmbar_judges.parquet") else { return };
     let log = Measured::load(&path, "exact", &[]);
     near("best single", log.single(false), 87.88);
     near("best by task", log.single(true), 85.61);
@@ -142,7 +131,7 @@ fn judges_vote_as_measured() {
 
 #[test]
 fn solvers_of_gsm8k_vote_as_measured() {
-    let Some(path) = shared("gsm8k_openai.parquet") else { return };
+    let Some(path) = testing::shared("data/gsm8k_openai.parquet") else { return };
     let log = Measured::load(&path, "exact", &[]);
     near("best single", log.single(false), 53.61);
     near("plurality", log.percent(Weights::Plurality, true, false), 55.29);
@@ -152,7 +141,7 @@ fn solvers_of_gsm8k_vote_as_measured() {
 
 #[test]
 fn nine_models_of_zeroeval_vote_as_measured() {
-    let Some(path) = shared("zeroeval_gen.parquet") else { return };
+    let Some(path) = testing::shared("data/zeroeval_gen.parquet") else { return };
     let log = Measured::load(&path, "json", &["gpt-4o-mini-2024-07-18"]);
     near("best single", log.single(false), 69.70);
     near("best by task", log.single(true), 69.70);
