@@ -359,6 +359,15 @@ pub static DECISION: LogSchema = LogSchema {
         ),
         col("query_text", Text, Optional, "", "Rule that made `prompt` of a request; null for a plain text."),
         col("session", Text, Optional, "", "Session or user; its decisions are resampled together."),
+        col("episode_id", Text, Optional, "", "Id of the episode: the `decision_id` of its first step."),
+        col(
+            "step",
+            Int32,
+            Optional,
+            "",
+            "Number of the step of its episode, from 0. The candidates of a step are actions: the models called at the \
+             same time, joined by `+`, or `return`. Evaluation and learning read decisions and first steps only.",
+        ),
     ],
     key: &["decision_id"],
 };

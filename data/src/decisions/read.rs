@@ -17,7 +17,7 @@ const ROWS: usize = 1024;
 /// Ids there is room for at first, whatever a file says of its length.
 const ROOM_MAX: usize = 1 << 20;
 
-/// A decision log being read: an iterator of batches of rows.
+/// A decision log being read: an iterator of batches of rows, decisions and the first steps of episodes.
 #[derive(Debug)]
 pub struct DecisionReader {
     log: LogReader,
@@ -25,6 +25,7 @@ pub struct DecisionReader {
     batch: Option<(LogBatch, usize)>,
     seen: KeySet,
     before: Before,
+    n_later_steps: u64,
 }
 
 /// What a row mostly has in common with the next, held once.
@@ -46,12 +47,18 @@ impl DecisionReader {
         let log = LogReader::open(path, &schema::DECISION, &columns)?;
         let room = usize::try_from(log.n_rows()).unwrap_or(ROOM_MAX).min(ROOM_MAX);
         let seen = KeySet::with_capacity_and_hasher(room, Default::default());
-        Ok(Self { log, batch: None, seen, before: Before::default() })
+        Ok(Self { log, batch: None, seen, before: Before::default(), n_later_steps: 0 })
     }
 
     /// Rows of all files together.
     pub fn n_rows(&self) -> u64 {
         self.log.n_rows()
+    }
+
+    /// Rows read so far that continue an episode. They are checked and left out: what was decided in them depends on
+    /// answers that the log does not hold.
+    pub fn n_later_steps(&self) -> u64 {
+        self.n_later_steps
     }
 
     /// The next rows, all in one batch of the file.
@@ -87,7 +94,11 @@ impl DecisionReader {
                 return Err(batch.error(at, reason));
             }
             self.before.follow(&row);
-            rows.push(row);
+            if row.is_later_step() {
+                self.n_later_steps += 1;
+            } else {
+                rows.push(row);
+            }
         }
         Ok(rows)
     }
@@ -118,7 +129,7 @@ impl Iterator for DecisionReader {
 
 /// The columns of one batch.
 struct Columns<'a> {
-    texts: [Option<TextColumn<'a>>; 12],
+    texts: [Option<TextColumn<'a>>; 13],
     timestamp_ms: Option<TimeColumn>,
     candidates: Option<TextListColumn<'a>>,
     lists: [Option<VectorColumn<'a>>; 4],
@@ -126,6 +137,7 @@ struct Columns<'a> {
     pass_probability: Option<NumberColumn>,
     /// Read as a time because that keeps all 64 bits.
     seed: Option<TimeColumn>,
+    step: Option<NumberColumn>,
 }
 
 impl<'a> Columns<'a> {
@@ -143,6 +155,7 @@ impl<'a> Columns<'a> {
             "constraints",
             "query_text",
             "session",
+            "episode_id",
         ];
         let lists = ["propensities", "predicted_score", "predicted_cost_usd", "features"];
         Self {
@@ -153,13 +166,15 @@ impl<'a> Columns<'a> {
             propensity: batch.number("propensity"),
             pass_probability: batch.number("pass_probability"),
             seed: batch.time("seed"),
+            step: batch.number("step"),
         }
     }
 
     /// A row, which shares with the row before what is the same.
     fn row(&self, batch: &LogBatch, at: usize, before: &Before) -> Result<DecisionRow, LogError> {
         let [id, policy, version, digest, model, rest @ ..] = self.texts;
-        let [featurizer_digest, source, prompt, objective, constraints, query_text, session] = rest;
+        let [featurizer_digest, source, prompt, objective, constraints, query_text, session, episode_id] =
+            rest;
         let text = |column, name| Ok::<_, LogError>(required(batch, column, name, at)?.to_owned());
         let shared = |column, name, before: &Arc<str>| {
             let text = required(batch, column, name, at)?;
@@ -195,6 +210,8 @@ impl<'a> Columns<'a> {
             constraints: some(constraints),
             query_text: some(query_text),
             session: some(session),
+            episode_id: some(episode_id),
+            step: self.step.as_ref().and_then(|c| c.get(at)).map(|step| step as i32),
         })
     }
 }

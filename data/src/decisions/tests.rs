@@ -46,6 +46,24 @@ fn read(path: &Path) -> Result<Vec<DecisionRow>, crate::LogError> {
 }
 
 #[test]
+fn later_steps_of_episodes_are_checked_counted_and_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let step =
+        |id: &str, step| DecisionRow { episode_id: Some("e".to_owned()), step: Some(step), ..decision(id) };
+    let actions = ["a+b".to_owned(), "return".to_owned()];
+    let last =
+        DecisionRow { candidates: actions.clone().into(), model: "return".to_owned(), ..step("e.1", 1) };
+    let path = write(dir.path(), "d.parquet", [step("e", 0), last.clone(), decision("other")]);
+    let mut reader = DecisionReader::open(&path).unwrap();
+    let rows: Vec<_> = reader.by_ref().map(Result::unwrap).collect::<Vec<_>>().concat();
+    assert_eq!(rows.iter().map(|row| row.decision_id.as_str()).collect::<Vec<_>>(), ["e", "other"]);
+    assert_eq!((reader.n_rows(), reader.n_later_steps()), (3, 1));
+    let broken = DecisionRow { propensities: vec![0.5, 0.75], ..last };
+    let error = read(&write(dir.path(), "broken.parquet", [step("e", 0), broken])).unwrap_err().to_string();
+    assert!(error.contains("`e.1`") && error.contains("1.25"), "{error}");
+}
+
+#[test]
 fn what_is_written_is_read_to_the_bit() {
     let dir = tempfile::tempdir().unwrap();
     let bare = DecisionRow {
@@ -58,7 +76,8 @@ fn what_is_written_is_read_to_the_bit() {
         constraints: Some("{\"tags\":[\"eu\"]}".to_owned()),
         ..decision("second")
     };
-    let rows = vec![decision("first"), bare];
+    let begun = DecisionRow { episode_id: Some("third".to_owned()), step: Some(0), ..decision("third") };
+    let rows = vec![decision("first"), bare, begun];
     assert_eq!(read(&write(dir.path(), "d.parquet", rows.clone())).unwrap(), rows);
     let outcomes = vec![
         feedback("o1", "first", 7, 0.5),

@@ -31,9 +31,16 @@ pub struct DecisionRow {
     pub constraints: Option<String>,
     pub query_text: Option<String>,
     pub session: Option<String>,
+    pub episode_id: Option<String>,
+    pub step: Option<i32>,
 }
 
 impl DecisionRow {
+    /// Whether the row continues an episode that another row began.
+    pub fn is_later_step(&self) -> bool {
+        self.step.is_some_and(|step| step > 0)
+    }
+
     /// Position of the chosen model among the candidates.
     pub fn chosen(&self) -> Option<usize> {
         self.candidates.iter().position(|candidate| *candidate == self.model)
@@ -121,6 +128,8 @@ impl LogRow for DecisionRow {
             some_texts(rows.iter().map(|r| r.constraints.as_deref())),
             some_texts(rows.iter().map(|r| r.query_text.as_deref())),
             some_texts(rows.iter().map(|r| r.session.as_deref())),
+            some_texts(rows.iter().map(|r| r.episode_id.as_deref())),
+            Arc::new(rows.iter().map(|r| r.step).collect::<Int32Array>()),
         ]
     }
 }

@@ -96,15 +96,13 @@ pub fn export(
                     continue;
                 };
                 summary.unreadable += found.unreadable;
-                // What follows the first step of an episode is no decision of one arm on a query alone.
-                if found.decision.episode.as_ref().is_some_and(|episode| episode.step > 0) {
-                    continue;
-                }
                 if found.decision.deferred && !found.feedback.iter().any(|f| f.activates) {
                     summary.inactive += 1;
                     continue;
                 }
-                let defaults = defaults(&found, options);
+                // A metric that nobody reported is missing from the episode, not from each of its steps.
+                let is_later = found.decision.episode.as_ref().is_some_and(|episode| episode.step > 0);
+                let defaults = if is_later { Vec::new() } else { defaults(&found, options) };
                 summary.defaults += defaults.len() as u64;
                 let reported = found.feedback.iter().filter(|f| !f.is_default);
                 feedback.push_all(reported.map(|f| report(f, &found.decision)).chain(defaults))?;
@@ -208,6 +206,8 @@ fn decision(record: DecisionRecord) -> DecisionRow {
         features: record.features,
         query_text: record.query_text.map(|rule| rule.name().to_owned()),
         session: None,
+        step: record.episode.as_ref().map(|episode| i32::try_from(episode.step).unwrap_or(i32::MAX)),
+        episode_id: record.episode.map(|episode| episode.episode_id),
     }
 }
 

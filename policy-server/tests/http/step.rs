@@ -3,7 +3,8 @@
 use crate::client::{Reply, post};
 use crate::policies::write_cascade;
 use crate::server::{Running, default_server};
-use routewright_policy_server::ledger::{SqliteStore, Store};
+use routewright_data::decisions::DecisionReader;
+use routewright_policy_server::ledger::{ExportOptions, SqliteStore, Store, export};
 use routewright_policy_server::{ServerConfig, StoreConfig};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -111,6 +112,19 @@ fn logged(log: &Path, seen: &[Value]) {
     let models: Vec<&str> = records.iter().map(|record| record.model.as_str()).collect();
     assert_eq!(models, ["small", "large", "return"]);
     assert_eq!(records[2].episode.as_ref().unwrap().answers[0].cost_usd, Some(0.01));
+    exported(&mut store, &seen[0]);
+}
+
+/// The export has every step; evaluation reads the first.
+fn exported(store: &mut SqliteStore, first: &Value) {
+    let out = tempfile::tempdir().unwrap();
+    let options = ExportOptions { config: None, rows_per_file: 10, now_ms: 0 };
+    assert_eq!(export(store, out.path(), &options).unwrap().decisions, 3);
+    let mut reader = DecisionReader::open(&out.path().join("decisions")).unwrap();
+    let rows: Vec<_> = reader.by_ref().flat_map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].step, rows[0].episode_id.as_deref()), (Some(0), first["episode_id"].as_str()));
+    assert_eq!(reader.n_later_steps(), 2);
 }
 
 #[test]
