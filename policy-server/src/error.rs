@@ -28,6 +28,7 @@ pub(crate) enum Code {
     DecisionNotFound,
     DecisionExpired,
     ForeignDecision,
+    DecisionConflict,
     FeedbackConflict,
     UnknownMetric,
     UnknownSource,
@@ -48,7 +49,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 38] = [
+    pub(crate) const ALL: [Self; 39] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -71,6 +72,7 @@ impl Code {
         Self::DecisionNotFound,
         Self::DecisionExpired,
         Self::ForeignDecision,
+        Self::DecisionConflict,
         Self::FeedbackConflict,
         Self::UnknownMetric,
         Self::UnknownSource,
@@ -116,6 +118,7 @@ impl Code {
             Self::DecisionNotFound => (404, REQUEST, "decision_not_found"),
             Self::DecisionExpired => (410, REQUEST, "decision_expired"),
             Self::ForeignDecision => (403, REQUEST, "foreign_decision"),
+            Self::DecisionConflict => (409, REQUEST, "decision_conflict"),
             Self::FeedbackConflict => (409, REQUEST, "feedback_conflict"),
             Self::UnknownMetric => (422, REQUEST, "unknown_metric"),
             Self::UnknownSource => (422, REQUEST, "unknown_source"),

@@ -4,7 +4,7 @@
 //! this build wrote has no record it cannot read. A store may hold others all the same: written by an older build, by
 //! hand, or by a disk that failed. Every reader recognises those here.
 
-use crate::ledger::{ChangeRecord, DecisionRecord, FeedbackRecord, Measure};
+use crate::ledger::{ChangeRecord, DecisionRecord, FeedbackRecord, Measure, Receipt};
 use routewright_data::names;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +27,15 @@ pub(super) trait Record: Serialize + DeserializeOwned + PartialEq {
     /// # Errors
     /// If a text is no name, in words.
     fn admit(&self) -> Result<(), String>;
+}
+
+/// What becomes of a decision whose id the log has, with the `body` it has: the same decision asked for again, or another
+/// one. A body that cannot be read tells nothing against it.
+pub(super) fn again(decision: &DecisionRecord, body: &str) -> Receipt {
+    match decode::<DecisionRecord>(body) {
+        Ok(known) if !decision.repeats(&known) => Receipt::Conflict,
+        _ => Receipt::Duplicate,
+    }
 }
 
 /// The text of a record.

@@ -161,6 +161,15 @@ impl DecisionRecord {
         self.episode.as_ref().is_some_and(|episode| episode.returns)
     }
 
+    /// Whether it is the decision that `known` is, asked for again: all but the time at which it was taken.
+    pub(crate) fn repeats(&self, known: &Self) -> bool {
+        let asked = |record: &Self| {
+            let Self { tenant, policy, policy_digest, seed, model, candidates, episode, .. } = record.clone();
+            (tenant, policy, policy_digest, seed, model, candidates, episode)
+        };
+        asked(self) == asked(known)
+    }
+
     /// Predicted price of the chosen model in nano-dollars; 0 where it is not known.
     pub fn predicted_nano(&self) -> i64 {
         let chosen = self.candidates.iter().position(|candidate| *candidate == self.model);

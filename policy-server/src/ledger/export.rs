@@ -181,6 +181,8 @@ impl<R: LogRow> Day<R> {
 
 fn decision(record: DecisionRecord) -> DecisionRow {
     let scores = record.predicted_score.iter().copied().collect::<Option<Vec<f32>>>();
+    // An unknown price is NaN, as in predictions; steps of several calls predict none.
+    let costs: Vec<f32> = record.predicted_cost_usd.iter().map(|cost| cost.unwrap_or(f32::NAN)).collect();
     // Plain structs of numbers and texts: writing them cannot fail.
     let text = |value: serde_json::Result<String>| value.unwrap_or_default();
     DecisionRow {
@@ -199,8 +201,7 @@ fn decision(record: DecisionRecord) -> DecisionRow {
         pass_probability: Some(record.pass_probability),
         seed: record.seed,
         predicted_score: scores.filter(|scores| !scores.is_empty()),
-        // An unknown price is NaN, as in predictions.
-        predicted_cost_usd: Some(record.predicted_cost_usd.iter().map(|c| c.unwrap_or(f32::NAN)).collect()),
+        predicted_cost_usd: Some(costs).filter(|costs| !costs.is_empty()),
         source: record.source,
         prompt: record.prompt,
         features: record.features,

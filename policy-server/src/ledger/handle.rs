@@ -142,7 +142,13 @@ impl Ledger {
         }
         let queued = self.shared.writer.append(entries).inspect_err(not_logged);
         let answer = queued.map_err(unavailable)?.await;
-        answer.unwrap_or(Err(StoreError::Closed)).map(|_| ()).map_err(unavailable)
+        let receipts = answer.unwrap_or(Err(StoreError::Closed)).map_err(unavailable)?;
+        if receipts.contains(&Receipt::Conflict) {
+            let message =
+                "another decision has this id; give the id, seed and answers of one episode, or no id";
+            return Err(ApiError::new(Code::DecisionConflict, message));
+        }
+        Ok(())
     }
 
     /// Appends feedback, durable when this returns; record `i` has receipt `i`.

@@ -6,8 +6,7 @@
 //! reason. A lost connection is replaced at the next use. What was appended when it was lost is appended once
 //! more: whether the commit had reached the database or not, every entry is in the log once then.
 
-use crate::ledger::codec;
-use crate::ledger::codec::Record;
+use crate::ledger::codec::{self, Record};
 use crate::ledger::event::{DAY_MS, Judgement};
 use crate::ledger::{
     ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Listed,
@@ -234,7 +233,9 @@ impl Appending<'_> {
             ],
         )?;
         if inserted == 0 {
-            return Ok(Receipt::Duplicate);
+            let known = "SELECT body FROM routewright_decisions WHERE decision_id = $1";
+            let known = self.transaction.query_one(known, &[&decision.decision_id])?;
+            return Ok(codec::again(decision, known.get(0)));
         }
         self.seq = seq;
         Ok(Receipt::Accepted { late: false })

@@ -22,7 +22,7 @@ pub(crate) const ENDPOINT: Endpoint = Endpoint {
     kind: Kind::Decision,
     request: Some(Body::of::<StepRequest>()),
     reply: Some(Body::of::<StepBody<'static>>()),
-    errors: &[Code::UnknownCandidate, Code::NoEligibleCandidate],
+    errors: &[Code::UnknownCandidate, Code::NoEligibleCandidate, Code::DecisionConflict],
     ..Endpoint::post("/v1/step", "Take the next step of a query, given the answers so far", || post(handle))
 };
 

@@ -1,7 +1,6 @@
 //! The transaction that appends to the file.
 
-use crate::ledger::codec;
-use crate::ledger::codec::Record;
+use crate::ledger::codec::{self, Record};
 use crate::ledger::event::Judgement;
 use crate::ledger::sqlite::read::{decoded, of_body, sequence};
 use crate::ledger::{ChangeRecord, DecisionRecord, Entry, FeedbackRecord, Measure, Receipt, Replaced};
@@ -56,7 +55,10 @@ impl Appending<'_> {
             text(decision)?,
         ])?;
         if inserted == 0 {
-            return Ok(Receipt::Duplicate);
+            let mut known =
+                self.transaction.prepare_cached("SELECT body FROM decisions WHERE decision_id = ?1")?;
+            let body: String = known.query_row([&decision.decision_id], |row| row.get(0))?;
+            return Ok(codec::again(decision, &body));
         }
         self.seq += 1;
         Ok(Receipt::Accepted { late: false })
