@@ -1,7 +1,6 @@
 //! Models behind HTTP: every dialect against a server that speaks it, everything a server can do wrong, and a real one.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![expect(clippy::print_stdout, reason = "a test shows its figures")]
 
 mod dialects;
 mod faults;

@@ -169,10 +169,10 @@ impl Chunks {
 
     fn finish(&mut self) {
         self.is_whole = true;
-        if let Some(mut held) = self.held.take() {
-            if let Some(connection) = held.connection.take() {
-                held.upstream.pool.put(connection);
-            }
+        if let Some(mut held) = self.held.take()
+            && let Some(connection) = held.connection.take()
+        {
+            held.upstream.pool.put(connection);
         }
     }
 }

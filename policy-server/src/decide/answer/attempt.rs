@@ -151,6 +151,7 @@ impl Gateway {
 }
 
 /// What a call has come to.
+#[expect(clippy::large_enum_variant, reason = "one is made for each call, and read at once")]
 enum Called {
     Whole(Given),
     Stream {

@@ -1,5 +1,7 @@
 //! On a simulated world whose models say how sure they are, and on one where a confident answer is not the better one.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use super::*;
 use crate::evaluate::{Average, JudgeOptions, Sources};
 use crate::method::{Device, MethodRow};
@@ -110,7 +112,7 @@ fn an_answer_that_cannot_be_read_is_passed_on() {
         predictor: Box::new(Linear::new(
             1,
             Link::Identity,
-            vec![1.0, 0.0].repeat(3),
+            [1.0, 0.0].repeat(3),
             CostModel::constant(vec![f32::NAN; 3]),
         )),
         selector: Box::new(Argmax),

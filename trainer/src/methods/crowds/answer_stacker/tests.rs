@@ -1,5 +1,7 @@
 //! On the simulated world, where skills differ by topic; on logs that carry no stacker; on public logs.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use super::*;
 use crate::evaluate::Average;
 use crate::method::Device;
@@ -131,17 +133,6 @@ fn calibration_errors_are_those_by_hand() {
             < 1e-12
     );
     assert_eq!(expected_calibration_error(Vec::new()), None);
-}
-
-fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path =
-        std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join("data").join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: {} is not here", path.display());
-    None
 }
 
 /// Figures of the folds of train and valid; test is not read.

@@ -9,7 +9,6 @@ use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
 use routewright_data::{LoadOptions, OutcomeTable, rng};
 use routewright_policy::lookahead::{Draws, Options, Outlook, next};
-use std::path::PathBuf;
 
 /// Most calls of an episode.
 const DEPTH: usize = 5;
@@ -188,11 +187,7 @@ impl Noisy {
 
 #[test]
 fn cascade_routing_beats_the_optimal_cascade_beats_thresholds_and_routing() {
-    let log = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/routerbench_small.parquet");
-    if !log.is_file() {
-        println!("SKIPPED: {} is not here", log.display());
-        return;
-    }
+    let Some(log) = routewright_data::testing::shared("data/routerbench_small.parquet") else { return };
     let table = OutcomeTable::load(&log, &LoadOptions::default()).unwrap();
     let mut rng = rng::stream(1, "cascade routing rows");
     let mut rows: Vec<usize> = (0..table.n_queries()).collect();
