@@ -174,7 +174,7 @@ fn gates_and_cascade_routing_are_trained_evaluated_and_asked() {
         let policy = &found["policies"][0];
         assert_eq!(policy["n_uncovered"], 0, "{policy}");
         let calls = policy["calls"].as_f64().unwrap();
-        assert!(calls >= 1.0 && calls <= 3.0 && (name == "log" || calls == 1.0), "{method} {name}: {calls}");
+        assert!((1.0..=3.0).contains(&calls) && (name == "log" || calls == 1.0), "{method} {name}: {calls}");
         assert!(policy["curve"].as_array().unwrap().len() > 1, "{policy}");
         let compare = ["compare", "--log", &log, "--folds", "0", "--methods", method];
         assert_eq!(json(dir, &compare)["policies"][0]["score"], policy["score"], "{method} {name}");

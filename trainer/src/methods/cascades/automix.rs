@@ -146,7 +146,7 @@ impl Params {
             return Err(refused(format!("`{key}` is `{value}`, expected a number in [0, {most}]")));
         }
         if let Some(kind) = self.tables.iter().find(|kind| !bin_tables::KINDS.contains(&kind.as_str())) {
-            let hint = near_names(kind, bin_tables::KINDS.into_iter());
+            let hint = near_names(kind, bin_tables::KINDS);
             return Err(refused(format!("`tables` has `{kind}`; {hint}")));
         }
         if self.tables.is_empty() {

@@ -165,6 +165,9 @@ impl Played {
     }
 }
 
+/// The weak and the strong model.
+type Pair = (usize, usize);
+
 /// What is read of a log.
 struct Log<'a> {
     context: &'a FitContext<'a>,
@@ -215,7 +218,7 @@ impl Log<'_> {
     }
 
     /// The two models, and the prompts of the weak one.
-    fn models(&self, params: &Params) -> Result<((usize, usize), Vec<Option<String>>), FitError> {
+    fn models(&self, params: &Params) -> Result<(Pair, Vec<Option<String>>), FitError> {
         let train = self.context.train;
         let named = |key: &str, model: &String| {
             let hint = || near_names(model, train.models.iter().map(String::as_str));
@@ -255,7 +258,7 @@ impl Log<'_> {
             .flat_map(|row| self.answers.samples(row, weak).filter_map(|one| one.variant))
             .collect();
         if let Some(unknown) = params.variants.iter().find(|name| !known.contains(name.as_str())) {
-            let hint = near_names(unknown, known.into_iter());
+            let hint = near_names(unknown, known);
             return Err(refused(format!("`variants` has `{unknown}`, which the weak model lacks; {hint}")));
         }
         let variants: Vec<Option<String>> = match (params.variants.is_empty(), known.is_empty()) {

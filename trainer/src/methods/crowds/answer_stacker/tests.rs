@@ -13,7 +13,6 @@ use routewright_data::synthetic::{AnsweredWorld, Settings, World};
 use routewright_data::{LoadOptions, OutcomeTable};
 use routewright_policy::{Policy, artifact};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
 
 fn run() -> RunOptions<'static> {
     RunOptions { average: Average::Micro, seed: 1, device: Device::Cpu, progress: &Silent, checkpoint: None }
@@ -140,7 +139,7 @@ fn calibration_errors_are_those_by_hand() {
 fn on_folds_of_public_logs_it_is_as_good_as_measured() {
     let cases = [("llmbar_judges.parquet", "exact", 0.94), ("gsm8k_openai.parquet", "exact", 0.574)];
     for (name, normalize, least) in cases {
-        let Some(path) = shared(name) else { continue };
+        let Some(path) = routewright_data::testing::shared(&format!("data/{name}")) else { continue };
         let table = OutcomeTable::load(&path, &LoadOptions::default()).unwrap();
         let answers = AnswerTable::load(&path, &table).unwrap();
         let is_train = |row: &usize| table.queries[*row].split.as_deref() != Some("test");
