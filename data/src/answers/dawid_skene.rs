@@ -333,9 +333,8 @@ mod tests {
             assert!((rate - share).abs() < 4.0 * 0.045, "{rate} {share}");
         }
         let covered: f64 = within / n;
-        println!("within two standard errors: {:.2} % of {n}", 100.0 * covered);
         // 95.45 % of a normal distribution; 1400 estimates, seven of a draw together.
-        assert!(covered >= 0.94, "{covered}");
+        assert!(covered >= 0.94, "{covered} of {n}");
     }
 
     #[test]
