@@ -1,5 +1,7 @@
 //! On the simulated world, whose answers have checks.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use super::*;
 use crate::evaluate::{Average, JudgeOptions};
 use crate::method::Device;

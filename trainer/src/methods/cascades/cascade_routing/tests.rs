@@ -1,5 +1,7 @@
 //! On a world whose answers say how good they are and agree where they are right.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use crate::evaluate::{Average, JudgeOptions};
 use crate::method::Device;
 use crate::methods::find;

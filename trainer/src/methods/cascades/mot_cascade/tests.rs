@@ -1,5 +1,7 @@
 //! On a log built to the published marginals of the DATE set, and on logs without samples.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use super::*;
 use crate::evaluate::Average;
 use crate::method::Device;

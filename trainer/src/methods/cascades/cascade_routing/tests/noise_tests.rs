@@ -4,6 +4,8 @@
 //! before and after an answer: low 0.6 / 0.3, medium 1.6 / 0.8; cost noise 2e-4, 4e-4 US dollars (paper, section 5).
 //! Judged by the area under the curve of score over price, between the cheapest and the dearest arm.
 
+#![expect(clippy::print_stdout, reason = "a test shows its figures")]
+
 use rand::RngExt as _;
 use rand_distr::{Distribution as _, StandardNormal};
 use rayon::prelude::*;
