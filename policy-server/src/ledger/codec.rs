@@ -29,8 +29,8 @@ pub(super) trait Record: Serialize + DeserializeOwned + PartialEq {
     fn admit(&self) -> Result<(), String>;
 }
 
-/// What becomes of a decision whose id the log has, with the `body` it has: the same decision asked for again, or another
-/// one. A body that cannot be read tells nothing against it.
+/// What becomes of a decision whose id the log has with `body`: the same decision asked for again, or another one. A
+/// body that cannot be read tells nothing against it.
 pub(super) fn again(decision: &DecisionRecord, body: &str) -> Receipt {
     match decode::<DecisionRecord>(body) {
         Ok(known) if !decision.repeats(&known) => Receipt::Conflict,

@@ -90,7 +90,8 @@ fn an_episode_replayed_on_another_server_takes_the_same_steps() {
     // Its id with another answer is another episode, which the log would lose.
     let answers = json!([{ "call": 0, "text": "other", "cost_usd": 0.02, "latency_ms": 5.0 }]);
     let other = json!({
-        "input": "why is the sky blue?", "episode_id": seen[0]["episode_id"], "seed": seen[0]["seed"], "answers": answers,
+        "input": "why is the sky blue?", "episode_id": seen[0]["episode_id"], "seed": seen[0]["seed"],
+        "answers": answers,
     });
     let refused = step(&replicas.first, &other);
     assert!(refused.status == 409 && refused.body.contains("decision_conflict"), "{}", refused.body);

@@ -49,11 +49,12 @@ fn assert_near(found: &[f32], want: &[f32], tolerance: f32, what: &str) {
 
 /// The hand-written engine against burn on its two backends for the processor.
 fn engines_agree(network: Network, targets: &Targets) {
-    agrees_with::<Autodiff<Flex>>(network.clone(), targets);
-    agrees_with::<Autodiff<NdArray>>(network, targets);
+    agrees_with::<Autodiff<Flex>>(network.clone(), targets, 2e-6);
+    // Its error function, which GELU needs, has fewer digits.
+    agrees_with::<Autodiff<NdArray>>(network, targets, 2e-4);
 }
 
-fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets) {
+fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets, tolerance: f32) {
     let mut rng = rng::stream(4, "input");
     let input: Vec<f32> = (0..N * DIM).map(|_| rng.random_range(-1.0..1.0)).collect();
     let optimizer = AdamW { rate: 0.01, ..AdamW::default() };
@@ -67,9 +68,9 @@ fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets) {
     let loss = engine.differentiate(&input, targets, Some(&mut of_input));
     assert!((loss - want.loss).abs() < 1e-5, "{loss} {}", want.loss);
     for (i, (found, want)) in engine.gradients().iter().zip(want.parameters).enumerate() {
-        assert_near(found, &download(want), 2e-6, &format!("gradient {i}"));
+        assert_near(found, &download(want), tolerance, &format!("gradient {i}"));
     }
-    assert_near(&of_input, &download(want.input.unwrap()), 2e-6, "gradient of the input");
+    assert_near(&of_input, &download(want.input.unwrap()), tolerance, "gradient of the input");
 
     for _ in 0..5 {
         let (a, b) = (engine.step(&input, targets, None), reference.step(&input, targets, None));

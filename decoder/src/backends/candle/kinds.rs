@@ -2,7 +2,7 @@
 //!
 //! A block of `Q5_0` is `d (q - 16)`, which `Q8_0` holds as it is. A block of `Q4_1` is
 //! `d q + m = d (q - 8) + (m + 8 d)`: the first part is a block of `Q4_0`, the second one number a block, which meets
-//! the sum of the block's activations. `Q5_1` is both at once. On x86 a product takes a tenth of the time.
+//! the sum of the block's activations. `Q5_1` is both at once. On x86 scalar code multiplies the others.
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
 use candle_core::{Device, Result, Tensor};
@@ -15,12 +15,15 @@ pub(super) const BLOCK: usize = 32;
 /// A matrix and, by row and block, what is added to all values of the block; none where nothing is.
 pub(super) type Converted = (QMatMul, Option<Tensor>);
 
+/// A block to one of another kind, and what is added to all its values.
+type Conversion = fn(&[u8]) -> (Vec<u8>, Option<f32>);
+
 /// The matrix in a kind with vector instructions; as it is where its own has them.
 ///
 /// # Errors
 /// If the bytes are not those of its shape.
 pub(super) fn converted(tensor: Arc<QTensor>) -> Result<Converted> {
-    let (kind, bytes): (GgmlDType, fn(&[u8]) -> (Vec<u8>, Option<f32>)) = match tensor.dtype() {
+    let (kind, bytes): (GgmlDType, Conversion) = match tensor.dtype() {
         GgmlDType::Q4_1 => (GgmlDType::Q4_0, from_q4_1),
         GgmlDType::Q5_0 => (GgmlDType::Q8_0, from_q5_0),
         GgmlDType::Q5_1 => (GgmlDType::Q8_0, from_q5_1),

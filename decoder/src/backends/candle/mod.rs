@@ -44,6 +44,9 @@ struct Settings {
     context: Option<usize>,
 }
 
+/// Rows of the input embedding, and of the output embedding where they are others.
+type Embeddings = (Vec<f32>, Option<Vec<f32>>);
+
 /// A loaded model.
 #[derive(Debug, Clone)]
 pub struct Candle {
@@ -53,7 +56,7 @@ pub struct Candle {
     vocabulary: usize,
     context: usize,
     /// Rows of the input and, unless they are the same, the output embedding; made when first asked for.
-    rows: Arc<OnceLock<Option<(Vec<f32>, Option<Vec<f32>>)>>>,
+    rows: Arc<OnceLock<Option<Embeddings>>>,
 }
 
 impl Candle {

@@ -10,7 +10,8 @@
 //! Rows sorted by gain, prefix sums of `score - retain * strongest` and of its square give mean and standard error of
 //! every threshold of a gate in O(n log n). The default is the cheapest threshold of any gate whose mean is at least
 //! `margin` standard errors above 0; the best of each class of price is kept for requests with an objective. No paper;
-//! it is what was measured to work on public logs, where thresholds without a margin kept what they say in 19 to 54 of 100 redraws.
+//! it is what was measured to work on public logs, where thresholds without a margin kept what they say in 19 to 54 of
+//! 100 redraws.
 //!
 //! With `max_drop` the gate is chosen on the part of train that everything is learned on, and its threshold on the rest
 //! ([`crate::promise`]).
