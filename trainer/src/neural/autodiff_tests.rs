@@ -50,8 +50,8 @@ fn assert_near(found: &[f32], want: &[f32], tolerance: f32, what: &str) {
 /// The hand-written engine against burn on its two backends for the processor.
 fn engines_agree(network: Network, targets: &Targets) {
     agrees_with::<Autodiff<Flex>>(network.clone(), targets, 2e-6);
-    // Its error function, which GELU needs, has fewer digits.
-    agrees_with::<Autodiff<NdArray>>(network, targets, 2e-4);
+    // burn's own gradient of GELU, which `flex` replaces, is that of the approximation by tanh.
+    agrees_with::<Autodiff<NdArray>>(network, targets, 2e-3);
 }
 
 fn agrees_with<B: AutodiffBackend>(network: Network, targets: &Targets, tolerance: f32) {
