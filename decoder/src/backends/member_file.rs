@@ -7,7 +7,7 @@ use serde::Deserialize;
 pub struct MemberFile {
     /// Name in traces and errors, and of its weight.
     pub name: String,
-    /// Kind of backend, a row of [`backends::ALL`].
+    /// Kind of backend, a row of [`crate::backends::ALL`].
     pub backend: String,
     /// Settings of that backend.
     #[serde(flatten)]

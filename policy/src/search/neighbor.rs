@@ -32,7 +32,7 @@ pub(super) struct BestList {
     worst: Key,
 }
 
-/// A neighbor as one number, smaller for a better [`Neighbor::rank`]: its similarity turned round, then its row.
+/// A neighbor as one number, smaller for a better `Neighbor::rank`: its similarity turned round, then its row.
 pub(super) type Key = u64;
 
 /// The bits of a similarity in an order-preserving unsigned number, greatest first.

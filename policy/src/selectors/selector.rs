@@ -7,7 +7,7 @@ use std::fmt::Debug;
 /// Name and settings of a selector, as the manifest stores them.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SelectorSpec {
-    /// Name of the row in [`ALL`].
+    /// Name of the row in [`crate::selectors::ALL`].
     pub name: String,
     /// Its settings, an object.
     #[serde(default)]

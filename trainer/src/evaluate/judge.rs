@@ -106,7 +106,7 @@ impl Evaluation {
 pub struct Contender<'a> {
     /// The method, or another name it is judged under.
     pub name: &'a str,
-    /// One row a query and one column an arm of the table, in its order (see [`super::align`]).
+    /// One row a query and one column an arm of the table, in its order (see [`super::align()`]).
     pub prediction: &'a Prediction,
     /// What decides.
     pub selector: &'a dyn Selector,

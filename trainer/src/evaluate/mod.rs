@@ -1,9 +1,9 @@
 //! How a policy is judged: one file a metric, each with its unit and direction.
 //!
-//! [`judge`] turns a prediction and a selector into an [`Evaluation`]: expected score (higher is better)
+//! [`judge()`] turns a prediction and a selector into an [`Evaluation`]: expected score (higher is better)
 //! with its bootstrap standard error, cost (US dollars a call, lower is better), AIQ on the non-decreasing
 //! hull, APGR and CPT where there are two arms, the deferral curve, the share of each arm, every source.
-//! [`baselines`] gives the five yardsticks every table prints beside it. [`Judging`] collects the rows of a table and
+//! [`baselines()`] gives the five yardsticks every table prints beside it. [`Judging`] collects the rows of a table and
 //! takes their figures on the same queries; [`Judged`] is the document `evaluate --json` and `compare --json` print.
 //!
 //! What a row is made of is [`QueryOutcomes`]: score, cost, latency and calls of each query. Decisions of one step make

@@ -13,7 +13,7 @@
 //! so memory does not grow with the number of arms, logs are streamed through the policy in batches, and the intervals
 //! of all of them and of their differences come from one rule ([`interval`]).
 //!
-//! One file an estimator in `estimators/`, one row in [`ALL`]. [`assess`] is the whole of it: log in,
+//! One file an estimator in `estimators/`, one row in [`ALL`]. [`assess()`] is the whole of it: log in,
 //! [`Assessment`] out, with the diagnostics ([`Overlap`], [`Calibration`]) and the [`Verdict`] that say
 //! whether the numbers may be believed.
 

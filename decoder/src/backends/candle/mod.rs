@@ -45,7 +45,7 @@ struct Settings {
 }
 
 /// Rows of the input embedding, and of the output embedding where they are others.
-type Embeddings = (Vec<f32>, Option<Vec<f32>>);
+type EmbeddingRows = (Vec<f32>, Option<Vec<f32>>);
 
 /// A loaded model.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub struct Candle {
     vocabulary: usize,
     context: usize,
     /// Rows of the input and, unless they are the same, the output embedding; made when first asked for.
-    rows: Arc<OnceLock<Option<Embeddings>>>,
+    rows: Arc<OnceLock<Option<EmbeddingRows>>>,
 }
 
 impl Candle {

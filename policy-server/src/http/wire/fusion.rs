@@ -69,7 +69,7 @@ struct Common {
     #[serde(default)]
     #[schemars(extend("const" = 1))]
     n: Value,
-    /// server-sent events, each a chunk; the last is [DONE]
+    /// server-sent events, each a chunk; the last is `[DONE]`
     #[serde(default)]
     stream: bool,
     stream_options: Option<StreamOptions>,

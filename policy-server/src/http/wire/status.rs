@@ -10,7 +10,7 @@ pub(crate) struct Status {
     #[schemars(extend("enum" = ["ok", "ready"]))]
     pub(crate) status: &'static str,
     pub(crate) version: &'static str,
-    /// the log of decisions; null without a section [store], absent from /health
+    /// the log of decisions; null without a section `[store]`, absent from /health
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) store: Option<Option<StoreStatus>>,
 }
