@@ -7,10 +7,10 @@
 use crate::align::{Align, Aligned};
 use crate::backend::{Backend, BackendError, Stop};
 use crate::chat::Message;
-use crate::crew::Crew;
 use crate::distribution::Distribution;
 use crate::emit::Emitter;
 use crate::member::Member;
+use crate::member_threads::MemberThreads;
 use crate::meter::Meter;
 use crate::pick::Pick;
 use crate::trace::{Dropped, Step, Trace};
@@ -174,7 +174,7 @@ pub struct Generation<'a> {
     members: Vec<Option<Member>>,
     /// Names of all members, dropped ones too.
     names: Vec<String>,
-    crew: Option<Crew>,
+    threads: Option<MemberThreads>,
     rng: rng::Rng,
     text: Vec<u8>,
     emitter: Emitter<'a>,
@@ -206,7 +206,7 @@ impl<'a> Generation<'a> {
     /// # Errors
     /// If a member fails and failing is not allowed, or none is left.
     pub fn open(backends: &[Arc<dyn Backend>], ask: Ask, listener: Listener<'a>) -> Result<Self, FuseError> {
-        Self::open_on(Crew::of(backends.len()), backends, ask, listener)
+        Self::open_on(MemberThreads::of(backends.len()), backends, ask, listener)
     }
 
     /// The same on the calling thread alone, where many answers are written at the same time.
@@ -222,7 +222,7 @@ impl<'a> Generation<'a> {
     }
 
     fn open_on(
-        crew: Option<Crew>,
+        threads: Option<MemberThreads>,
         backends: &[Arc<dyn Backend>],
         ask: Ask,
         listener: Listener<'a>,
@@ -237,7 +237,7 @@ impl<'a> Generation<'a> {
             meter: Meter::new(backends, ask.limits.tokens),
             ask,
             names,
-            crew,
+            threads,
             text: Vec::new(),
             finish: None,
             spent: 0,
@@ -247,7 +247,7 @@ impl<'a> Generation<'a> {
         let (prompt, chat, stop) = (&generation.ask.prompt, &generation.ask.chat, &generation.ask.stop);
         let mut opened: Vec<_> = backends.iter().map(|_| None).collect();
         let asked = backends.iter().zip(&mut opened).collect();
-        Crew::at_once(generation.crew.as_ref(), asked, |(backend, session)| {
+        MemberThreads::at_once(generation.threads.as_ref(), asked, |(backend, session)| {
             *session = Some(match chat {
                 Some(chat) => backend.open_chat(chat, stop),
                 None => backend.open(prompt, stop),
@@ -338,7 +338,9 @@ impl<'a> Generation<'a> {
             .filter(|(at, _)| who(*at))
             .filter_map(|(at, (member, reply))| Some((at, member.as_mut()?, reply)))
             .collect();
-        Crew::at_once(self.crew.as_ref(), asked, |(at, member, reply)| *reply = Some(question(at, member)));
+        MemberThreads::at_once(self.threads.as_ref(), asked, |(at, member, reply)| {
+            *reply = Some(question(at, member))
+        });
         let mut told = Vec::with_capacity(replies.len());
         for (at, reply) in replies.into_iter().enumerate() {
             told.push(match reply.transpose() {

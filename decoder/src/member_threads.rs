@@ -10,13 +10,13 @@ const AWAKE: Duration = Duration::from_micros(200);
 
 /// Threads of all members but one, which is asked on the thread that asks.
 #[derive(Debug)]
-pub(crate) struct Crew {
+pub(crate) struct MemberThreads {
     threads: rayon::ThreadPool,
     /// Questions asked so far.
     asked: Arc<AtomicUsize>,
 }
 
-impl Crew {
+impl MemberThreads {
     /// Threads for so many members; `None` where one is enough or the system gives none.
     pub(crate) fn of(members: usize) -> Option<Self> {
         let others = members.checked_sub(1).filter(|others| *others > 0)?;
@@ -24,11 +24,11 @@ impl Crew {
         Some(Self { threads, asked: Arc::default() })
     }
 
-    /// Does `work` for all items, at the same time where there is a crew.
-    pub(crate) fn at_once<T: Send>(crew: Option<&Self>, mut items: Vec<T>, work: impl Fn(T) + Sync) {
+    /// Does `work` for all items, at the same time where there are threads.
+    pub(crate) fn at_once<T: Send>(threads: Option<&Self>, mut items: Vec<T>, work: impl Fn(T) + Sync) {
         let Some(own) = items.pop() else { return };
-        match crew.filter(|_| !items.is_empty()) {
-            Some(crew) => crew.share(items, own, work),
+        match threads.filter(|_| !items.is_empty()) {
+            Some(threads) => threads.share(items, own, work),
             None => items.into_iter().chain([own]).for_each(work),
         }
     }
@@ -66,21 +66,23 @@ mod tests {
 
     #[test]
     fn everything_is_done_once_with_a_crew_and_without() {
-        for crew in [None, Crew::of(1), Crew::of(2), Crew::of(4)] {
+        for threads in [None, MemberThreads::of(1), MemberThreads::of(2), MemberThreads::of(4)] {
             for n in 0..5 {
                 let mut done = vec![0; n];
-                Crew::at_once(crew.as_ref(), done.iter_mut().collect(), |one: &mut i32| *one += 1);
-                assert_eq!(done, vec![1; n], "{crew:?}");
+                MemberThreads::at_once(threads.as_ref(), done.iter_mut().collect(), |one: &mut i32| {
+                    *one += 1
+                });
+                assert_eq!(done, vec![1; n], "{threads:?}");
             }
         }
     }
 
     #[test]
     fn members_work_at_the_same_time() {
-        let crew = Crew::of(3);
+        let threads = MemberThreads::of(3);
         let meet = std::sync::Barrier::new(3);
         // Would hang if one waited for another to end.
-        Crew::at_once(crew.as_ref(), vec![(); 3], |()| {
+        MemberThreads::at_once(threads.as_ref(), vec![(); 3], |()| {
             meet.wait();
         });
     }
