@@ -9,13 +9,17 @@ const SKIPS: &str = "ROUTEWRIGHT_SKIPS";
 /// A file beneath `../shared` of the checkout, or beneath `$ROUTEWRIGHT_SHARED`; where it is missing, the test is
 /// reported as skipped.
 pub fn shared(name: &str) -> Option<PathBuf> {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let path = std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join(name);
+    let path = place(name);
     if path.exists() {
         return Some(path);
     }
     skip("shared files", &format!("`{}` is not here", path.display()));
     None
+}
+
+fn place(name: &str) -> PathBuf {
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
+    std::env::var_os("ROUTEWRIGHT_SHARED").map_or_else(beside, PathBuf::from).join(name)
 }
 
 /// Reports that a test, or the rest of one, does not run where `need` is missing: on stderr past the harness, which
@@ -35,7 +39,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_missing_is_none() {
-        assert!(shared("no such file").is_none());
+    fn shared_files_lie_beside_the_checkout_or_where_the_variable_says() {
+        let asked = std::env::var_os("ROUTEWRIGHT_SHARED");
+        let expected =
+            asked.map_or_else(|| "../../shared".to_owned(), |at| at.to_string_lossy().into_owned());
+        assert!(place("data").ends_with(Path::new(&expected).join("data")));
     }
 }
