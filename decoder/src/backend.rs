@@ -1,8 +1,8 @@
 //! What a language model must be able to do to take part: a [`Backend`] is a model, a [`Session`] one text it
 //! is reading.
 //!
-//! Everything is blocking: the members of an ensemble run on threads of their own (see [`crate::member_threads`]), and a
-//! session that waits for a network gives up when the [`Stop`] it was opened with says so.
+//! Everything is blocking: the members of an ensemble run on threads of their own (see [`crate::member_threads`]), and
+//! a session that waits for a network gives up when the [`Stop`] it was opened with says so.
 
 use crate::chat::{Message, joined};
 use crate::distribution::{Distribution, DistributionError};
