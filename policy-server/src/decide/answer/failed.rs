@@ -1,4 +1,4 @@
-//! Why an arm gave no answer, what is done about it, and what the caller is told if nothing helps.
+//! Why an arm gave no answer, what follows, and what the caller gets where no other arm answers either.
 
 use crate::clock::now_ms;
 use crate::dialect::failure::{self, Cooldown, Failure, Kind};
@@ -43,7 +43,7 @@ impl Failed {
         Self { outcome, why, failure, rests, is_done_maybe: false, said: None }
     }
 
-    /// A request that cannot be said in the arm's dialect.
+    /// A request that the arm's dialect cannot express.
     pub(super) fn unfit(refused: &Refused) -> Self {
         let failure =
             Failure { status: 400, ..Failure::without_reply(Kind::Unsupported, refused.to_string()) };
