@@ -123,7 +123,7 @@ pub(crate) fn type_name(found: &DataType) -> String {
 
 /// Whether a column may be left out, and whether its cells may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum Presence {
     /// The column must be there and no cell may be null.
     Required,
     /// The column must be there; a null cell means "not known".
@@ -132,7 +132,7 @@ pub enum Need {
     Optional,
 }
 
-impl Need {
+impl Presence {
     fn word(self) -> &'static str {
         match self {
             Self::Required => "required",
@@ -150,7 +150,7 @@ pub struct Column {
     /// What it holds.
     pub dtype: ColumnType,
     /// Whether it may be missing.
-    pub need: Need,
+    pub need: Presence,
     /// Unit or range, e.g. `US dollars` or `[0, 1]`.
     pub unit: &'static str,
     /// Meaning, one sentence.
@@ -190,18 +190,18 @@ impl LogSchema {
 
     /// The Arrow schema it is written with.
     pub fn arrow(&self) -> SchemaRef {
-        let field = |c: &Column| Field::new(c.name, c.dtype.arrow(), c.need != Need::Required);
+        let field = |c: &Column| Field::new(c.name, c.dtype.arrow(), c.need != Presence::Required);
         Arc::new(Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()))
     }
 }
 
 use ColumnType::{Float32, Float64, FloatList, Int32, Int64, Text, TextList, TimestampMs};
-use Need::{Nullable, Optional, Required};
+use Presence::{Nullable, Optional, Required};
 
 const fn col(
     name: &'static str,
     dtype: ColumnType,
-    need: Need,
+    need: Presence,
     unit: &'static str,
     doc: &'static str,
 ) -> Column {

@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::generation::{Answer, Ask, FuseError, Generation, Listener};
 use crate::span;
-pub use crate::system::{Fuser, Level, Need, System, SystemRow};
+pub use crate::system::{Fuser, Grain, MemberNeed, System, SystemRow};
 pub(crate) use crate::system::{unfit, vocabularies, weights};
 use crate::token;
 use crate::tree;

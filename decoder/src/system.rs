@@ -20,7 +20,7 @@ pub trait Fuser: Send + Sync + Debug {
 /// At which grain a system chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Level {
+pub enum Grain {
     /// Every token.
     Token,
     /// Every few words.
@@ -31,7 +31,7 @@ pub enum Level {
 
 /// What a system needs of every member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum MemberNeed {
     /// At least so much of the next-token distribution.
     Next(NextTokens),
     /// A declared tokenizer.
@@ -46,7 +46,7 @@ pub enum Need {
     CheapRollback,
 }
 
-impl Need {
+impl MemberNeed {
     /// What it is called in tables and errors.
     pub fn text(self) -> String {
         match self {
@@ -83,9 +83,9 @@ pub trait System: Fuser + Sized + 'static {
     /// arXiv id, where there is a paper.
     const PAPER: Option<&'static str>;
     /// At which grain it chooses.
-    const LEVEL: Level;
+    const GRAIN: Grain;
     /// What it needs of every member; checked before the first token.
-    const NEEDS: &'static [Need];
+    const NEEDS: &'static [MemberNeed];
     /// Its parameters; their `Default` is what the documentation shows.
     type Params: Default + Serialize + DeserializeOwned;
 
@@ -109,9 +109,9 @@ pub struct SystemRow {
     /// arXiv id, where there is a paper.
     pub paper: Option<&'static str>,
     /// At which grain it chooses.
-    pub level: Level,
+    pub level: Grain,
     /// What it needs of every member.
-    pub needs: &'static [Need],
+    pub needs: &'static [MemberNeed],
     /// Default parameters, an object.
     pub params: fn() -> serde_json::Value,
     build: Build,
@@ -123,7 +123,7 @@ impl SystemRow {
             name: S::NAME,
             title: S::TITLE,
             paper: S::PAPER,
-            level: S::LEVEL,
+            level: S::GRAIN,
             needs: S::NEEDS,
             params: || serde_json::to_value(S::Params::default()).unwrap_or_default(),
             build: |params, backends| {

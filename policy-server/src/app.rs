@@ -5,6 +5,7 @@ use crate::decide::answer::Gateway;
 use crate::http::body::Room;
 use crate::http::document::Document;
 use crate::http::endpoint::Endpoints;
+use crate::http::fused;
 use crate::http::guard::Surroundings;
 use crate::http::offload::Offload;
 use crate::http::parts::{PartList, Parts};
@@ -23,6 +24,7 @@ use crate::settings::keys::Keys;
 use crate::settings::{PolicyEntry, ServerConfig, private};
 use crate::upkeep::canary::Canaries;
 use crate::upkeep::reload::Reloader;
+use crate::upstream::Local;
 use arc_swap::ArcSwap;
 use routewright_policy::Policy;
 use std::collections::BTreeMap;
@@ -74,7 +76,8 @@ impl App {
             ledger: ledger.clone(),
             limits,
         });
-        let gateway = Arc::new(Gateway::new(&service, &config, &log)?);
+        let local = Local::new(fused::routes(&fusions, &log));
+        let gateway = Arc::new(Gateway::new(&service, &config, local, &log)?);
         let reloader = Arc::new(Reloader::new(&config, &live, &metrics, &rollouts, &keys, &log));
         let canaries = Arc::new(Canaries::new(&config, &live, &log));
         let rates = Arc::new(Rates::new(limits.rate_per_second, limits.rate_burst));

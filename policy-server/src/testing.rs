@@ -2,7 +2,7 @@
 
 use crate::live::query::Query;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{DataRecord, Draft};
+use routewright_policy::artifact::{DataRecord, RouterDraft};
 use routewright_policy::forms::{Constant, CostModel};
 use routewright_policy::{Arm, Policy, Price, SelectorSpec};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ pub(crate) fn policy(name: &str) -> Policy {
         ..Arm::default()
     };
     let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
-    let draft = Draft {
+    let draft = RouterDraft {
         name: name.to_owned(),
         method: "best-single".to_owned(),
         seed: 0,

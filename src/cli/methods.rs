@@ -25,7 +25,7 @@ struct Row {
     family: Value,
     /// At which grain a system of fusion chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
-    level: Option<fuse::Level>,
+    level: Option<fuse::Grain>,
     needs: Value,
     /// What it learns from; nothing where it is not trained.
     reads: Value,

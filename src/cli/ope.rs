@@ -60,7 +60,7 @@ pub(crate) struct OpeCommand {
     #[arg(long, value_name = "RULE", default_value = "auto")]
     cluster: ClusterBy,
     #[command(flatten)]
-    limits: Limits,
+    limits: RefusalThresholds,
     /// Seed of the bootstrap and of rejection sampling.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -88,9 +88,9 @@ impl Unseen {
     }
 }
 
-/// Where belief ends.
+/// When an estimate is refused.
 #[derive(Debug, Args)]
-struct Limits {
+struct RefusalThresholds {
     /// Refuse below this effective sample size.
     #[arg(long, value_name = "N", default_value_t = Thresholds::default().ess_min)]
     ess_min: f64,

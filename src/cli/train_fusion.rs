@@ -53,7 +53,7 @@ pub(crate) fn router_of_tokens() -> anyhow::Result<&'static MethodRow> {
 /// Limits of the answers that rows are learned from.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Limits {
+struct AnswerLimits {
     /// Units of an answer, at most.
     steps: Option<usize>,
     /// Texts that end an answer.
@@ -75,7 +75,7 @@ pub(crate) struct RowsOptions<'a> {
 pub(crate) fn rows(options: &RowsOptions<'_>, json: bool) -> anyhow::Result<ExitCode> {
     let path = options.ensemble.context("`--ensemble` is missing, expected the file of an ensemble")?;
     let listed = options.tasks.context("`--tasks` is missing, expected a task list")?;
-    let limits: Limits = serde_json::from_value(options.params.clone())
+    let limits: AnswerLimits = serde_json::from_value(options.params.clone())
         .with_context(|| format!("cannot read the parameters of `{}`", ExpertToken::NAME))?;
     let mut file = EnsembleFile::read(path)?;
     // The system itself needs the rows that are learned here; one without parameters opens the members.

@@ -12,7 +12,7 @@ use routewright_decoder::ensemble::EnsembleFile;
 use routewright_decoder::environment::TaskEnvironment;
 use routewright_decoder::fuse::System as _;
 use routewright_decoder::token::rlae::Rlae;
-use routewright_policy::artifact::{self, DataRecord, Draft};
+use routewright_policy::artifact::{self, DataRecord, RouterDraft};
 use routewright_policy::env::{Environment as _, SpanRule};
 use routewright_policy::forms::Simplex;
 use routewright_policy::{Arm, SelectorSpec};
@@ -237,9 +237,9 @@ fn record<'a>(split: &str, n: usize, prompts: impl Iterator<Item = &'a str>) -> 
     DataRecord { digest, split: split.to_owned(), n_queries: n, n_cells: n, ..DataRecord::default() }
 }
 
-fn draft(learned: Weights, params: &Params, name: &str, seed: u64) -> anyhow::Result<Draft> {
+fn draft(learned: Weights, params: &Params, name: &str, seed: u64) -> anyhow::Result<RouterDraft> {
     let featurizer: Arc<dyn Featurizer> = Arc::new(params.featurizer()?);
-    Ok(Draft {
+    Ok(RouterDraft {
         name: name.to_owned(),
         method: Rlae::NAME.to_owned(),
         seed,

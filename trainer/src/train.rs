@@ -12,7 +12,7 @@ use routewright_data::features::{
     WithSources,
 };
 use routewright_data::{FeatureMatrix, OutcomeTable, Query, QueryText, row_keys};
-use routewright_policy::artifact::{ArtifactError, DataRecord, Draft, ProgramDraft, TrainingRows};
+use routewright_policy::artifact::{ArtifactError, DataRecord, ProgramDraft, RouterDraft, TrainingRows};
 use routewright_policy::program::Program;
 use routewright_policy::{Batch, Policy, PredictError, Prediction};
 use std::path::{Path, PathBuf};
@@ -311,8 +311,15 @@ impl Prepared {
     }
 
     /// The draft of an artifact from what was fitted.
-    pub fn draft(&self, name: &str, method: &MethodRow, fitted: Fitted, split: &str, seed: u64) -> Draft {
-        Draft {
+    pub fn draft(
+        &self,
+        name: &str,
+        method: &MethodRow,
+        fitted: Fitted,
+        split: &str,
+        seed: u64,
+    ) -> RouterDraft {
+        RouterDraft {
             name: name.to_owned(),
             method: method.name.to_owned(),
             seed,

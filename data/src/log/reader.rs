@@ -5,7 +5,7 @@ use super::storage::fields_as_read;
 use super::{LogError, NumberColumn, TextColumn, TextListColumn, TimeColumn, VectorColumn};
 use crate::files;
 use crate::query_text::{LOG_KEY, QueryText};
-use crate::schema::{self, Column, ColumnType, LogSchema, Need, type_name};
+use crate::schema::{self, Column, ColumnType, LogSchema, Presence, type_name};
 use crate::suggest::near_names;
 use arrow_array::RecordBatch;
 use arrow_schema::{Schema, SchemaRef};
@@ -349,7 +349,7 @@ fn batch_rows(part: &Part, wanted: &dyn Fn(&str) -> bool) -> usize {
 fn check_column(path: &Path, found: &SchemaRef, schema: &LogSchema, column: &Column) -> Result<(), LogError> {
     let path = path.display().to_string();
     let Some((_, field)) = found.column_with_name(column.name) else {
-        if column.need == Need::Optional {
+        if column.need == Presence::Optional {
             return Ok(());
         }
         let known = found.fields().iter().map(|f| f.name().as_str());
@@ -363,7 +363,7 @@ fn check_column(path: &Path, found: &SchemaRef, schema: &LogSchema, column: &Col
         });
     };
     // A writer that saw no value gives a column the type null: it is as good as absent.
-    let is_absent = field.data_type().is_null() && column.need != Need::Required;
+    let is_absent = field.data_type().is_null() && column.need != Presence::Required;
     if is_absent || column.dtype.accepts(field.data_type()) {
         return Ok(());
     }

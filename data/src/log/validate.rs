@@ -14,7 +14,7 @@ use crate::Winner;
 use crate::answers::confidence as answers;
 use crate::decisions::{DecisionReader, FeedbackReader};
 use crate::fusion::FusionReader;
-use crate::schema::{self, Column, ColumnType, LogSchema, Need};
+use crate::schema::{self, Column, ColumnType, LogSchema, Presence};
 use crate::split::prompt_key;
 use crate::stats::{Coverage, Units};
 use crate::tasks;
@@ -163,7 +163,7 @@ impl Checking {
     }
 
     fn stream(&mut self, path: &Path, schema: &LogSchema) -> Result<(), LogError> {
-        let checked = |c: &&Column| c.range().is_some() || c.need == Need::Required;
+        let checked = |c: &&Column| c.range().is_some() || c.need == Presence::Required;
         let mut names: Vec<&str> = schema.columns.iter().filter(checked).map(|c| c.name).collect();
         let lists = answers::LISTS.iter().map(|(name, _)| *name);
         let others = ["split", "judge", "timestamp_ms"].into_iter().chain(lists);
@@ -256,7 +256,7 @@ impl Checking {
     fn cells(&mut self, batch: &LogBatch, schema: &LogSchema) {
         for column in schema.columns {
             let Some(array) = batch.batch.column_by_name(column.name) else { continue };
-            if column.need == Need::Required {
+            if column.need == Presence::Required {
                 for row in 0..batch.n_rows() {
                     if array.is_null(row) {
                         let message = || format!("`{}` is null, expected a value", column.name);
@@ -264,7 +264,7 @@ impl Checking {
                     }
                 }
             }
-            if let (ColumnType::Text, Need::Required, Some(texts)) =
+            if let (ColumnType::Text, Presence::Required, Some(texts)) =
                 (column.dtype, column.need, batch.text(column.name))
             {
                 for row in (0..batch.n_rows()).filter(|&row| texts.get(row) == Some("")) {

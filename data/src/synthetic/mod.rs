@@ -132,7 +132,7 @@ pub struct World {
 
 /// What a prompt was made from.
 #[derive(Debug, Clone)]
-struct Draft {
+struct PromptTraits {
     topic: usize,
     language: usize,
     level: usize,
@@ -302,9 +302,9 @@ impl World {
     }
 
     /// What the prompts of `n` queries are made from, in the order they are asked.
-    fn drafts(&self, n: usize) -> impl Iterator<Item = Draft> + '_ {
+    fn drafts(&self, n: usize) -> impl Iterator<Item = PromptTraits> + '_ {
         let mut texts = rng::stream(self.seed, "synthetic texts");
-        let mut memory: Vec<Draft> = Vec::new();
+        let mut memory: Vec<PromptTraits> = Vec::new();
         (0..n).map(move |number| {
             let draft = self.draw_draft(number as f64 / n as f64, &memory, &mut texts);
             if memory.len() < MEMORY {
@@ -316,7 +316,7 @@ impl World {
         })
     }
 
-    fn draw_draft(&self, time: f64, memory: &[Draft], rng: &mut Rng) -> Draft {
+    fn draw_draft(&self, time: f64, memory: &[PromptTraits], rng: &mut Rng) -> PromptTraits {
         if !memory.is_empty() && rng.random_bool(self.settings.repeats) {
             let earlier = &memory[rng.random_range(0..memory.len())];
             let prompt = match rng.random_range(0..6) {
@@ -325,7 +325,7 @@ impl World {
                 2 => format!("{}!", earlier.prompt.trim_end_matches(['.', '?', '!', '。', '？'])),
                 _ => earlier.prompt.clone(),
             };
-            return Draft { prompt, ..earlier.clone() };
+            return PromptTraits { prompt, ..earlier.clone() };
         }
         let [start, end] = &self.topic_weights;
         let weights: Vec<f64> = start.iter().zip(end).map(|(a, b)| a * (1.0 - time) + b * time).collect();
@@ -344,11 +344,11 @@ impl World {
             .replace("{n}", &rng.random_range(2..20).to_string());
         let audience = rng.random_range(0..phrases.audiences.len());
         let prompt = format!("{body} ({})", phrases.audiences[audience]);
-        Draft { topic, language, level, audience, hidden, prompt }
+        PromptTraits { topic, language, level, audience, hidden, prompt }
     }
 
     /// Log-odds of a right answer. The order of the sum keeps worlds of topics what they were to the last bit.
-    fn logit(&self, arm: &SimulatedArm, draft: &Draft, time: f64) -> f64 {
+    fn logit(&self, arm: &SimulatedArm, draft: &PromptTraits, time: f64) -> f64 {
         let turn = if self.reversed[draft.topic] && draft.level == REVERSING { -1.0 } else { 1.0 };
         let twist = self.shape.twist * twist(draft.level, draft.audience);
         arm.ability + turn * arm.skill[draft.topic] + arm.fluency[draft.language]
@@ -358,7 +358,7 @@ impl World {
             + (arm.craft[draft.level] - arm.strain * twist)
     }
 
-    fn draw_cells(&self, time: f64, draft: &Draft, rng: &mut Rng) -> Vec<Cell> {
+    fn draw_cells(&self, time: f64, draft: &PromptTraits, rng: &mut Rng) -> Vec<Cell> {
         let input_tokens = count_tokens(&draft.prompt);
         let mut cells: Vec<Cell> = self
             .arms

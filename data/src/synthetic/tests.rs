@@ -125,7 +125,7 @@ fn the_table_of_topics_gains_at_most_seven_tenths_of_the_oracle_and_topic_with_l
     for (n_arms, seed) in [4, 8].into_iter().flat_map(|n_arms| (0..8).map(move |seed| (n_arms, seed))) {
         let world = World::new(interactions(n_arms), seed);
         let (table, expected, _) = world.table(4000);
-        let drafts: Vec<Draft> = world.drafts(4000).collect();
+        let drafts: Vec<PromptTraits> = world.drafts(4000).collect();
         assert!(drafts.iter().zip(&table.queries).all(|(draft, query)| draft.prompt == query.prompt));
         let (train, judged): (Vec<usize>, Vec<usize>) = (0..4000).partition(|row| row % 2 == 0);
         let by = |keys: &[(usize, usize)]| table_of(keys, &train, &judged, &table.score, &expected);
@@ -152,7 +152,8 @@ fn three_topics_reverse_and_their_best_arm_on_hard_queries_is_another() {
     let world = World::new(interactions(8), 3);
     assert_eq!(world.reversed.iter().filter(|reversed| **reversed).count(), 3);
     let best = |topic: usize, level: usize| {
-        let draft = Draft { topic, language: 0, level, audience: 4, hidden: 0.0, prompt: String::new() };
+        let draft =
+            PromptTraits { topic, language: 0, level, audience: 4, hidden: 0.0, prompt: String::new() };
         let worth = |arm: &SimulatedArm| world.logit(arm, &draft, 0.0);
         world.arms.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).unwrap().name.clone()
     };

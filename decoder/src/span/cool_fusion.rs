@@ -14,7 +14,7 @@ use super::looping::{Judged, run};
 use super::score::mean;
 use super::{Boundary, Proposer, Until};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use std::sync::Arc;
 
@@ -40,8 +40,8 @@ impl System for CoolFusion {
     const NAME: &'static str = "cool-fusion";
     const TITLE: &'static str = "texts up to a common word boundary, the least perplexing to all is taken";
     const PAPER: Option<&'static str> = Some("2407.19807");
-    const LEVEL: Level = Level::Span;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::None), Need::Scoring];
+    const GRAIN: Grain = Grain::Span;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::None), MemberNeed::Scoring];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

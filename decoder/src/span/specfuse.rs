@@ -19,7 +19,7 @@ use super::looping::{Judged, run};
 use super::score::Scores;
 use super::{Proposer, Span, Until};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use std::sync::Arc;
 
@@ -53,8 +53,8 @@ impl System for SpecFuse {
     const NAME: &'static str = "specfuse";
     const TITLE: &'static str = "a few tokens each, judged by all; whose texts are liked gains weight";
     const PAPER: Option<&'static str> = Some("2412.07380");
-    const LEVEL: Level = Level::Span;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::None), Need::Scoring];
+    const GRAIN: Grain = Grain::Span;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::None), MemberNeed::Scoring];
     type Params = Params;
 
     fn build(params: Params, _backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

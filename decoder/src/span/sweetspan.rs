@@ -12,7 +12,7 @@ use super::looping::{Judged, run};
 use super::score::mean;
 use super::{Filter, Proposer, Until};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use std::sync::Arc;
 
@@ -45,8 +45,8 @@ impl System for SweetSpan {
     const NAME: &'static str = "sweetspan";
     const TITLE: &'static str = "spans of a few words, judged by all members but those that stand out";
     const PAPER: Option<&'static str> = Some("2409.18583");
-    const LEVEL: Level = Level::Span;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::None), Need::Scoring];
+    const GRAIN: Grain = Grain::Span;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::None), MemberNeed::Scoring];
     type Params = Params;
 
     fn build(params: Params, _backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

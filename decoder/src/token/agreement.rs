@@ -14,7 +14,7 @@
 use super::ByteLoop;
 use crate::align::bytes::Beam;
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System};
+use crate::fuse::{Fuser, Grain, MemberNeed, System};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::Fixed;
@@ -39,8 +39,8 @@ impl System for Agreement {
     const TITLE: &'static str =
         "one text, each member in its own tokens: only tokens that agree with the text count";
     const PAPER: Option<&'static str> = Some("2502.21265");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(2)), Need::Tokenizer];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(2)), MemberNeed::Tokenizer];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

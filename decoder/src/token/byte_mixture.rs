@@ -7,7 +7,7 @@
 use super::ByteLoop;
 use crate::align::bytes::Beam;
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::Fixed;
@@ -33,8 +33,9 @@ impl System for ByteMixture {
     const NAME: &'static str = "byte-mixture";
     const TITLE: &'static str = "next-byte probabilities added, whatever the vocabularies";
     const PAPER: Option<&'static str> = Some("2410.09303");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Full), Need::Tokenizer, Need::CheapRollback];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] =
+        &[MemberNeed::Next(NextTokens::Full), MemberNeed::Tokenizer, MemberNeed::CheapRollback];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

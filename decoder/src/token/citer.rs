@@ -23,7 +23,7 @@ use super::state::{WIDTH, state};
 use crate::backend::{Backend, NextTokens};
 use crate::backends::writing::{first_of, pick};
 use crate::distribution::Distribution;
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{Ask, FuseError, Generation, Unit};
 use crate::trace::Step;
 use crate::vocabulary::Role;
@@ -80,8 +80,8 @@ impl System for Citer {
     const NAME: &'static str = "citer";
     const TITLE: &'static str = "one member writes, a router hands single tokens to others";
     const PAPER: Option<&'static str> = Some("2502.01976");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(2))];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(2))];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

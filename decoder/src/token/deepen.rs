@@ -17,7 +17,7 @@ use super::looping::opinions;
 use crate::align::{END, Relative, RelativeOnDemand, Space, anchors, own};
 use crate::backend::{Backend, NextTokens};
 use crate::distribution::Distribution;
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation, Unit};
 use crate::trace::Step;
 use crate::vocabulary::Role;
@@ -63,8 +63,9 @@ impl System for Deepen {
     const TITLE: &'static str =
         "distributions averaged as similarities to common tokens, and searched for in one vocabulary";
     const PAPER: Option<&'static str> = Some("2404.12715");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Full), Need::Tokenizer, Need::Embeddings];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] =
+        &[MemberNeed::Next(NextTokens::Full), MemberNeed::Tokenizer, MemberNeed::Embeddings];
     type Params = Params;
 
     fn build(mut params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

@@ -11,7 +11,7 @@ use super::TokenLoop;
 use crate::align::{Align, Aligned, END, Projection, Rows, Side, Space};
 use crate::backend::{Backend, BackendError, NextTokens};
 use crate::distribution::Distribution;
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::mass::scaled;
 use crate::member::Member;
@@ -62,8 +62,9 @@ impl System for Eva {
     const TITLE: &'static str =
         "distributions carried to one vocabulary by a map between embeddings, and added";
     const PAPER: Option<&'static str> = Some("2404.09492");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::Tokenizer, Need::Embeddings];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] =
+        &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::Tokenizer, MemberNeed::Embeddings];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

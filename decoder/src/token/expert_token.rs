@@ -16,7 +16,7 @@ use super::looping::{opinions, say};
 use crate::backend::{Backend, NextTokens};
 use crate::backends::writing::pick;
 use crate::distribution::Distribution;
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use crate::trace::Step;
 use std::path::PathBuf;
@@ -46,8 +46,8 @@ impl System for ExpertToken {
     const NAME: &'static str = "expert-token";
     const TITLE: &'static str = "a member hands over to experts by tokens of its own that stand for them";
     const PAPER: Option<&'static str> = Some("2403.16854");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::HiddenOfFirst];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::HiddenOfFirst];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

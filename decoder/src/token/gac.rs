@@ -13,7 +13,7 @@ use super::TokenLoop;
 use super::looping::choose;
 use crate::align::{Space, Union};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::{Fixed, View};
@@ -48,8 +48,8 @@ impl System for Gac {
     const NAME: &'static str = "gac";
     const TITLE: &'static str = "probabilities added over the union of the vocabularies";
     const PAPER: Option<&'static str> = Some("2406.12585");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::Tokenizer];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::Tokenizer];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

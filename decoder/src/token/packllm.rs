@@ -16,7 +16,7 @@
 use super::TokenLoop;
 use crate::align::{Align, MinEdit, Space, Union};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::{Loss, Perplexity};
@@ -59,8 +59,9 @@ impl System for PackLlm {
     const NAME: &'static str = "packllm";
     const TITLE: &'static str = "logits added, weighted by how well each member knows the prompt";
     const PAPER: Option<&'static str> = Some("2404.11531");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::Tokenizer, Need::Scoring];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] =
+        &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::Tokenizer, MemberNeed::Scoring];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

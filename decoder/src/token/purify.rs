@@ -10,7 +10,7 @@
 use super::TokenLoop;
 use crate::align::{Align, Same, Space, Union};
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::Fixed;
@@ -45,8 +45,8 @@ impl System for Purify {
     const NAME: &'static str = "purify";
     const TITLE: &'static str = "logits averaged: what one member finds improbable is not said";
     const PAPER: Option<&'static str> = Some("2402.14845");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::Tokenizer];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::Tokenizer];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

@@ -19,7 +19,7 @@ use super::{ByteLoop, TokenLoop};
 use crate::align::bytes::Beam;
 use crate::align::{Space, Union};
 use crate::backend::{Backend, NextTokens, Stop};
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::{Fixed, ServedWeights, SpanWeights, Weigher};
@@ -179,8 +179,8 @@ impl System for Rlae {
     const NAME: &'static str = "rlae";
     const TITLE: &'static str = "probabilities added with weights a learned policy sets span by span";
     const PAPER: Option<&'static str> = Some("2506.00439");
-    const LEVEL: Level = Level::Span;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1)), Need::Tokenizer];
+    const GRAIN: Grain = Grain::Span;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(1)), MemberNeed::Tokenizer];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

@@ -17,7 +17,7 @@ use super::looping::opinions;
 use crate::align::{END, Same};
 use crate::backend::{Backend, NextTokens};
 use crate::distribution::Distribution;
-use crate::fuse::{Fuser, Level, Need, System, unfit, vocabularies};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit, vocabularies};
 use crate::generation::{FuseError, Generation, Unit};
 use crate::member::Member;
 use crate::pick::Pick;
@@ -81,8 +81,8 @@ impl System for Speculative {
     const NAME: &'static str = "speculative-ensemble";
     const TITLE: &'static str = "plain fusion in fewer turns: one member drafts, all verify";
     const PAPER: Option<&'static str> = Some("2502.01662");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Full), Need::Tokenizer];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Full), MemberNeed::Tokenizer];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

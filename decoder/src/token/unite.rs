@@ -6,7 +6,7 @@
 use super::TokenLoop;
 use crate::align::TopUnion;
 use crate::backend::{Backend, NextTokens};
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation};
 use crate::pool::Pool;
 use crate::weigh::Fixed;
@@ -36,8 +36,8 @@ impl System for Unite {
     const NAME: &'static str = "unite";
     const TITLE: &'static str = "probabilities averaged over the union of the most probable tokens";
     const PAPER: Option<&'static str> = Some("2410.03777");
-    const LEVEL: Level = Level::Token;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::Top(1))];
+    const GRAIN: Grain = Grain::Token;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::Top(1))];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

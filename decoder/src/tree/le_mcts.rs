@@ -17,7 +17,7 @@ use super::reward::{ProcessReward, Reward};
 use super::search::{Backup, Tree};
 use crate::backend::{Backend, Draft, NextTokens};
 use crate::backends::writing::first_of;
-use crate::fuse::{Fuser, Level, Need, System, unfit};
+use crate::fuse::{Fuser, Grain, MemberNeed, System, unfit};
 use crate::generation::{FuseError, Generation, Unit};
 use crate::trace::{Proposal, Step};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,8 +88,8 @@ impl System for LeMcts {
     const NAME: &'static str = "le-mcts";
     const TITLE: &'static str = "steps by any member, searched as a tree guided by a process reward";
     const PAPER: Option<&'static str> = Some("2412.15797");
-    const LEVEL: Level = Level::Process;
-    const NEEDS: &'static [Need] = &[Need::Next(NextTokens::None)];
+    const GRAIN: Grain = Grain::Process;
+    const NEEDS: &'static [MemberNeed] = &[MemberNeed::Next(NextTokens::None)];
     type Params = Params;
 
     fn build(params: Params, backends: &[Arc<dyn Backend>]) -> Result<Self, FuseError> {

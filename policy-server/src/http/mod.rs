@@ -10,6 +10,7 @@ pub(crate) mod document;
 pub(crate) mod endpoint;
 pub(crate) mod error;
 pub(crate) mod extract;
+pub(crate) mod fused;
 pub(crate) mod guard;
 pub(crate) mod handlers;
 pub(crate) mod offload;

@@ -7,8 +7,8 @@ use crate::dialect::splice::{Body, BodyError};
 use crate::error::{ApiError, Code};
 use crate::http::conversation::{self, InputFormat};
 use crate::http::{session, wire};
-use crate::live::fusion::PREFIX;
 use crate::live::query::Query;
+use crate::settings::FUSION_PREFIX;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use routewright_policy::program::Budget;
@@ -40,7 +40,7 @@ pub(crate) fn read(
         let message = "`model` is missing, expected `routewright/POLICY`, a model of /v1/models, or `auto`";
         return Err(ApiError::new(Code::InvalidRequest, message).param("model"));
     };
-    if model.starts_with(PREFIX) {
+    if model.starts_with(FUSION_PREFIX) {
         return Ok(None);
     }
     let (budget, explains) = (budget(&headers)?, headers.get(EXPLAIN).is_some_and(|value| value == "true"));

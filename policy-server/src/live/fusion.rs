@@ -6,7 +6,7 @@
 use crate::clock::now_seconds;
 use crate::error::{ApiError, Code};
 use crate::serve_error::ServeError;
-use crate::settings::ServerConfig;
+use crate::settings::{FUSION_PREFIX, ServerConfig};
 use routewright_data::suggest::near_names;
 use routewright_decoder::backend::BackendError;
 use routewright_decoder::ensemble::Ensemble;
@@ -15,9 +15,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-/// What a fused model's name begins with.
-pub(crate) const PREFIX: &str = "fusion/";
 
 /// Every fused model in service.
 #[derive(Debug)]
@@ -68,8 +65,8 @@ impl Fusions {
 
     /// The fused model of a name such as `fusion/two`.
     pub(crate) fn find(&self, model: &str) -> Result<&Arc<Ensemble>, ApiError> {
-        let known: Vec<String> = self.models.keys().map(|name| format!("{PREFIX}{name}")).collect();
-        let found = model.strip_prefix(PREFIX).and_then(|name| self.models.get(name));
+        let known: Vec<String> = self.models.keys().map(|name| format!("{FUSION_PREFIX}{name}")).collect();
+        let found = model.strip_prefix(FUSION_PREFIX).and_then(|name| self.models.get(name));
         found.ok_or_else(|| {
             let hint = match known.is_empty() {
                 true => "this server has no fused models: no section [fusions.NAME] is configured".to_owned(),

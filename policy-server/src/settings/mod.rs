@@ -17,7 +17,7 @@ mod values;
 pub use arms::ArmSettings;
 pub use learning::{Budget, LearningConfig, Observations};
 pub use limits::Limits;
-pub(crate) use models::BaseUrl;
+pub(crate) use models::{BaseUrl, FUSION_PREFIX};
 pub use models::{Capability, ModelConfig, ModelDialect};
 pub(crate) use network::{Network, is_public};
 pub use policies::{Execution, PolicyEntry};

@@ -47,7 +47,11 @@ pub enum Capability {
 #[serde(deny_unknown_fields)]
 pub struct ModelConfig {
     /// Where its API begins, such as `https://api.openai.com/v1`.
+    #[serde(default)]
     pub base_url: String,
+    /// In place of an address: the fused model of this server that answers, a section `[fusions.NAME]`.
+    #[serde(default)]
+    pub fusion: Option<String>,
     /// How it is spoken to.
     #[serde(default)]
     pub dialect: ModelDialect,
@@ -144,6 +148,8 @@ pub(crate) struct BaseUrl {
 }
 
 const URL_RULE: &str = "`https://HOST[:PORT][/PATH]`, or `http://` for a server within `networks`";
+/// What a fused model's name begins with.
+pub(crate) const FUSION_PREFIX: &str = "fusion/";
 /// Dearest list price that is believed, US dollars for a million tokens.
 const PRICE_MAX: u64 = 1_000_000;
 /// Most calls at the same time that are believed.
@@ -205,6 +211,11 @@ impl BaseUrl {
         Some(Self { is_tls, host: host.to_ascii_lowercase(), port, path })
     }
 
+    /// That of what is reached without a network.
+    fn within_process() -> Self {
+        Self { is_tls: false, host: "localhost".to_owned(), port: 80, path: String::new() }
+    }
+
     /// The address that the URL itself spells out; `localhost` is that of this machine.
     pub(crate) fn literal(&self) -> Option<IpAddr> {
         if self.host == "localhost" {
@@ -228,6 +239,7 @@ impl ModelConfig {
     pub fn at(base_url: impl Into<String>) -> Self {
         Self {
             base_url: base_url.into(),
+            fusion: None,
             dialect: ModelDialect::default(),
             key: None,
             secret: None,
@@ -247,6 +259,27 @@ impl ModelConfig {
             networks: Vec::new(),
             ca_file: None,
             headers: BTreeMap::new(),
+        }
+    }
+
+    /// A fused model of this server with every setting at its default.
+    pub fn fused(fusion: impl Into<String>) -> Self {
+        Self { fusion: Some(fusion.into()), ..Self::at("") }
+    }
+
+    /// Where its API begins; `None` where `base_url` is no address.
+    pub(crate) fn url(&self) -> Option<BaseUrl> {
+        match self.fusion {
+            Some(_) => Some(BaseUrl::within_process()),
+            None => BaseUrl::read(&self.base_url),
+        }
+    }
+
+    /// What its server calls it, `name` being that of the section.
+    pub(crate) fn model_of(&self, name: &str) -> String {
+        match &self.fusion {
+            Some(fusion) => format!("{FUSION_PREFIX}{fusion}"),
+            None => self.model.as_deref().unwrap_or(name).to_owned(),
         }
     }
 
@@ -276,10 +309,17 @@ impl ModelConfig {
             let (key, value) = ("models".to_owned(), name.escape_debug().to_string());
             return Err(ConfigError::Value { key, value, expected: format!("another name: it {why}") });
         }
-        if ["routewright/", "router-", "fusion/"].iter().any(|prefix| name.starts_with(prefix)) {
-            let expected = "a name that does not begin as those of policies and fused models do";
+        let is_own = name.strip_prefix(FUSION_PREFIX).is_some_and(|own| self.fusion.as_deref() == Some(own));
+        if !is_own && ["routewright/", "router-", FUSION_PREFIX].iter().any(|prefix| name.starts_with(prefix))
+        {
+            let expected = "a name that does not begin as those of policies do, nor, but for that of its `fusion`, of \
+                            fused models";
             let (key, value, expected) = ("models".to_owned(), name.to_owned(), expected.to_owned());
             return Err(ConfigError::Value { key, value, expected });
+        }
+        if self.fusion.is_some() {
+            self.check_fused(name)?;
+            return self.check_numbers(name);
         }
         let Some(url) = BaseUrl::read(&self.base_url) else {
             // A password may stand in it.
@@ -318,6 +358,30 @@ impl ModelConfig {
         let is_text = |text: &str| text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
         match self.headers.iter().find(|(_, value)| !is_text(value)) {
             Some((key, _)) => refuse(&format!("headers.{key}"), "(hidden)".to_owned(), "printable ASCII"),
+            None => Ok(()),
+        }
+    }
+
+    /// A fused model is reached without a network and writes text.
+    fn check_fused(&self, name: &str) -> Result<(), ConfigError> {
+        let others = [
+            ("base_url", !self.base_url.is_empty()),
+            ("dialect", self.dialect != ModelDialect::default()),
+            ("key", self.key.is_some()),
+            ("model", self.model.is_some()),
+            ("capabilities", self.capabilities.as_ref().is_some_and(|all| !all.is_empty())),
+            ("networks", !self.networks.is_empty()),
+            ("ca_file", self.ca_file.is_some()),
+            ("headers", !self.headers.is_empty()),
+        ];
+        match others.iter().find(|(_, is_set)| *is_set) {
+            Some((key, _)) => Err(ConfigError::Value {
+                key: format!("models.{name}.{key}"),
+                value: "(given)".to_owned(),
+                expected:
+                    "no such key beside `fusion`: a fused model of this server writes text and has no address"
+                        .to_owned(),
+            }),
             None => Ok(()),
         }
     }

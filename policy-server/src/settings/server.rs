@@ -6,6 +6,7 @@ use crate::settings::{
     ArmSettings, ConfigError, Execution, LearningConfig, Limits, MetricConfig, ModelConfig, NAME_RULE,
     PolicyEntry, Secret, StoreConfig, is_name,
 };
+use routewright_data::suggest::near_names;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -270,6 +271,14 @@ impl ServerConfig {
             return value("fusions", name.clone(), NAME_RULE);
         }
         self.models.iter().try_for_each(|(name, model)| model.check(name))?;
+        let missing = |(name, model): (&String, &ModelConfig)| {
+            let fusion = model.fusion.clone().filter(|fusion| !self.fusions.contains_key(fusion))?;
+            Some((format!("models.{name}.fusion"), fusion))
+        };
+        if let Some((key, fusion)) = self.models.iter().find_map(missing) {
+            let hint = near_names(&fusion, self.fusions.keys().map(String::as_str));
+            return value(&key, fusion, &format!("the name of a section [fusions.NAME]; {hint}"));
+        }
         if self.policies.is_empty() && self.fusions.is_empty() && self.models.is_empty() {
             let expected = "at least one section [policies.NAME] with a path, [fusions.NAME] with an ensemble, or \
                             [models.NAME] with a base_url";

@@ -2,6 +2,7 @@
 
 use super::address::Place;
 use super::error::{CallError, reason};
+use super::local::Local;
 use crate::settings::{BaseUrl, Network};
 use routewright_data::files;
 use std::io;
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -50,22 +51,31 @@ pub(super) fn tls(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
 }
 
 /// Opens connections to one arm.
-pub(super) struct Connector {
+#[derive(Debug)]
+pub(super) enum Connector {
+    /// To a server at an address.
+    Remote(Remote),
+    /// To the fused models of this process.
+    Local(Arc<Local>),
+}
+
+/// A server at an address.
+pub(super) struct Remote {
     place: Place,
     /// TLS and the name of the certificate; `None` for plain HTTP.
     tls: Option<(Arc<ClientConfig>, String)>,
 }
 
-impl std::fmt::Debug for Connector {
+impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Remote").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
 impl Connector {
-    pub(super) fn new(url: &BaseUrl, networks: Vec<Network>, tls: &Arc<ClientConfig>) -> Self {
+    pub(super) fn remote(url: &BaseUrl, networks: Vec<Network>, tls: &Arc<ClientConfig>) -> Self {
         let tls = url.is_tls.then(|| (Arc::clone(tls), url.host.clone()));
-        Self { place: Place::new(url, networks), tls }
+        Self::Remote(Remote { place: Place::new(url, networks), tls })
     }
 
     /// A connection, within the limit.
@@ -73,10 +83,17 @@ impl Connector {
     /// # Errors
     /// If there is no address, none that may be called, none that answers, or the certificate is refused.
     pub(super) async fn connect(&self, limit: Duration) -> Result<Io, CallError> {
-        let opened = tokio::time::timeout(limit, self.open(limit)).await;
-        opened.unwrap_or(Err(CallError::TimedOut { what: "connecting", limit }))
+        match self {
+            Self::Local(local) => local.connect().map(Io::Pipe),
+            Self::Remote(remote) => {
+                let opened = tokio::time::timeout(limit, remote.open(limit)).await;
+                opened.unwrap_or(Err(CallError::TimedOut { what: "connecting", limit }))
+            }
+        }
     }
+}
 
+impl Remote {
     async fn open(&self, limit: Duration) -> Result<Io, CallError> {
         let began = Instant::now();
         let addresses = self.place.resolve().await?;
@@ -110,6 +127,7 @@ impl Connector {
 pub(super) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Pipe(DuplexStream),
 }
 
 impl AsyncRead for Io {
@@ -121,6 +139,7 @@ impl AsyncRead for Io {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buf),
+            Self::Pipe(stream) => Pin::new(stream).poll_read(context, buf),
         }
     }
 }
@@ -130,6 +149,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(context, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(context, buf),
+            Self::Pipe(stream) => Pin::new(stream).poll_write(context, buf),
         }
     }
 
@@ -137,6 +157,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(context),
             Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Self::Pipe(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -144,6 +165,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Pipe(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 
@@ -151,6 +173,7 @@ impl AsyncWrite for Io {
         match self {
             Self::Plain(stream) => stream.is_write_vectored(),
             Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Pipe(stream) => stream.is_write_vectored(),
         }
     }
 
@@ -162,6 +185,7 @@ impl AsyncWrite for Io {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bufs),
+            Self::Pipe(stream) => Pin::new(stream).poll_write_vectored(context, bufs),
         }
     }
 }

@@ -76,11 +76,16 @@ pub(super) fn back(arm: &HeaderMap) -> HeaderMap {
 mod tests {
     use super::*;
     use crate::settings::{ModelConfig, Secret};
-    use crate::upstream::Upstreams;
+    use crate::upstream::{Local, Upstreams};
     use rand::rngs::SmallRng;
     use rand::seq::IndexedRandom as _;
     use rand::{RngExt as _, SeedableRng as _};
     use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    fn local() -> Arc<Local> {
+        Arc::new(Local::new(axum::Router::new()))
+    }
 
     const NAMES: [&str; 18] = [
         "authorization",
@@ -125,7 +130,7 @@ mod tests {
         let mut random = SmallRng::seed_from_u64(1);
         for _ in 0..20_000 {
             let models = models(&mut random);
-            let upstreams = Upstreams::open(&models).unwrap();
+            let upstreams = Upstreams::open(&models, &local()).unwrap();
             let mut caller = HeaderMap::new();
             for _ in 0..random.random_range(0..8) {
                 let name = *NAMES.choose(&mut random).unwrap();
@@ -167,7 +172,7 @@ mod tests {
     fn a_secret_is_never_shown() {
         let at = ModelConfig::at("https://a/v1");
         let config = ModelConfig { secret: Some(Secret::new("arm-secret")), ..at };
-        let upstreams = Upstreams::open(&BTreeMap::from([("m".to_owned(), config)])).unwrap();
+        let upstreams = Upstreams::open(&BTreeMap::from([("m".to_owned(), config)]), &local()).unwrap();
         let headers = upstreams.find("m").unwrap().headers(&HeaderMap::new(), false);
         for shown in [format!("{upstreams:?}"), format!("{headers:?}")] {
             assert!(!shown.contains("arm-secret"), "{shown}");

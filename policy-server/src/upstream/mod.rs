@@ -11,6 +11,7 @@ mod breaker;
 mod connect;
 mod error;
 mod headers;
+mod local;
 mod meter;
 mod pool;
 mod reply;
@@ -20,6 +21,7 @@ mod send;
 
 pub(crate) use breaker::Verdict;
 pub(crate) use error::CallError;
+pub(crate) use local::Local;
 pub(crate) use meter::{Outcome, Spent};
 pub(crate) use reply::{Chunks, Reply};
 pub(crate) use request::Outgoing;
@@ -44,6 +46,8 @@ pub(crate) struct Upstreams(BTreeMap<String, Arc<Upstream>>);
 #[derive(Debug)]
 pub(crate) struct Upstream {
     name: String,
+    /// What its server calls it.
+    model: String,
     config: ModelConfig,
     url: BaseUrl,
     connector: Connector,
@@ -57,22 +61,28 @@ pub(crate) struct Upstream {
 }
 
 impl Upstreams {
-    /// The models of a configuration.
+    /// The models of a configuration; `local` answers for those that are fused models of this server.
     ///
     /// # Errors
     /// If one cannot be called as its section says: its name, and why.
-    pub(crate) fn open(models: &BTreeMap<String, ModelConfig>) -> Result<Self, (String, String)> {
+    pub(crate) fn open(
+        models: &BTreeMap<String, ModelConfig>,
+        local: &Arc<Local>,
+    ) -> Result<Self, (String, String)> {
         let public = connect::tls(None).map_err(|why| (String::new(), why))?;
         let mut all = BTreeMap::new();
         for (name, config) in models {
             let refuse = |why: String| (name.clone(), why);
-            let url =
-                BaseUrl::read(&config.base_url).ok_or_else(|| refuse("its `base_url` is none".to_owned()))?;
+            let url = config.url().ok_or_else(|| refuse("its `base_url` is none".to_owned()))?;
             let own =
                 config.ca_file.as_deref().map(|file| connect::tls(Some(file))).transpose().map_err(refuse)?;
-            let connector = Connector::new(&url, config.allowed_networks(), own.as_ref().unwrap_or(&public));
+            let connector = match config.fusion {
+                Some(_) => Connector::Local(Arc::clone(local)),
+                None => Connector::remote(&url, config.allowed_networks(), own.as_ref().unwrap_or(&public)),
+            };
             let upstream = Upstream {
                 name: name.clone(),
+                model: config.model_of(name),
                 config: config.clone(),
                 url,
                 connector,
@@ -121,7 +131,7 @@ impl Upstream {
 
     /// What its server calls it.
     pub(crate) fn model(&self) -> &str {
-        self.config.model.as_deref().unwrap_or(&self.name)
+        &self.model
     }
 
     /// What it costs; `None` where its section has no prices.

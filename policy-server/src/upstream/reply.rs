@@ -20,7 +20,7 @@ use tokio::time::Sleep;
 
 /// How long a body may take, and how long it may be.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct BodyLimits {
     pub(super) began: Instant,
     pub(super) first_by: Instant,
     pub(super) idle: Duration,
@@ -51,7 +51,7 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Chunks {
     body: Incoming,
-    limits: Limits,
+    limits: BodyLimits,
     held: Option<Held>,
     leave: Leave,
     is_whole: bool,
@@ -67,7 +67,7 @@ impl Reply {
         headers: HeaderMap,
         is_encoded: bool,
         body: Incoming,
-        limits: Limits,
+        limits: BodyLimits,
         held: Held,
         leave: Leave,
     ) -> Self {
@@ -149,7 +149,7 @@ impl Chunks {
     }
 
     fn late(&mut self) -> CallError {
-        let Limits { began, first_by, idle, end, .. } = self.limits;
+        let BodyLimits { began, first_by, idle, end, .. } = self.limits;
         let (what, limit) = if Instant::now() >= end {
             ("the answer", end.saturating_duration_since(began))
         } else if self.read == 0 {

@@ -48,7 +48,7 @@ impl Upstream {
         let (parts, body) = response.into_parts();
         let is_encoded = parts.headers.contains_key("content-encoding");
         let headers = back(&parts.headers);
-        let limits = super::reply::Limits {
+        let limits = super::reply::BodyLimits {
             began,
             first_by: self.first_by(began, end),
             idle: Duration::from_millis(self.config.idle_timeout_ms),

@@ -18,7 +18,7 @@ fn write_model(dir: &Path, seed: u64) {
     std::fs::write(dir.join("tokenizer.bin"), llama2c::write(&words)).unwrap();
 }
 
-fn write_ensemble(dir: &Path) -> std::path::PathBuf {
+pub(crate) fn write_ensemble(dir: &Path) -> std::path::PathBuf {
     let mut text = "system = 'gac'\n[limits]\nsteps = 40\n".to_owned();
     for (name, seed) in [("one", 1), ("two", 2)] {
         let folder = dir.join(name);
@@ -47,7 +47,7 @@ fn server() -> (Running, tempfile::TempDir, tempfile::TempDir) {
 const CHAT: &str = "/v1/chat/completions";
 
 /// The JSON of every event, and whether the stream ended as it should.
-fn events(body: &str) -> (Vec<Value>, bool) {
+pub(crate) fn events(body: &str) -> (Vec<Value>, bool) {
     let data = body.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
     let lines: Vec<&str> = data.collect();
     let done = lines.last() == Some(&"[DONE]");

@@ -3,7 +3,7 @@
 use crate::client::{Reply, get, post, send, until};
 use crate::server::Running;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{self, DataRecord, Draft};
+use routewright_policy::artifact::{self, DataRecord, RouterDraft};
 use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
 use routewright_policy::online::Forgetting;
 use routewright_policy::{Arm, Price, SelectorSpec};
@@ -28,7 +28,7 @@ pub(crate) fn write(path: &Path, arms: &[(&str, f64, f32)]) {
         price: Price { mean_cost_usd: Some(*usd), ..Price::default() },
         ..Arm::default()
     };
-    let draft = Draft {
+    let draft = RouterDraft {
         name: "bandit".to_owned(),
         method: "linucb".to_owned(),
         seed: 0,

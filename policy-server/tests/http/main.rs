@@ -16,6 +16,7 @@ mod gate;
 mod gateway;
 mod gateway_apis;
 mod gateway_faults;
+mod gateway_fusion;
 mod gateway_programs;
 mod gateway_tls;
 mod learner;

@@ -5,7 +5,7 @@ use routewright_data::features::{
     Column, FeatureError, FeatureInput, Featurizer, FeaturizerSpec, QueryAnswer,
 };
 use routewright_data::{QueryText, Tensors};
-use routewright_policy::artifact::{self, DataRecord, Draft, ProgramDraft};
+use routewright_policy::artifact::{self, DataRecord, ProgramDraft, RouterDraft};
 use routewright_policy::forms::{Constant, CostModel, Linear, Link};
 use routewright_policy::program::Program;
 use routewright_policy::programs::{Cascade, Electorate, Reading, Strategy, Vote, Weighting};
@@ -42,8 +42,8 @@ fn draft(
     featurizer: Arc<dyn Featurizer>,
     predictor: Box<dyn Predictor>,
     selector: SelectorSpec,
-) -> Draft {
-    Draft {
+) -> RouterDraft {
+    RouterDraft {
         name: name.to_owned(),
         method: "test".to_owned(),
         seed: 0,
@@ -73,7 +73,7 @@ pub(crate) fn write_reading(path: &Path, featurizer: Arc<dyn Featurizer>, rule: 
     let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
     let constant = Constant::new(vec![0.5, 0.8, 0.6], Vec::new(), Vec::new(), cost);
     let draft = draft("main", featurizer, Box::new(constant), SelectorSpec::named("argmax"));
-    artifact::save(&Draft { query_text: rule, ..draft }, path).unwrap();
+    artifact::save(&RouterDraft { query_text: rule, ..draft }, path).unwrap();
 }
 
 /// Writes an artifact that reads text and chooses by `selector`; its scores depend on nothing.

@@ -3,7 +3,7 @@
 //! The damage is done where a digest does not see it: the files are rewritten, the manifest with them, as one who can
 //! write the folder could.
 
-use super::{Draft, Manifest, load, safetensors_codec, save};
+use super::{Manifest, RouterDraft, load, safetensors_codec, save};
 use crate::forms::*;
 use crate::online::Forgetting;
 use crate::{Arm, Predictor, Price, Request, SelectorSpec};
@@ -29,8 +29,8 @@ fn cost() -> CostModel {
     CostModel::log_linear(vec![0.01, 0.02], DIM, vec![0.0; 6], vec![0.001, 0.1, 0.001, 0.1])
 }
 
-fn draft(predictor: Box<dyn Predictor>) -> Draft {
-    Draft {
+fn draft(predictor: Box<dyn Predictor>) -> RouterDraft {
+    RouterDraft {
         name: "p".to_owned(),
         method: "test".to_owned(),
         seed: 0,
@@ -243,7 +243,7 @@ fn arms_are_checked_when_they_are_written_and_when_they_are_read() {
         assert!(error.contains(says), "{pointer}: {error}");
         // The same arms cannot be written in the first place.
         let read: Manifest = serde_json::from_value(manifest).unwrap();
-        let other = Draft { arms: read.arms, ..draft(forms().remove(0)) };
+        let other = RouterDraft { arms: read.arms, ..draft(forms().remove(0)) };
         assert!(save(&other, &root.path().join("new")).unwrap_err().to_string().contains(says));
         assert!(!root.path().join("new").exists());
     }

@@ -36,6 +36,6 @@ pub use manifest::{
 pub use program_draft::ProgramDraft;
 pub use promise::{Goal, Promise, Saving, Verdict};
 pub use safetensors_codec::{decode as decode_tensors, encode as encode_tensors};
-pub use store::{ArtifactError, Draft, load, recalibrate, save, save_promised, verify};
+pub use store::{ArtifactError, RouterDraft, load, recalibrate, save, save_promised, verify};
 pub use training_rows::TrainingRows;
 pub use version::{FORMAT, FORMAT_ONE_CALL, KIND};

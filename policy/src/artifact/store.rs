@@ -101,7 +101,7 @@ pub enum ArtifactError {
 
 /// A policy about to be stored: everything the digest is not computed from.
 #[derive(Debug)]
-pub struct Draft {
+pub struct RouterDraft {
     /// Name it is served under.
     pub name: String,
     /// Registered method that made it.
@@ -126,7 +126,7 @@ pub struct Draft {
     pub metrics: BTreeMap<String, f64>,
 }
 
-impl Draft {
+impl RouterDraft {
     /// The policy in memory, exactly as it would be loaded from disk.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl Draft {
 ///
 /// # Errors
 /// If the directory exists and is something else, or a file cannot be written; nothing is left behind.
-pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
+pub fn save(draft: &RouterDraft, path: &Path) -> Result<Manifest, ArtifactError> {
     save_promised(draft, None, path)
 }
 
@@ -185,7 +185,7 @@ pub fn save(draft: &Draft, path: &Path) -> Result<Manifest, ArtifactError> {
 /// # Errors
 /// As [`save`].
 pub fn save_promised(
-    draft: &Draft,
+    draft: &RouterDraft,
     promise: Option<Promise>,
     path: &Path,
 ) -> Result<Manifest, ArtifactError> {

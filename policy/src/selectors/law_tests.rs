@@ -5,7 +5,7 @@
 
 use super::selector::SETTING_MAX;
 use super::*;
-use crate::artifact::{DataRecord, Draft};
+use crate::artifact::{DataRecord, RouterDraft};
 use crate::forms::{Constant, CostModel};
 use crate::{
     Batch, DecideError, FormState, Objective, Policy, PredictError, Prediction, PredictionRow, Predictor,
@@ -198,7 +198,7 @@ impl Predictor for Fixed {
 fn policy(spec: SelectorSpec, prediction: Prediction) -> Policy {
     let n = prediction.n_arms;
     let cost = CostModel::constant(vec![f32::NAN; n]);
-    let draft = Draft {
+    let draft = RouterDraft {
         name: "p".to_owned(),
         method: "best-single".to_owned(),
         seed: 0,

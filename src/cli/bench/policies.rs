@@ -5,7 +5,7 @@ use rand::RngExt;
 use routewright_data::dense::{Activation, Dense};
 use routewright_data::features::{FeatureInput, Featurizer, Lexical, LexicalSettings};
 use routewright_data::{Cells, rng};
-use routewright_policy::artifact::{self, DataRecord, Draft};
+use routewright_policy::artifact::{self, DataRecord, RouterDraft};
 use routewright_policy::forms::{
     Calibration, CostModel, Head, Linear, Link, Memory, Neighbors, Neural, Weighting,
 };
@@ -81,7 +81,7 @@ pub(super) fn write(dir: &Path, texts: &[String]) -> anyhow::Result<Vec<PathBuf>
             "knn" => Box::new(neighbors(EngineKind::Exact, lexical.as_ref(), &borrowed)?),
             _ => Box::new(neighbors(EngineKind::Graph, lexical.as_ref(), &borrowed)?),
         };
-        let draft = Draft {
+        let draft = RouterDraft {
             name: name.to_owned(),
             method: name.to_owned(),
             seed: 0,

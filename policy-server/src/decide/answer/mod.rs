@@ -31,7 +31,7 @@ use crate::live::metrics::PolicyMetrics;
 use crate::log::Log;
 use crate::serve_error::ServeError;
 use crate::settings::ServerConfig;
-use crate::upstream::Upstreams;
+use crate::upstream::{Local, Upstreams};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -45,13 +45,19 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Answers by the models of a configuration.
+    /// Answers by the models of a configuration; `local` by those that are fused models of this server.
     ///
     /// # Errors
     /// If one cannot be called as its section says.
-    pub(crate) fn new(service: &Arc<Service>, config: &ServerConfig, log: &Log) -> Result<Self, ServeError> {
+    pub(crate) fn new(
+        service: &Arc<Service>,
+        config: &ServerConfig,
+        local: Local,
+        log: &Log,
+    ) -> Result<Self, ServeError> {
         let refuse = |(name, reason)| ServeError::Model { name, reason };
-        let upstreams = Arc::new(Upstreams::open(&config.models).map_err(refuse)?);
+        let upstreams = Upstreams::open(&config.models, &Arc::new(local)).map_err(refuse)?;
+        let upstreams = Arc::new(upstreams);
         Ok(Self { service: Arc::clone(service), upstreams, log: log.clone() })
     }
 }

@@ -33,7 +33,10 @@ pub(super) fn spoken(upstream: &Upstream, api: Dialect) -> Option<Dialect> {
         ModelDialect::Anthropic => (true, Dialect::Messages),
         ModelDialect::Openai => (false, Dialect::Chat),
     };
-    if is_anthropic == (api == Dialect::Messages) {
+    // Fused models answer chats and continue prompts.
+    let is_fused = upstream.config().fusion.is_some();
+    let has = |api| !is_fused || matches!(api, Dialect::Chat | Dialect::Completions);
+    if is_anthropic == (api == Dialect::Messages) && has(api) {
         return Some(api);
     }
     translate::is_possible(api, own).then_some(own)

@@ -114,7 +114,7 @@ fn find<'a>(
     })
 }
 
-async fn reply(
+pub(crate) async fn reply(
     fusions: &Fusions,
     ensemble: &Arc<Ensemble>,
     log: Log,

@@ -6,8 +6,9 @@ use crate::error::{ApiError, Code};
 use crate::http::endpoint::Endpoint;
 use crate::http::reply::json;
 use crate::http::wire::{AnthropicList, AnthropicModel, Body, ModelBody, ModelKind, ModelList};
-use crate::live::fusion::{Fusions, PREFIX};
+use crate::live::fusion::Fusions;
 use crate::live::{InService, Live, Served};
+use crate::settings::FUSION_PREFIX;
 use crate::upstream::Upstreams;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
@@ -127,7 +128,7 @@ fn all<'a>(live: &'a Live, fusions: &'a Fusions, upstreams: &'a Upstreams) -> Ve
             system: ensemble.system().name,
             members: ensemble.backends().iter().map(|backend| backend.name()).collect(),
         };
-        model(format!("{PREFIX}{name}"), fusions.loaded_at, OURS, kind)
+        model(format!("{FUSION_PREFIX}{name}"), fusions.loaded_at, OURS, kind)
     }));
     data
 }

@@ -8,7 +8,7 @@ use crate::ledger::{Fold, Store};
 use crate::settings::LearningConfig;
 use crate::settings::MetricConfig;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{DataRecord, Draft};
+use routewright_policy::artifact::{DataRecord, RouterDraft};
 use routewright_policy::forms::{BayesianRidge, CostModel, DuelShape, Duels, RidgeShape};
 use routewright_policy::online::Forgetting;
 use routewright_policy::{Arm, Batch, Price};
@@ -48,7 +48,7 @@ fn policy_of(predictor: Box<dyn routewright_policy::Predictor>) -> Policy {
         price: Price { mean_cost_usd: Some(f64::from(usd)), ..Price::default() },
         ..Arm::default()
     };
-    let draft = Draft {
+    let draft = RouterDraft {
         name: "bandit".to_owned(),
         method: "linucb".to_owned(),
         seed: 0,

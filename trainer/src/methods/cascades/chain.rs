@@ -10,7 +10,7 @@
 //! together over [`SETTINGS`] quantiles of what is believed there, strict to loose, and the third slice says how far
 //! they may go ([`crate::promise`]).
 
-use super::orders::{self, Limits, Table};
+use super::orders::{self, SearchBounds, Table};
 use crate::method::{FitContext, FitError};
 use crate::promise::{Kept, Losses, Promise};
 use crate::validation::Folds;
@@ -164,7 +164,8 @@ pub(super) fn search(
     models: &[String],
     [searched, judged]: [&Table; 2],
 ) -> Result<Chain, FitError> {
-    let limits = Limits { stages: params.stages, quantiles: params.quantiles, classes: params.strategies };
+    let limits =
+        SearchBounds { stages: params.stages, quantiles: params.quantiles, classes: params.strategies };
     let found = orders::search(searched, limits);
     let strategy = |order: &[usize], thresholds: &[f32]| {
         let (score, cost_usd) = judged.play(order, thresholds);

@@ -26,7 +26,7 @@ pub(super) struct Found {
 
 /// How far the search goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(super) struct SearchBounds {
     /// Most stages of an order, at least 1.
     pub(super) stages: usize,
     /// Quantiles at which thresholds before the last are tried.
@@ -87,7 +87,7 @@ impl Table {
 }
 
 /// The best orders found, by rising price and score.
-pub(super) fn search(table: &Table, limits: Limits) -> Vec<Found> {
+pub(super) fn search(table: &Table, limits: SearchBounds) -> Vec<Found> {
     let mut best = Best::new(table, limits.classes);
     let rows: Vec<usize> = (0..table.n()).collect();
     let start = Prefix { order: Vec::new(), thresholds: Vec::new(), score: 0.0, cost: 0.0 };
@@ -105,7 +105,7 @@ struct Prefix {
 }
 
 /// Tries every arm next: as the last stage, and before one more.
-fn extend(table: &Table, limits: Limits, prefix: &Prefix, rows: &[usize], best: &mut Best) {
+fn extend(table: &Table, limits: SearchBounds, prefix: &Prefix, rows: &[usize], best: &mut Best) {
     for arm in (0..table.n_arms).filter(|arm| !prefix.order.contains(arm)) {
         let mut order = prefix.order.clone();
         order.push(arm);
@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn two_stages_are_searched_exactly() {
         let table = table(60, 3);
-        let limits = Limits { stages: 2, quantiles: 8, classes: 4000 };
+        let limits = SearchBounds { stages: 2, quantiles: 8, classes: 4000 };
         let found = search(&table, limits);
         assert!(found.len() > 5, "{}", found.len());
         for one in &found {
@@ -270,7 +270,7 @@ mod tests {
     fn more_stages_never_lose_and_their_sums_are_those_of_playing_them() {
         let table = table(80, 5);
         let reach = |stages: usize| {
-            let found = search(&table, Limits { stages, quantiles: 8, classes: 400 });
+            let found = search(&table, SearchBounds { stages, quantiles: 8, classes: 400 });
             for one in &found {
                 let (score, cost) = table.play(&one.order, &one.thresholds);
                 assert!((score - one.score).abs() < 1e-9 && (cost - one.cost).abs() < 1e-9, "{one:?}");
