@@ -2,7 +2,6 @@
 //! by word. What they write shows the road a request takes, not sense.
 
 use anyhow::Context;
-use routewright_data::OutcomeTable;
 use routewright_data::files;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,17 +17,22 @@ const FUSION: &str = "tiny";
 /// What follows the last words of a text, and how often; `""` ends the answer.
 type Counts = BTreeMap<String, BTreeMap<String, u32>>;
 
-/// Writes the folder of a gateway that serves the policy in `policy` by a fused model learned from `log`; returns its
-/// `server.toml`.
-pub(super) fn write(log: &OutcomeTable, arms: &[String], policy: &Path, dir: &Path) -> anyhow::Result<PathBuf> {
-    let mut prompts: Vec<&str> = log.queries().iter().filter_map(|query| query.text()).collect();
+/// Writes the folder of a gateway that serves the policy in `policy`, each of its arms by a fused model learned from
+/// `prompts`; returns its `server.toml`.
+pub(super) fn write(
+    mut prompts: Vec<&str>,
+    arms: &[String],
+    policy: &Path,
+    dir: &Path,
+) -> anyhow::Result<PathBuf> {
     prompts.sort_unstable();
     prompts.dedup();
     prompts.truncate(2 * PROMPTS_MAX);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
-    let mut ensemble = "# Two models of words, learned from the prompts of the log; `gac` mixes them token by token.\n\
+    let mut ensemble =
+        "# Two models of words, learned from the prompts of the log; `gac` mixes them token by token.\n\
                         system = \"gac\"\n\n[limits]\nsteps = 40\n"
-        .to_owned();
+            .to_owned();
     for (name, first) in [("odd", 0), ("even", 1)] {
         let counts = learn(prompts.iter().skip(first).step_by(2).copied());
         member(&mut ensemble, name, &counts)?;
@@ -73,8 +77,10 @@ fn member(text: &mut String, name: &str, counts: &Counts) -> std::fmt::Result {
     write!(text, "\n[[members]]\nname = {name:?}\nbackend = \"scripted\"\nscript = [\n")?;
     for (after, next) in counts {
         let sum: u32 = next.values().sum();
-        let next: Vec<String> =
-            next.iter().map(|(word, n)| format!("{} = {}", quoted(word), f64::from(*n) / f64::from(sum))).collect();
+        let next: Vec<String> = next
+            .iter()
+            .map(|(word, n)| format!("{} = {}", quoted(word), f64::from(*n) / f64::from(sum)))
+            .collect();
         writeln!(text, "    {{ after = {}, next = {{ {} }} }},", quoted(after), next.join(", "))?;
     }
     text.push_str("]\n");

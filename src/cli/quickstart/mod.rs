@@ -1,6 +1,7 @@
 //! `routewright quickstart`: the whole road on a self-made log, from rows to a served decision that feedback
 //! changes.
 
+mod gateway;
 mod serving;
 
 use super::evaluate::write_report;
@@ -28,6 +29,8 @@ const QUERIES_MIN: usize = 200;
 const SEED: u64 = 1;
 /// Share of the cost of the best single model that the served policy is to save.
 const SAVE: f64 = 0.4;
+/// What answers in the place of real models.
+const FUSED: &str = "a tiny language model made of the log";
 /// The method that learns from feedback at the end.
 const BANDIT: &str = "linucb";
 
@@ -72,6 +75,7 @@ impl QuickstartCommand {
             method.name,
             100.0 * SAVE
         ));
+        let gateway = gateway::write(train.prompts(), &train.models, &dir, &self.dir.join("gateway"))?;
         let promise = export(method, train, Some(SAVE), &dir)?;
         output::tell("4. serving it on a free local port and asking one decision over HTTP");
         let body = serde_json::json!({"input": self.prompt, "explain": "full"});
@@ -79,12 +83,21 @@ impl QuickstartCommand {
         let reply = serving::serve(config, move |address| serving::post(address, "/v1/route", &body))?;
         output::tell("5. training a bandit, serving it, and telling it that its choice was bad");
         let moved = self.learn()?;
+        output::tell(
+            "6. serving a gateway whose models are a tiny one made of the log, and asking it a chat",
+        );
+        let chat = self.chat();
+        let answer = serving::serve(ServerConfig::load(&gateway)?, {
+            let chat = chat.clone();
+            move |address| serving::post(address, "/v1/chat/completions", &chat)
+        })?;
         if json {
             output::say_json(&serde_json::json!({
                 "judged": compared.judged,
                 "promise": promise,
                 "decision": reply,
                 "feedback": {"before": moved.before, "reports": moved.reports, "after": moved.after},
+                "answer": answer,
             }))?;
         } else {
             output::say(&report::text_table(&compared.judged));
@@ -94,10 +107,23 @@ impl QuickstartCommand {
                 "a bandit said {}; after {} reports that this was bad it says {}",
                 moved.before, moved.reports, moved.after
             ));
+            let said = answer["choices"][0]["message"]["content"].as_str().unwrap_or_default();
+            output::say(&format!("through the gateway {FUSED} answers {said:?}"));
             output::say(&format!("\nreport: {}", self.dir.join("report/report.html").display()));
-            output::say(&format!("serve it: routewright serve --policy {}", dir.display()));
+            output::say(&format!("serve decisions: routewright serve --policy {}", dir.display()));
+            output::say(&format!("serve answers:   routewright serve --config {}", gateway.display()));
+            output::say(&format!(
+                "and ask for one: curl -s localhost:8080/v1/chat/completions -d '{}'",
+                chat.to_string().replace('\'', "'\\''")
+            ));
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The prompt as a chat for the policy.
+    fn chat(&self) -> serde_json::Value {
+        let turn = serde_json::json!({"role": "user", "content": self.prompt});
+        serde_json::json!({"model": "routewright/quickstart", "messages": [turn]})
     }
 
     /// Trains a bandit on the log, serves it, and reports bad scores until it chooses another model.
