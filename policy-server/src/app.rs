@@ -24,7 +24,6 @@ use crate::settings::keys::Keys;
 use crate::settings::{PolicyEntry, ServerConfig, private};
 use crate::upkeep::canary::Canaries;
 use crate::upkeep::reload::Reloader;
-use crate::upstream::Local;
 use arc_swap::ArcSwap;
 use routewright_policy::Policy;
 use std::collections::BTreeMap;
@@ -76,8 +75,7 @@ impl App {
             ledger: ledger.clone(),
             limits,
         });
-        let local = Local::new(fused::routes(&fusions, &log));
-        let gateway = Arc::new(Gateway::new(&service, &config, local, &log)?);
+        let gateway = Arc::new(Gateway::new(&service, &config, fused::routes(&fusions, &log), &log)?);
         let reloader = Arc::new(Reloader::new(&config, &live, &metrics, &rollouts, &keys, &log));
         let canaries = Arc::new(Canaries::new(&config, &live, &log));
         let rates = Arc::new(Rates::new(limits.rate_per_second, limits.rate_burst));

@@ -32,6 +32,7 @@ use crate::log::Log;
 use crate::serve_error::ServeError;
 use crate::settings::ServerConfig;
 use crate::upstream::{Local, Upstreams};
+use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use std::sync::Arc;
@@ -52,11 +53,11 @@ impl Gateway {
     pub(crate) fn new(
         service: &Arc<Service>,
         config: &ServerConfig,
-        local: Local,
+        local: Router,
         log: &Log,
     ) -> Result<Self, ServeError> {
         let refuse = |(name, reason)| ServeError::Model { name, reason };
-        let upstreams = Upstreams::open(&config.models, &Arc::new(local)).map_err(refuse)?;
+        let upstreams = Upstreams::open(&config.models, &Arc::new(Local::new(local))).map_err(refuse)?;
         let upstreams = Arc::new(upstreams);
         Ok(Self { service: Arc::clone(service), upstreams, log: log.clone() })
     }
