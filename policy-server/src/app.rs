@@ -10,7 +10,7 @@ use crate::http::guard::Surroundings;
 use crate::http::offload::Offload;
 use crate::http::parts::{PartList, Parts};
 use crate::http::rates::Rates;
-use crate::http::routes::{ROWS, openapi_document};
+use crate::http::routes::{TABLE, openapi_document};
 use crate::ledger::Ledger;
 use crate::lifecycle::Lifecycle;
 use crate::live::batcher::Batcher;
@@ -57,7 +57,7 @@ impl App {
     ) -> Result<Self, ServeError> {
         let (limits, log) = (config.limits, Log(sink));
         let config = Arc::new(config);
-        let endpoints = Endpoints::new(ROWS);
+        let endpoints = Endpoints::new(TABLE);
         let metrics = Arc::new(Metrics::new(endpoints.labels()));
         let rollouts = Arc::new(Rollouts::start().map_err(ServeError::Threads)?);
         let live = Arc::new(InService::new(load(&config, in_memory, &metrics, &rollouts)?));

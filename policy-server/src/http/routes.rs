@@ -14,7 +14,7 @@ use axum::Router;
 use serde_json::Value;
 
 /// Every route.
-pub(crate) const TABLE: [Endpoint; 30] = [
+pub(crate) const TABLE: &[Endpoint] = &[
     route::ENDPOINT,
     route_batch::ENDPOINT,
     route_plain::CHAT,
@@ -47,17 +47,14 @@ pub(crate) const TABLE: [Endpoint; 30] = [
     admin_learning::ENDPOINT,
 ];
 
-/// The table as a slice that lives as long as the program.
-pub(crate) const ROWS: &[Endpoint] = &TABLE;
-
 /// The OpenAPI document of both listeners.
 pub fn openapi_document() -> Value {
-    describe(ROWS)
+    describe(TABLE)
 }
 
 /// The routes of one listener, without the layers around them.
 pub(crate) fn router(admin: bool) -> Router<Parts> {
-    let rows = ROWS.iter().filter(|row| row.is_on(admin));
+    let rows = TABLE.iter().filter(|row| row.is_on(admin));
     let router = rows.fold(Router::new(), |router, row| {
         let router = router.route(row.path, (row.handler)());
         // What is behind the prefix may end with a slash itself.
@@ -67,8 +64,8 @@ pub(crate) fn router(admin: bool) -> Router<Parts> {
         router.route(&format!("{}/", row.path), (row.handler)())
     });
     router
-        .fallback(move |uri| std::future::ready(fallback::not_found(ROWS, admin, uri)))
-        .method_not_allowed_fallback(|method, uri| std::future::ready(fallback::method(ROWS, method, uri)))
+        .fallback(move |uri| std::future::ready(fallback::not_found(TABLE, admin, uri)))
+        .method_not_allowed_fallback(|method, uri| std::future::ready(fallback::method(TABLE, method, uri)))
 }
 
 #[cfg(test)]
@@ -78,11 +75,11 @@ mod tests {
 
     #[test]
     fn every_path_is_there_once_and_labels_are_paths() {
-        for row in &TABLE {
+        for row in TABLE {
             assert_eq!(TABLE.iter().filter(|other| other.path == row.path).count(), 1, "{}", row.path);
             assert!(TABLE.iter().any(|other| other.path == row.label), "{}", row.label);
         }
-        let endpoints = Endpoints::new(ROWS);
+        let endpoints = Endpoints::new(TABLE);
         let series = |path| endpoints.find(path).unwrap().1.unwrap();
         assert_eq!(series("/route/v1/models/"), series("/v1/models"));
         assert_eq!(endpoints.labels()[series("/health/liveliness")].path, "/health");
