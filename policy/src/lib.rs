@@ -19,6 +19,7 @@ pub mod decide;
 pub mod distribution;
 pub mod drift;
 pub mod env;
+pub mod evidence;
 pub mod forms;
 pub mod lookahead;
 pub mod online;
@@ -34,6 +35,7 @@ pub mod simplex;
 pub mod trust;
 
 pub use decide::{Candidate, Constraints, DecideError, Decision, Exclusion, Objective, Reason, Request};
+pub use evidence::Evidence;
 pub use policy::Policy;
 pub use predict::{
     Arm, Batch, FormState, LoadError, Neighborhood, PredictError, Prediction, PredictionRow, Predictor,

@@ -1,5 +1,6 @@
 //! The predictor contract: features in, score and cost of every arm out.
 
+use crate::Evidence;
 use crate::online::Learner;
 use crate::simplex::OverWeights;
 use routewright_data::{FeatureMatrix, TensorError, Tensors};
@@ -75,13 +76,15 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The training rows a prediction rests on, nearest first.
+/// What a prediction rests on: training rows, nearest first, and the evidence of a guard.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Neighborhood {
     /// Query ids in the training log.
     pub query_ids: Vec<String>,
     /// Cosine similarity of each, same order.
     pub similarities: Vec<f32>,
+    /// Paired evidence against a baseline arm, where the form is guarded by it.
+    pub evidence: Option<Evidence>,
 }
 
 /// Predicted outcome of every arm on every query; matrices of shape `(n_queries, n_arms)`, row-major.
@@ -95,7 +98,7 @@ pub struct Prediction {
     pub score_se: Option<Vec<f32>>,
     /// Expected price of the call in US dollars; `NaN` where the log had no cost for the arm.
     pub cost_usd: Vec<f32>,
-    /// Nearest training rows of each query, where the form has them.
+    /// Nearest training rows of each query and evidence of a guard, where the form has them.
     pub neighborhoods: Option<Vec<Neighborhood>>,
     /// What each member of an ensemble believes, less `score`: shape `(n_queries, n_members, n_arms)`.
     pub members: Option<Vec<f32>>,

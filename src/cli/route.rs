@@ -125,11 +125,13 @@ fn document(policy: &Policy, decision: &Decision) -> serde_json::Value {
     let flip =
         decision.flip.map(|f| serde_json::json!({"lambda": f.lambda, "model": policy.arms[f.arm].model}));
     let near = decision.neighborhood.as_ref();
+    let because = near.and_then(|near| near.evidence.as_ref());
     serde_json::json!({
         "model": policy.arms[decision.arm].model,
         "propensity": decision.propensity,
         "reason": decision.reason,
         "policy": {"name": policy.manifest.name, "digest": policy.digest},
+        "explanation": because.map(|evidence| evidence.explain(decision, &policy.arms)),
         "candidates": candidates,
         "flip": flip,
         "neighbors": near.map(|n| serde_json::json!({"query_ids": n.query_ids, "similarities": n.similarities})),
@@ -152,6 +154,9 @@ pub(crate) fn explain(policy: &Policy, decision: &Decision) -> String {
             "{mark} {:<width$} {:>8.3} {se:>8} {cost:>12} {:>10.3}{excluded}",
             arm.model, candidate.score, candidate.propensity
         ));
+    }
+    if let Some(evidence) = decision.neighborhood.as_ref().and_then(|near| near.evidence.as_ref()) {
+        lines.push(evidence.explain(decision, &policy.arms));
     }
     if let Some(flip) = decision.flip {
         let model = &policy.arms[flip.arm].model;

@@ -1,4 +1,4 @@
-//! `routewright train METHOD --log LOG --out DIR`: one method, one artifact. With `--decisions` and
+//! `routewright train [METHOD] --log LOG --out DIR`: one method, one artifact; `guarded` where none is named. With `--decisions` and
 //! `--feedback` in place of `--log`, from what other policies decided; with `--pairs`, alone or beside it, from
 //! preferences; weights of an ensemble with `--tasks`.
 
@@ -27,7 +27,9 @@ use std::time::Instant;
 /// Arguments of `train`.
 #[derive(Debug, Args)]
 pub(crate) struct TrainCommand {
-    /// Method: one that `routewright methods` lists with `train`.
+    /// Method: one that `routewright methods` lists with `train`. `guarded` keeps the best single model unless paired
+    /// evidence clears a threshold.
+    #[arg(default_value = routewright_trainer::methods::DEFAULT)]
     method: String,
     #[command(flatten)]
     rows: Rows,

@@ -23,6 +23,7 @@ pub mod rlae;
 pub mod rollout;
 pub mod simulate;
 pub mod source_guard;
+pub(crate) mod source_table;
 pub mod train;
 pub mod validation;
 

@@ -16,17 +16,16 @@
 //! The arm of the greatest `c` is taken; of equals `b`, then the cheaper, then the first. A query of a source never
 //! seen, or of none, goes to `b`. With few queries of equal outcome the variance of a source alone is 0 and no
 //! guard would hold, hence the pseudo queries; `z` 1.5 lost nothing significant on six logs
-//! (`docs/methods/source-guard.md`).
+//! (`docs/methods/guarded.md`).
 
 use crate::evaluate::Average;
 use crate::methods::baselines::means;
 use routewright_data::OutcomeTable;
+use routewright_policy::evidence::{Differences, Prior};
 use std::collections::BTreeMap;
 
-/// Queries of the pooled variance that are added to each source.
-const PSEUDO_QUERIES: f64 = 4.0;
 /// Least prior variance of the gains of an arm.
-const TAU2_MIN: f64 = 1e-6;
+pub(crate) const TAU2_MIN: f64 = 1e-6;
 /// Variance of a difference of two scores in `[0, 1]`, at most: what is assumed where no source has two queries.
 const VARIANCE_MAX: f64 = 1.0;
 
@@ -42,6 +41,13 @@ pub struct GuardSettings {
 impl Default for GuardSettings {
     fn default() -> Self {
         Self { z: 1.5, dear: 2.0 }
+    }
+}
+
+impl GuardSettings {
+    /// Standard errors that each arm must clear, by mean cost; an arm of unknown cost is not dear.
+    pub fn thresholds(&self, costs: &[f32], baseline: usize) -> Vec<f64> {
+        costs.iter().map(|usd| if *usd > costs[baseline] { self.dear * self.z } else { self.z }).collect()
     }
 }
 
@@ -64,24 +70,16 @@ pub struct SourceGuard {
     arms: BTreeMap<String, usize>,
 }
 
-/// The differences of one arm in one source.
-#[derive(Debug, Clone, Copy, Default)]
-struct Differences {
-    n: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Differences {
-    fn of(values: &[f64]) -> Self {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n.max(1.0);
-        Self { n, mean, squares: values.iter().map(|value| (value - mean).powi(2)).sum() }
-    }
-
-    fn freedom(&self) -> f64 {
-        (self.n - 1.0).max(0.0)
-    }
+/// What groups of differences tell of their spread around `mean`: the pooled variance, and that between groups.
+pub(crate) fn prior(mean: f64, groups: &[Differences]) -> Prior {
+    let freedom: f64 = groups.iter().map(Differences::freedom).sum();
+    let squares: f64 = groups.iter().map(|group| group.squares).sum();
+    let pooled = if freedom > 0.0 { squares / freedom } else { VARIANCE_MAX };
+    let n: f64 = groups.iter().map(|group| group.n).sum();
+    let spread =
+        |group: &Differences| group.n / n * ((group.mean - mean).powi(2) - group.variance(pooled) / group.n);
+    let tau2 = groups.iter().filter(|group| group.n > 0.0).map(spread).sum::<f64>().max(TAU2_MIN);
+    Prior { pooled, mean, tau2 }
 }
 
 impl SourceGuard {
@@ -90,19 +88,22 @@ impl SourceGuard {
     /// `None` for a table without a scored arm.
     pub fn fit(table: &OutcomeTable, average: Average, settings: GuardSettings) -> Option<Self> {
         let baseline = means::best_single(table, average).filter(|_| table.score.n_present() > 0)?;
+        Some(Self::against(baseline, table, settings))
+    }
+
+    /// Learns from the outcomes of `table` against a baseline, a column of it.
+    pub fn against(baseline: usize, table: &OutcomeTable, settings: GuardSettings) -> Self {
         let costs = means::mean_costs(table);
         let rows = means::rows_by_source(table);
         let mut gains: Vec<Vec<Gain>> = vec![Vec::with_capacity(table.n_arms()); rows.len()];
-        for arm in 0..table.n_arms() {
-            let dear = costs[arm] > costs[baseline];
-            let z = if dear { settings.dear * settings.z } else { settings.z };
+        for (arm, z) in settings.thresholds(&costs, baseline).into_iter().enumerate() {
             let found = gains_of(table, arm, baseline, &rows, z);
             gains.iter_mut().zip(found).for_each(|(row, gain)| row.push(gain));
         }
         let names = || rows.keys().map(|source| (*source).to_owned());
         let arms = gains.iter().map(|gains| choose(gains, &costs, baseline));
         let arms = names().zip(arms).collect();
-        Some(Self { baseline, gains: names().zip(gains).collect(), arms })
+        Self { baseline, gains: names().zip(gains).collect(), arms }
     }
 
     /// Column of the best single model.
@@ -144,21 +145,10 @@ fn gains_of(
     };
     let sources: Vec<Differences> = rows.values().map(of).collect();
     let all: Vec<f64> = (0..table.n_queries()).filter_map(difference).collect();
-    let prior_mean = Differences::of(&all).mean;
-    let freedom: f64 = sources.iter().map(Differences::freedom).sum();
-    let squares: f64 = sources.iter().map(|s| s.squares).sum();
-    let pooled = if freedom > 0.0 { squares / freedom } else { VARIANCE_MAX };
-    let variance = |s: &Differences| (s.squares + PSEUDO_QUERIES * pooled) / (s.freedom() + PSEUDO_QUERIES);
-    let n: f64 = sources.iter().map(|s| s.n).sum();
-    let spread = |s: &Differences| s.n / n * ((s.mean - prior_mean).powi(2) - variance(s) / s.n);
-    let tau2 = sources.iter().filter(|s| s.n > 0.0).map(spread).sum::<f64>().max(TAU2_MIN);
-    let gain = |s: &Differences| {
-        let own = variance(s);
-        let k = own / tau2;
-        let mean = (s.n * s.mean + k * prior_mean) / (s.n + k).max(f64::MIN_POSITIVE);
-        // Without variance the mean is known: n / 0 is infinite, and its inverse 0.
-        let sd = if own > 0.0 { (1.0 / (s.n / own + 1.0 / tau2)).sqrt() } else { 0.0 };
-        let bound = if s.n > 0.0 { mean - z * sd } else { f64::NEG_INFINITY };
+    let prior = prior(Differences::of(&all).mean, &sources);
+    let gain = |group: &Differences| {
+        let (mean, sd) = prior.posterior(group);
+        let bound = if group.n > 0.0 { mean - z * sd } else { f64::NEG_INFINITY };
         Gain { mean, sd, bound }
     };
     sources.iter().map(gain).collect()

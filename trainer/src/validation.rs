@@ -129,6 +129,31 @@ pub fn chosen_score(scores: Vec<f32>, table: &OutcomeTable, average: Average) ->
     Sources::of(table).mean(&chosen, average).unwrap_or(f64::NEG_INFINITY)
 }
 
+/// What a value of a grid is chosen by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Criterion {
+    /// The mean logged score of the arms that predictions choose, see [`chosen_score`].
+    ChosenScore,
+    /// The least error of what predictions say of the arms against each other, see [`centred_error`].
+    CentredError,
+}
+
+/// Weighted mean square of observed less predicted scores, both less their mean over the observed arms of the query;
+/// weights are those of the average. How hard a query is dominates a raw error and never changes the choice.
+pub(crate) fn centred_error(scores: &[f32], table: &OutcomeTable, average: Average) -> f64 {
+    let n_arms = table.n_arms();
+    let of_row = |row: usize| {
+        let both = table.score.row(row).iter().zip(&scores[row * n_arms..]);
+        let errors: Vec<f64> =
+            both.filter(|(y, _)| !y.is_nan()).map(|(y, p)| f64::from(*y) - f64::from(*p)).collect();
+        let mean = errors.iter().sum::<f64>() / errors.len().max(1) as f64;
+        let square = errors.iter().map(|e| (e - mean).powi(2)).sum::<f64>();
+        if errors.is_empty() { f64::NAN } else { square / errors.len() as f64 }
+    };
+    let squares: Vec<f64> = (0..table.n_queries()).map(of_row).collect();
+    Sources::of(table).mean(&squares, average).unwrap_or(f64::INFINITY)
+}
+
 /// The candidate of the greatest criterion; the first of equals, so order grids from plain to fancy.
 pub fn best<T: Clone>(candidates: &[(T, f64)]) -> Option<(T, f64)> {
     let mut best: Option<&(T, f64)> = None;
@@ -181,6 +206,22 @@ pub fn choose<T: Copy>(
     judged: &OutcomeTable,
     context: &FitContext<'_>,
     name: impl Fn(T) -> String,
+    judge: impl FnMut(T) -> Result<Vec<f32>, FitError>,
+) -> Result<Choice<T>, FitError> {
+    choose_by(Criterion::ChosenScore, method, grid, judged, context, name, judge)
+}
+
+/// [`choose`] by another criterion; that of an error is its negative.
+///
+/// # Errors
+/// As [`choose`].
+pub(crate) fn choose_by<T: Copy>(
+    criterion: Criterion,
+    method: &'static str,
+    grid: &[T],
+    judged: &OutcomeTable,
+    context: &FitContext<'_>,
+    name: impl Fn(T) -> String,
     mut judge: impl FnMut(T) -> Result<Vec<f32>, FitError>,
 ) -> Result<Choice<T>, FitError> {
     if let [value] = *grid {
@@ -189,7 +230,11 @@ pub fn choose<T: Copy>(
     context.progress.start("validation", grid.len() as u64);
     let mut candidates = Vec::with_capacity(grid.len());
     for &value in grid {
-        let criterion = chosen_score(judge(value)?, judged, context.average);
+        let scores = judge(value)?;
+        let criterion = match criterion {
+            Criterion::ChosenScore => chosen_score(scores, judged, context.average),
+            Criterion::CentredError => -centred_error(&scores, judged, context.average),
+        };
         candidates.push((value, criterion));
         context.progress.step(candidates.len() as u64, &format!("{}: {criterion:.4}", name(value)));
     }

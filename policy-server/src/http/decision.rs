@@ -3,8 +3,8 @@
 use crate::clock::now_seconds;
 use crate::decide::{Decided, Failure};
 use crate::http::wire::{
-    ActionBody, CandidateBody, DecisionBody, ExplorationBody, FlipBody, NeighborBody, SessionBody,
-    TimingsBody, VersionOfPolicy,
+    ActionBody, CandidateBody, DecisionBody, EvidenceBody, ExplorationBody, FlipBody, NeighborBody,
+    SessionBody, TimingsBody, VersionOfPolicy,
 };
 use crate::live::Served;
 use crate::live::metrics::{PolicyMetrics, reason_name};
@@ -12,7 +12,8 @@ use crate::live::query::{Explain, Query};
 use crate::live::stages::Computed;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use routewright_policy::{Candidate, Decision, Exclusion};
+use routewright_policy::evidence::{Basis, UNOBSERVED};
+use routewright_policy::{Candidate, Decision, Evidence, Exclusion};
 use std::sync::Arc;
 
 /// Half width of a 95 % interval in standard errors of a normal distribution.
@@ -83,6 +84,9 @@ pub(crate) fn describe(decided: &Decided) -> DecisionBody<'_> {
     let describe_candidate = |(arm, candidate)| candidate_body(model(arm), candidate);
     let candidates = || decision.candidates.iter().enumerate().map(describe_candidate).collect();
     let neighborhood = decision.neighborhood.as_ref().filter(|_| query.explain == Explain::Full);
+    let evidence = decision.neighborhood.as_ref().and_then(|near| near.evidence.as_ref());
+    let evidence = evidence.filter(|_| explained);
+    let neighborhood = neighborhood.filter(|near| evidence.is_none() || !near.query_ids.is_empty());
     let neighbors = neighborhood.map(|near| {
         let rows = near.query_ids.iter().zip(&near.similarities);
         rows.map(|(id, &similarity)| NeighborBody { id, similarity }).collect()
@@ -106,11 +110,40 @@ pub(crate) fn describe(decided: &Decided) -> DecisionBody<'_> {
         exploration: ExplorationBody { strategy, exact: true },
         seed: query.seed,
         reason: reason_name(decision.reason),
+        explanation: evidence.map(|evidence| evidence.explain(decision, &served.policy.arms)),
+        evidence: evidence.map(|evidence| evidence_body(evidence, decision, model)),
         flip: flip.map(|flip| FlipBody { lambda: flip.lambda, model: model(flip.arm) }),
         neighbors,
         session: query.session_id.as_deref().map(|id| SessionBody { id }),
         dry_run: query.dry_run,
         timings: timings(computed),
+    }
+}
+
+/// The evidence for the arm taken, or where the baseline was kept, for the one that came nearest to replacing it.
+fn evidence_body<'a>(
+    evidence: &'a Evidence,
+    decision: &Decision,
+    model: impl Fn(usize) -> &'a str,
+) -> EvidenceBody<'a> {
+    let other = match decision.arm == evidence.baseline {
+        true => evidence.challenger(decision),
+        false => Some(decision.arm).filter(|arm| evidence.sd[*arm] < UNOBSERVED),
+    };
+    let (source, probability) = match &evidence.basis {
+        Basis::Given(source) => (Some(source.as_str()), None),
+        Basis::Predicted { source, probability } => (Some(source.as_str()), Some(*probability)),
+        Basis::Nothing(source) => (source.as_deref(), None),
+        Basis::Neighbors { .. } => (None, None),
+    };
+    EvidenceBody {
+        baseline: model(evidence.baseline),
+        source,
+        source_probability: probability,
+        model: other.map(&model),
+        gain: other.map(|arm| evidence.gain[arm]),
+        standard_error: other.map(|arm| evidence.sd[arm]),
+        needed: other.map(|arm| evidence.z[arm]),
     }
 }
 

@@ -147,6 +147,7 @@ impl Predictor for Obedient {
         let near = || Neighborhood {
             query_ids: vec!["q7".to_owned(), "q3".to_owned()],
             similarities: vec![0.5, 0.25],
+            evidence: None,
         };
         Ok(Prediction {
             n_arms: 3,

@@ -10,8 +10,10 @@ mod duels;
 mod ensemble;
 mod factor;
 mod forest;
+mod guarded;
 mod identities;
 mod linear;
+mod mixture;
 mod neighbors;
 mod neural;
 mod neural_linear;
@@ -33,8 +35,10 @@ pub use duels::{COEFFICIENTS_MAX, DuelShape, Duels};
 pub use ensemble::{Ensemble, EnsembleShape};
 pub use factor::Factor;
 pub use forest::{Forest, Node};
+pub use guarded::{GuardTables, Guarded, LabelRidge, NearGuard};
 pub use identities::{IdentitySet, SetParts, relative_costs, tokens};
 pub use linear::{Linear, Link};
+pub use mixture::Mixture;
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
 pub use neural_linear::{Embedding, NeuralLinear};
@@ -61,6 +65,8 @@ pub static ALL: &[FormRow] = &[
     identities::ROW,
     simplex::ROW,
     forest::ROW,
+    mixture::ROW,
+    guarded::ROW,
 ];
 
 /// Greatest size in the configuration of a form: products of three still fit a `usize`.

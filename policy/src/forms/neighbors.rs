@@ -174,6 +174,7 @@ impl Neighbors {
         Neighborhood {
             query_ids: reported.iter().map(|n| self.memory.query_ids[n.row as usize].clone()).collect(),
             similarities: reported.iter().map(|n| n.similarity).collect(),
+            evidence: None,
         }
     }
 }

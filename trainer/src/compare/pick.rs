@@ -7,7 +7,8 @@
 //!    `experiments/record/2026-11-30-quality.md`).
 //! 3. *Thrift.* Of those that gain and cannot be told apart from that one, the cheapest.
 //! 4. If nothing gains: the cheapest method that cannot be told apart from the best single model, loses neither half
-//!    a point nor a standard error, and costs less; else the best single model itself.
+//!    a point nor a standard error, and costs less; else `guarded`, which keeps the best single model without evidence,
+//!    where it is compared and loses as little; else the best single model itself.
 //!
 //! *Cannot be told apart*: a paired difference of at most two standard errors. Forms predict on their own scales, so
 //! predictions are scaled by one factor, fitted on the same rows, before errors are compared.
@@ -18,6 +19,7 @@ use crate::evaluate::{
     paired_difference, standard_error,
 };
 use crate::method::MethodRow;
+use crate::methods;
 
 /// The method that is picked where nothing can be told apart from it.
 pub(super) const BEST_SINGLE: &str = "best-single";
@@ -83,8 +85,13 @@ impl Field<'_> {
         };
         let is_equal = |at: &usize| self.to_best_single(*at).is_some_and(loses_little);
         let equals: Vec<usize> = (0..self.found.len()).filter(is_equal).collect();
-        match self.cheapest(&equals, self.sources.mean(&self.best_single.costs, self.options.average)) {
-            Some(at) => self.picked(at, Rule::CheaperEqual),
+        if let Some(at) =
+            self.cheapest(&equals, self.sources.mean(&self.best_single.costs, self.options.average))
+        {
+            return self.picked(at, Rule::CheaperEqual);
+        }
+        match equals.into_iter().find(|at| self.names[*at] == methods::DEFAULT) {
+            Some(at) => self.picked(at, Rule::Guarded),
             None => self.best_single(),
         }
     }
@@ -190,9 +197,13 @@ mod tests {
     }
 
     fn picked(all: &[OutOfFold]) -> (Option<usize>, Rule, Vec<String>) {
+        picked_of(&["a", "b", "c"], all)
+    }
+
+    fn picked_of(names: &[&str], all: &[OutOfFold]) -> (Option<usize>, Rule, Vec<String>) {
         let (best_single, sources) = (best_single(), Sources::single(N));
         let field = Field {
-            names: ["a", "b", "c"][..all.len()].to_vec(),
+            names: names[..all.len()].to_vec(),
             found: all.iter().map(Some).collect(),
             best_single: &best_single,
             sources: &sources,
@@ -227,6 +238,18 @@ mod tests {
         assert_eq!(picked(&[found(0, 20, 0.5, 0.1)]), (None, Rule::BestSingle, Vec::new()));
         // Not told apart (1.7 standard errors), yet a loss of more than one of them.
         assert_eq!(picked(&[found(0, 3, 0.5, 0.1)]).1, Rule::BestSingle);
+    }
+
+    #[test]
+    fn where_nothing_gains_or_saves_the_guarded_method_is_taken_unless_it_loses() {
+        let names = ["a", "guarded"];
+        let all = [found(12, 10, 1.0, 0.1), found(0, 0, 1.0, 0.3)];
+        assert_eq!(picked_of(&names, &all), (Some(1), Rule::Guarded, vec!["a".to_owned()]));
+        let losing = [found(12, 10, 1.0, 0.1), found(0, 20, 1.0, 0.3)];
+        assert_eq!(picked_of(&names, &losing).1, Rule::BestSingle);
+        // What gains, or saves at no loss, goes first.
+        assert_eq!(picked_of(&names, &[found(60, 0, 1.0, 0.3), found(0, 0, 1.0, 0.3)]).0, Some(0));
+        assert_eq!(picked_of(&names, &[found(12, 10, 0.8, 0.1), found(0, 0, 1.0, 0.3)]).0, Some(0));
     }
 
     #[test]

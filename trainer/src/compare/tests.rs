@@ -115,7 +115,7 @@ fn a_row_of_two_seeds_is_the_mean_of_two_rows() {
 fn policies_that_are_told_the_source_are_marked_and_budgets_are_told() {
     let names = [
         ("pickllm-q", Value::Null),
-        ("source-guard", Value::Null),
+        ("source-best", Value::Null),
         ("ridge", json!({"alpha": [10.0, 100.0], "folds": 3})),
     ];
     let judged = run(&names, &options(&[1], 0), &world(300));
@@ -146,7 +146,7 @@ fn nothing_is_picked_but_the_best_single_model_where_nothing_can_be_learned() {
 
 #[test]
 fn a_learnable_world_is_gained_on_and_the_pick_is_judged_as_a_row() {
-    let names = [("ridge", Value::Null), ("source-guard", Value::Null)];
+    let names = [("ridge", Value::Null), ("guarded", Value::Null)];
     let judged = run(&names, &options(&[1], 3), &world(900));
     let picked = judged.picked.as_ref().unwrap();
     assert!(matches!(picked.reasons[0].rule, Rule::Gain | Rule::CheaperGain), "{picked:?}");

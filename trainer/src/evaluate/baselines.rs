@@ -135,13 +135,14 @@ mod tests {
     use crate::evaluate::Average;
     use crate::evaluate::fixtures::{near, table};
 
+    /// Two queries of `a` and one of `b`, twenty times: the table of sources is shrunk, and three queries are no proof.
+    fn twenty_times(score: &[f32; 9]) -> OutcomeTable {
+        table(&["a", "a", "b"].repeat(20), &score.repeat(20), &[0.1, 0.3, 0.2].repeat(60))
+    }
+
     /// x is cheap, y dear and best overall, z best in source `b`.
     fn train() -> OutcomeTable {
-        table(
-            &["a", "a", "b"],
-            &[0.0, 1.0, 0.0, 0.5, 1.0, 0.0, 0.5, 0.0, 1.0],
-            &[0.1, 0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.2],
-        )
+        twenty_times(&[0.0, 1.0, 0.0, 0.5, 1.0, 0.0, 0.5, 0.0, 1.0])
     }
 
     /// Sources `b` and one not seen in training.
@@ -176,11 +177,7 @@ mod tests {
     /// `y` has the best mean over queries of train, 2 / 3, `z` over sources, (0.25 + 1) / 2.
     #[test]
     fn the_best_single_model_and_what_falls_back_on_it_follow_the_average() {
-        let train = table(
-            &["a", "a", "b"],
-            &[0.0, 1.0, 0.0, 0.5, 1.0, 0.5, 0.5, 0.0, 1.0],
-            &[0.1, 0.3, 0.2, 0.1, 0.3, 0.2, 0.1, 0.3, 0.2],
-        );
+        let train = twenty_times(&[0.0, 1.0, 0.0, 0.5, 1.0, 0.5, 0.5, 0.0, 1.0]);
         let found = |average| {
             let options = JudgeOptions { average, bootstrap_rounds: 0, ..JudgeOptions::default() };
             baselines(Some(&train), &test(), &options).unwrap()

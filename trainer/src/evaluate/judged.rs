@@ -119,6 +119,9 @@ pub enum Rule {
     CheaperGain,
     /// Nothing beats the best single model; it scores as much and costs less.
     CheaperEqual,
+    /// Nothing beats the best single model, and nothing as good is cheaper: the method that keeps it until paired
+    /// evidence speaks for another.
+    Guarded,
     /// Nothing can be told apart from the best single model.
     BestSingle,
 }

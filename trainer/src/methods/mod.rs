@@ -9,6 +9,8 @@ mod conformance;
 mod contrastive;
 mod costs;
 mod crowds;
+mod guards;
+mod mixtures;
 mod neighbors;
 mod scorers;
 mod votes;
@@ -20,16 +22,17 @@ use routewright_data::suggest::near_names;
 
 /// Every method, in the order of the documentation.
 pub static ALL: &[MethodRow] = &[
+    guards::guarded::ROW,
     baselines::random::ROW,
     baselines::cheapest::ROW,
     baselines::best_single::ROW,
     baselines::source_best::ROW,
-    baselines::source_guard::ROW,
     baselines::oracle::ROW,
     neighbors::knn::ROW,
     clusters::kmeans::ROW,
     scorers::ridge::ROW,
     scorers::logistic::ROW,
+    mixtures::stack::ROW,
     contrastive::routerdc::ROW,
     scorers::mlp::ROW,
     scorers::routellm_mf::ROW,
@@ -71,12 +74,19 @@ pub fn reading_pairs() -> impl Iterator<Item = &'static MethodRow> {
     ALL.iter().filter(|row| row.reads(Reads::Pairs))
 }
 
-/// Finds a method by name.
+/// The method that is trained where none is named: the best single model unless paired evidence says otherwise.
+pub const DEFAULT: &str = <guards::guarded::Guard as crate::method::Method>::NAME;
+
+/// Former names of methods that grew into another.
+const RENAMED: &[(&str, &str)] = &[("source-guard", DEFAULT)];
+
+/// Finds a method by name, or by a name that it had.
 ///
 /// # Errors
 /// If there is none; near names are offered.
 pub fn find(name: &str) -> Result<&'static MethodRow, FitError> {
-    ALL.iter().find(|row| row.name == name).ok_or_else(|| {
+    let present = RENAMED.iter().find(|(former, _)| *former == name).map_or(name, |(_, present)| present);
+    ALL.iter().find(|row| row.name == present).ok_or_else(|| {
         let hint = near_names(name, ALL.iter().map(|row| row.name));
         FitError::UnknownMethod { name: name.to_owned(), hint }
     })

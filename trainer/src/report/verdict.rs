@@ -47,9 +47,14 @@ fn why(name: &str, reason: &Reason, always: &str) -> String {
             "No method beats {always} by more than two standard errors on train. Picked: {name}, the cheapest that \
              scores the same ({gain}){equals}."
         ),
+        Rule::Guarded => format!(
+            "No method beats {always} by more than two standard errors on train, and none as good is cheaper. Picked: \
+             {name}, which keeps that model and leaves it only where paired evidence clears its threshold ({gain})\
+             {equals}."
+        ),
         Rule::BestSingle => format!(
             "No method beats {always} by more than two standard errors on train, and none as good is cheaper: keep \
-             that model{equals}."
+             that model{equals}, or train `guarded`, which leaves it only on evidence."
         ),
     }
 }
@@ -128,6 +133,11 @@ mod tests {
         assert!(text.contains("(not distinguishable: ridge)"), "{text}");
         assert!(text.contains("On test it scores 0.8750") && text.contains("+12.5 ± "), "{text}");
         assert!(text.contains("saves 25 % of its cost") && text.contains("each request must name"), "{text}");
+        let text = verdict(&judged(Rule::Guarded, &["guarded"], run.clone()));
+        assert!(
+            text.contains("Picked: guarded, which keeps that model") && text.contains("(+2.1 ± "),
+            "{text}"
+        );
         let text = verdict(&judged(Rule::CheaperEqual, &["knn"], run));
         assert!(
             text.starts_with("No method beats always calling y") && text.contains("Picked: knn"),

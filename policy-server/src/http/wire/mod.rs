@@ -38,7 +38,7 @@ pub(crate) use registry::{
     PromoteRequest, RegistryReply, RegistrySlot, ShadowBody, SideBody, TrialBody, VersionBody,
 };
 pub(crate) use route::{
-    ActionBody, BatchItem, BatchReply, BatchRequest, BatchSummary, CandidateBody, DecisionBody,
+    ActionBody, BatchItem, BatchReply, BatchRequest, BatchSummary, CandidateBody, DecisionBody, EvidenceBody,
     ExplorationBody, FlipBody, NeighborBody, PlainChat, PlainMessages, PlainResponses, RouteRequest,
     SessionBody, TimingsBody, VersionOfPolicy,
 };

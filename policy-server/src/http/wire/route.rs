@@ -310,6 +310,12 @@ pub(crate) struct DecisionBody<'a> {
         "selected", "objective", "only_eligible", "deadline_default", "no_text_default",
     ]))]
     pub(crate) reason: &'static str,
+    /// why, in a sentence, of policies that keep a baseline without evidence; absent with explain none
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) explanation: Option<String>,
+    /// the figures of that sentence
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<EvidenceBody<'a>>,
     /// absent where no price of money changes the choice, and with explain none
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) flip: Option<FlipBody<'a>>,
@@ -378,6 +384,29 @@ pub(crate) struct ExplorationBody<'a> {
     pub(crate) strategy: &'a str,
     /// whether propensities are exact
     pub(crate) exact: bool,
+}
+
+/// Paired evidence for a model against the baseline that a policy keeps without it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
+pub(crate) struct EvidenceBody<'a> {
+    /// the model that is kept without evidence
+    pub(crate) baseline: &'a str,
+    /// task whose training queries are the evidence; null where they are the nearest ones
+    pub(crate) source: Option<&'a str>,
+    /// probability of that task where the request named none
+    #[schemars(range(min = 0, max = 1))]
+    pub(crate) source_probability: Option<f32>,
+    /// the model taken, or the one that came nearest to replacing the baseline; null where nothing speaks for any
+    pub(crate) model: Option<&'a str>,
+    /// its mean score less that of the baseline, shrunk
+    pub(crate) gain: Option<f32>,
+    /// standard error of the gain
+    #[schemars(range(min = 0))]
+    pub(crate) standard_error: Option<f32>,
+    /// standard errors that the gain must exceed
+    #[schemars(range(min = 0))]
+    pub(crate) needed: Option<f32>,
 }
 
 /// Where the choice would change.

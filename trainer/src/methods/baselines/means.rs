@@ -1,6 +1,7 @@
 //! Mean score and cost of each arm: what the baselines know of a log.
 
 use crate::evaluate::{Average, Sources};
+use crate::source_table;
 use routewright_data::{Cells, OutcomeTable};
 use routewright_policy::forms::{Constant, CostModel};
 use std::collections::BTreeMap;
@@ -55,19 +56,13 @@ pub(crate) fn overall(table: &OutcomeTable, average: Average) -> Constant {
     Constant::new(scores_under(table, average), Vec::new(), Vec::new(), cost)
 }
 
-/// The constant form with a row of means for every source; an arm not observed in a source keeps its overall
-/// mean there, which is under the average given.
+/// The constant form with a row for every source: the shrunk means of [`crate::source_table`]. A source not seen has
+/// the means of all, under the average given.
 pub(crate) fn by_source(table: &OutcomeTable, average: Average) -> Constant {
     let overall = scores_under(table, average);
-    let mut means = Vec::new();
-    let mut sources = Vec::new();
-    for (source, rows) in rows_by_source(table) {
-        let cells = table.score.select_rows(&rows);
-        means.extend(
-            (0..table.n_arms()).map(|arm| cells.column_mean(arm).map_or(overall[arm], |mean| mean as f32)),
-        );
-        sources.push(source.to_owned());
-    }
+    let shrunk = source_table::shrunk(table);
+    let sources = shrunk.keys().map(|source| (*source).to_owned()).collect();
+    let means = shrunk.into_values().flatten().map(|mean| mean as f32).collect();
     Constant::new(overall, sources, means, CostModel::constant(costs_under(table, average)))
 }
 

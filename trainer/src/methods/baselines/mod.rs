@@ -4,4 +4,3 @@ pub(crate) mod means;
 pub(super) mod oracle;
 pub(super) mod random;
 pub(super) mod source_best;
-pub(super) mod source_guard;

@@ -9,7 +9,7 @@
 
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
-use crate::validation::{self, Choice, Folds};
+use crate::validation::{self, Choice, Criterion, Folds};
 use rand::seq::index;
 use routewright_data::rng;
 use routewright_policy::forms::{Memory, Neighbors, Weighting, weighted_means};
@@ -88,8 +88,19 @@ impl Method for Knn {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+        Self::fit_by(Criterion::ChosenScore, params, context)
+    }
+}
+
+impl Knn {
+    /// The fit with the number of neighbors and the exponent chosen by `criterion`.
+    pub(in crate::methods) fn fit_by(
+        criterion: Criterion,
+        params: &Params,
+        context: &FitContext<'_>,
+    ) -> Result<Fitted, FitError> {
         params.check()?;
-        let choice = choose(params, context)?;
+        let choice = choose(criterion, params, context)?;
         let (k, power) = choice.value;
         let weighting = Weighting { k, power, prior: params.prior, gate: params.gate, engine: params.engine };
         let train = context.train;
@@ -111,7 +122,11 @@ fn failed(reason: &impl ToString) -> FitError {
 }
 
 /// The number of neighbors and the exponent that cross-validation likes best.
-fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<(usize, f32)>, FitError> {
+fn choose(
+    criterion: Criterion,
+    params: &Params,
+    context: &FitContext<'_>,
+) -> Result<Choice<(usize, f32)>, FitError> {
     let n = context.train.n_queries();
     let mut ks: Vec<usize> = params.k.iter().map(|k| (*k).min(n)).collect();
     ks.dedup();
@@ -124,7 +139,7 @@ fn choose(params: &Params, context: &FitContext<'_>) -> Result<Choice<(usize, f3
     let judged = context.train.select_rows(&rows);
     let overall = means::mean_scores(context.train);
     let name = |(k, power)| format!("k {k}, power {power}");
-    validation::choose(Knn::NAME, &grid, &judged, context, name, |(k, power)| {
+    validation::choose_by(criterion, Knn::NAME, &grid, &judged, context, name, |(k, power)| {
         let scores = found.iter().flat_map(|near| {
             let nearest = &near[..near.len().min(k)];
             weighted_means(nearest, power, params.prior, &context.train.score, &overall)

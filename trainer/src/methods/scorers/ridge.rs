@@ -9,7 +9,7 @@ use super::systems::{Systems, linear_all};
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
 use crate::methods::baselines::means;
 use crate::methods::costs;
-use crate::validation::{self, Choice, Folds};
+use crate::validation::{self, Choice, Criterion, Folds};
 use routewright_data::linalg::LinalgError;
 use routewright_policy::forms::{Linear, Link};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(in crate::methods) struct Ridge;
 #[serde(deny_unknown_fields)]
 pub(in crate::methods) struct Params {
     /// Penalties on the sum of squares to try, each above 0.
-    alpha: Vec<f64>,
+    pub(in crate::methods) alpha: Vec<f64>,
     /// Folds of the cross-validation, at least 2.
     folds: usize,
 }
@@ -46,6 +46,17 @@ impl Method for Ridge {
     type Params = Params;
 
     fn fit(params: &Params, context: &FitContext<'_>) -> Result<Fitted, FitError> {
+        Self::fit_by(Criterion::ChosenScore, params, context)
+    }
+}
+
+impl Ridge {
+    /// The fit with the penalty chosen by `criterion`.
+    pub(in crate::methods) fn fit_by(
+        criterion: Criterion,
+        params: &Params,
+        context: &FitContext<'_>,
+    ) -> Result<Fitted, FitError> {
         let error = |reason: &str| FitError::Params { method: Self::NAME, reason: reason.to_owned() };
         if params.alpha.is_empty() || !params.alpha.iter().all(|a| a.is_finite() && *a > 0.0) {
             return Err(error("`alpha` needs at least one penalty, each above 0"));
@@ -55,7 +66,7 @@ impl Method for Ridge {
         }
         let folds = Folds::new(context.train, context.seed, params.folds);
         let systems = Systems::new(context.features, &context.train.score, &folds);
-        let choice = choose(&systems, &folds, params, context)?;
+        let choice = choose(criterion, &systems, &folds, params, context)?;
         let alpha = choice.value;
         let weights = systems.solve(alpha, None, &means::mean_scores(context.train)).map_err(failed)?;
         let cost = costs::fit(Self::NAME, context)?;
@@ -67,6 +78,7 @@ impl Method for Ridge {
 }
 
 fn choose(
+    criterion: Criterion,
     systems: &Systems,
     folds: &Folds,
     params: &Params,
@@ -75,7 +87,7 @@ fn choose(
     let (n_arms, features) = (context.train.n_arms(), context.features);
     let means = means::mean_scores(context.train);
     let name = |alpha| format!("alpha {alpha}");
-    validation::choose(Ridge::NAME, &params.alpha, context.train, context, name, |alpha| {
+    validation::choose_by(criterion, Ridge::NAME, &params.alpha, context.train, context, name, |alpha| {
         folds.out_of_fold(n_arms, 0.0, |held, slice| {
             let weights = systems.solve(alpha, Some(held), &means).map_err(failed)?;
             let rows = slice.valid.iter().map(|row| features.row(*row));

@@ -1,0 +1,5 @@
+//! Methods that leave a baseline only on evidence.
+
+pub(super) mod guarded;
+mod labels;
+mod nearness;

@@ -1,0 +1,3 @@
+//! Methods that combine the predictions of others.
+
+pub(super) mod stack;
