@@ -124,8 +124,8 @@ fn fit_member(member: &MethodRow, context: &FitContext<'_>) -> Result<Fitted, Fi
     let own = fitted.featurizer.is_some() || fitted.predictor.is_conditioned();
     if own || fitted.selector.name != "argmax" {
         let reason = format!(
-            "`members` names `{}`, which brings its own features or selector; expected methods that predict scores of a \
-             query from the features of the policy",
+            "`members` names `{}`, which brings its own features or selector; expected methods that predict scores of \
+             a query from the features of the policy",
             member.name
         );
         return Err(refuse(reason));
