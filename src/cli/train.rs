@@ -1,6 +1,6 @@
 //! `routewright train [METHOD] --log LOG --out DIR`: one method, one artifact; `guarded` where none is named. With
-//! `--decisions` and `--feedback` in place of `--log`, from what other policies decided; with `--pairs`, alone or beside it, from
-//! preferences; weights of an ensemble with `--tasks`.
+//! `--decisions` and `--feedback` in place of `--log`, from what other policies decided; with `--pairs`, alone or
+//! beside it, from preferences; weights of an ensemble with `--tasks`.
 
 use super::pair_log::PairArgs;
 use super::train_fusion::{self, RowsOptions, Trained};

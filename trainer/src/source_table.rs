@@ -150,7 +150,7 @@ mod tests {
             })
             .collect();
         let score = |i: usize| {
-            let noise = if i % 2 == 0 { 0.1 } else { -0.1 };
+            let noise = if i.is_multiple_of(2) { 0.1 } else { -0.1 };
             if i < 40 { [0.75 + noise, 0.25] } else { [0.25, 0.75 + noise] }
         };
         let scores: Vec<f32> = (0..82).flat_map(score).collect();
@@ -197,7 +197,11 @@ mod tests {
         let sources: Vec<&str> = (0..80).map(|i| if i < 40 { "a" } else { "b" }).collect();
         let row = |i: usize| {
             let x_is_right = i < 40;
-            if i % 2 == 0 { [if x_is_right { 1.0 } else { 0.0 }, none, none] } else { [none, 0.5, none] }
+            if i.is_multiple_of(2) {
+                [if x_is_right { 1.0 } else { 0.0 }, none, none]
+            } else {
+                [none, 0.5, none]
+            }
         };
         let scores: Vec<f32> = (0..80).flat_map(row).collect();
         let log = table(&sources, &scores, &[none; 240]);

@@ -133,10 +133,10 @@ impl Predictor for Mixture {
 
     fn state(&self) -> FormState {
         let mut tensors = Tensors::new();
-        let store = |(at, part): (usize, &Box<dyn Predictor>)| {
-            store_part(part.as_ref(), &part_name(at), &mut tensors)
-        };
-        let parts = self.parts.iter().enumerate().map(store).collect();
+        let mut parts = Vec::with_capacity(self.parts.len());
+        for (at, part) in self.parts.iter().enumerate() {
+            parts.push(store_part(part.as_ref(), &part_name(at), &mut tensors));
+        }
         tensors.insert_f32("weights", &[self.weights.len()], self.weights.clone());
         tensors.insert_f32("constant", &[self.constant.len()], self.constant.clone());
         self.cost.store(&mut tensors);
