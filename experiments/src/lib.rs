@@ -7,5 +7,6 @@ pub mod contrast;
 pub mod experts;
 pub mod judge;
 pub mod mixed_tasks;
+pub mod real_pair;
 pub mod skills;
 pub mod span_weights;

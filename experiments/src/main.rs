@@ -2,6 +2,9 @@
 //! `routewright-experiments span-weights DIR [KIND]` learns weights of them by span (all kinds of agents, or those
 //! whose names contain `KIND`), and
 //! `routewright-experiments union-vs-bytes MODELS` compares two systems on the models of a folder.
+//! `routewright-experiments real-pair MODELS FOLDER N RIVALS` fills the blanks of `N` prompts with two published models
+//! in every way, with the dear rivals on the first `RIVALS`, learns from that log and prints the tables; begun again it
+//! goes on. Its parts are `real-pair-trees`, `real-pair-rivals`, `real-pair-routed` and `real-pair-report`.
 
 use anyhow::bail;
 use routewright_data::log::{RowWriter, TaskRow, WriteOptions};
@@ -13,6 +16,7 @@ use routewright_experiments::contrast;
 use routewright_experiments::experts::{FOLDERS, NAMES, Recipe, train};
 use routewright_experiments::judge::{Oracle, Score, fixed, score};
 use routewright_experiments::mixed_tasks::{self, Split};
+use routewright_experiments::real_pair;
 use routewright_experiments::span_weights::{self, Lists};
 use routewright_trainer::progress::Progress;
 use std::io::Write as _;
@@ -28,11 +32,38 @@ fn main() -> anyhow::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["experts", folder] => experts(Path::new(folder), Recipe::default()),
+        ["real-pair-trees", models, folder, n] => {
+            real_pair::trees(&real_pair::open(Path::new(models))?, Path::new(folder), n.parse()?, &tell)
+        }
+        ["real-pair-rivals", models, folder, n] => {
+            real_pair::rivals(&real_pair::open(Path::new(models))?, Path::new(folder), n.parse()?, &tell)
+        }
+        ["real-pair-routed", models, folder] => {
+            real_pair::routed(&real_pair::open(Path::new(models))?, Path::new(folder), &tell)
+        }
+        ["real-pair-report", folder] => {
+            Ok(std::io::stdout().write_all(real_pair::report(Path::new(folder), &tell)?.as_bytes())?)
+        }
+        ["real-pair", models, folder, n, n_rivals] => {
+            std::fs::create_dir_all(folder)?;
+            let sizes = [n.parse()?, n_rivals.parse()?];
+            let tables = real_pair::run(Path::new(models), Path::new(folder), sizes, &tell)?;
+            Ok(std::io::stdout().write_all(tables.as_bytes())?)
+        }
         ["union-vs-bytes", models] => union_vs_bytes(Path::new(models)),
         ["span-weights", folder] => learn_span_weights(Path::new(folder), ""),
         ["span-weights", folder, kind] => learn_span_weights(Path::new(folder), kind),
-        _ => bail!("expected `experts DIR`, `span-weights DIR [KIND]` or `union-vs-bytes MODELS`"),
+        _ => bail!(
+            "expected `experts DIR`, `span-weights DIR [KIND]`, `union-vs-bytes MODELS` or \
+             `real-pair MODELS DIR N RIVALS`"
+        ),
     }
+}
+
+/// A line of progress.
+fn tell(line: &str) {
+    // Progress that cannot be shown stops nothing.
+    let _unheard = writeln!(std::io::stderr(), "{line}");
 }
 
 fn union_vs_bytes(models: &Path) -> anyhow::Result<()> {

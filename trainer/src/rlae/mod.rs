@@ -27,7 +27,7 @@ mod ppo;
 mod trajectory;
 
 pub use log::{Lesson, LoggedSpan, learn_from_log};
-pub use ppo::{Curve, Learned, Point, train};
+pub use ppo::{Curve, Learned, Point, train, train_reading};
 
 use crate::method::FitError;
 use routewright_data::features::{Sight, StateFeatures, StateSettings};

@@ -52,6 +52,24 @@ pub struct Learned {
 pub fn train(
     params: &Params,
     environment: &dyn Environment,
+    lists: [&[usize]; 2],
+    seed: u64,
+    progress: &dyn Progress,
+    checkpoint: Option<&Path>,
+) -> Result<Learned, FitError> {
+    params.check()?;
+    train_reading(params, &params.featurizer()?, environment, lists, seed, progress, checkpoint)
+}
+
+/// The same with states read by `featurizer`, in place of the one that the parameters describe: a frozen encoder, for
+/// one.
+///
+/// # Errors
+/// As [`train`], and if the featurizer cannot read a state.
+pub fn train_reading(
+    params: &Params,
+    featurizer: &dyn Featurizer,
+    environment: &dyn Environment,
     [tasks, valid]: [&[usize]; 2],
     seed: u64,
     progress: &dyn Progress,
@@ -66,14 +84,16 @@ pub fn train(
         );
         return Err(FitError::Log { method: NAME, reason });
     }
-    let featurizer = params.featurizer()?;
     let networks = ActorCritic::new(params, featurizer.dim(), members.len(), seed);
     let form = networks.form();
-    let identity = serde_json::json!({ "params": params, "members": members, "seed": seed, "tasks": tasks });
+    let spec = featurizer.spec();
+    let identity = serde_json::json!({
+        "params": params, "members": members, "seed": seed, "tasks": tasks, "features": [spec.name, spec.dim],
+    });
     let mut run = Run {
         params,
         environment,
-        featurizer: &featurizer,
+        featurizer,
         seed,
         best: (f32::NEG_INFINITY, form),
         networks,
