@@ -60,7 +60,7 @@ pub struct Pair {
     pub winner: Winner,
     /// Who judged, where the log says so.
     pub judge: Option<String>,
-    /// How much the judgement counts; 1 unless [`PairTable::judged_by`] says otherwise.
+    /// How much the judgement counts, above 0: the log's weight, or 1, times what [`PairTable::judged_by`] says.
     pub weight: f32,
     /// Characters of the two answers, where asked for and logged.
     pub lengths: Option<[u32; 2]>,
@@ -86,7 +86,7 @@ struct Loading {
     models_seen: HashSet<String>,
     /// Keys of all rows, of the split asked for or not: a log that repeats one is not learned from.
     keys: RowKeys,
-    pairs: Vec<(Key, Winner, Option<[u32; 2]>)>,
+    pairs: Vec<(Key, Winner, f32, Option<[u32; 2]>)>,
 }
 
 impl PairTable {
@@ -111,7 +111,7 @@ impl PairTable {
 
     fn read(path: &Path, options: &LoadOptions, texts: &[&str]) -> Result<Self, LogError> {
         let mut columns = QUERY_COLUMNS.to_vec();
-        columns.extend(["model_a", "model_b", "winner", "judge"]);
+        columns.extend(["model_a", "model_b", "winner", "judge", "weight"]);
         columns.extend(texts);
         let reader = LogReader::open(path, &schema::PAIR, &columns)?;
         let mut loading = Loading {
@@ -133,6 +133,7 @@ impl Loading {
         let query = QueryColumns::new(batch);
         let [a, b, winner, judge] = ["model_a", "model_b", "winner", "judge"].map(|name| batch.text(name));
         let texts = ["response_a", "response_b"].map(|name| batch.text(name));
+        let weight = batch.number("weight");
         for row in 0..batch.n_rows() {
             let a = required(batch, a, "model_a", row)?;
             let b = required(batch, b, "model_b", row)?;
@@ -158,13 +159,20 @@ impl Loading {
                 let reason = format!("query `{id}`, `{a}`, `{b}` and this judge have a row already");
                 return Err(batch.error(row, format!("{reason}; expected one row each")));
             }
-            let keep = self.wanted_models.as_ref().is_none_or(|m| m.contains(a) && m.contains(b));
+            let weight = weight.as_ref().and_then(|c| c.get(row)).unwrap_or(1.0) as f32;
+            if !(weight.is_finite() && weight >= 0.0) {
+                let reason =
+                    format!("weight `{weight}` is not valid; expected a finite number >= 0, or null");
+                return Err(batch.error(row, reason));
+            }
+            let keep = weight > 0.0;
+            let keep = keep && self.wanted_models.as_ref().is_none_or(|m| m.contains(a) && m.contains(b));
             let Some(number) = self.queries.add(batch, &query, row, keep)? else { continue };
             let length = |text: Option<crate::log::TextColumn<'_>>| {
                 text.and_then(|c| c.get(row)).map(|text| text.chars().count() as u32)
             };
             let lengths = length(texts[0]).zip(length(texts[1])).map(|(a, b)| [a, b]);
-            self.pairs.push(((number, a.to_owned(), b.to_owned(), judge), winner, lengths));
+            self.pairs.push(((number, a.to_owned(), b.to_owned(), judge), winner, weight, lengths));
         }
         Ok(())
     }
@@ -183,14 +191,8 @@ impl Loading {
         let named = self.pairs.iter().flat_map(|((_, a, b, _), ..)| [a.clone(), b.clone()]);
         let mut numbers: BTreeMap<String, usize> = named.chain(wanted).map(|model| (model, 0)).collect();
         numbers.values_mut().enumerate().for_each(|(number, value)| *value = number);
-        let pair = |((query, a, b, judge), winner, lengths): (Key, Winner, Option<[u32; 2]>)| Pair {
-            query,
-            model_a: numbers[&a],
-            model_b: numbers[&b],
-            winner,
-            judge,
-            weight: 1.0,
-            lengths,
+        let pair = |((query, a, b, judge), winner, weight, lengths): (Key, Winner, f32, Option<[u32; 2]>)| {
+            Pair { query, model_a: numbers[&a], model_b: numbers[&b], winner, judge, weight, lengths }
         };
         let pairs = self.pairs.into_iter().map(pair).collect();
         Ok(PairTable { queries, models: numbers.into_keys().collect(), pairs })

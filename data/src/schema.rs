@@ -306,6 +306,13 @@ pub static PAIR: LogSchema = LogSchema {
         col("model_b", Text, Required, "", "Model of the second answer; another than `model_a`."),
         col("winner", Text, Required, "`a`, `b` or `tie`", "The preferred side."),
         col("judge", Text, Optional, "", "The judge, e.g. `human_1` or a model's name."),
+        col(
+            "weight",
+            Float32,
+            Optional,
+            ">= 0",
+            "How much the judgement counts: 1 where absent, 0 not at all.",
+        ),
         col("timestamp_ms", TimestampMs, Optional, "ms since 1970-01-01 UTC", "When it was judged."),
         col("response_a", Text, Optional, "", "Text of the first answer."),
         col("response_b", Text, Optional, "", "Text of the second answer."),

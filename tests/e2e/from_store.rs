@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 const DECISIONS: usize = 300;
+const SESSIONS: usize = 150;
 
 /// A server of a policy that explores, and what was reported of its decisions.
 fn serve(dir: &Path) -> Vec<f64> {
@@ -26,7 +27,8 @@ fn serve(dir: &Path) -> Vec<f64> {
     let mut models: Vec<String> = Vec::new();
     let mut values = Vec::new();
     for n in 0..DECISIONS {
-        let body = json!({"input": format!("What is the sum of {n} and {}?", n % 7), "seed": n});
+        let session = format!("session {}", n % SESSIONS);
+        let body = json!({"input": format!("What is the sum of {n} and {}?", n % 7), "seed": n, "session_id": session});
         let (status, decision) = ask(&mut stream, "POST /v1/route", &body.to_string()).unwrap();
         assert_eq!(status, 200, "{decision}");
         let model = decision["action"]["model"].as_str().unwrap().to_owned();
@@ -69,6 +71,8 @@ fn the_log_of_an_exploring_server_is_accepted_by_ope() {
     let own = ope("explorer");
     let value = estimate(&own, "ips")["value"].as_f64().unwrap();
     assert!((value - mean).abs() < 1e-5, "{value}, and {mean} was reported");
+    // Sessions are kept in the log, and their rounds count together.
+    assert_eq!(own["overlap"]["clusters"], SESSIONS);
     // The policy without exploration picks among models that are worth 0.25, 0.5 and 0.75.
     let plain = ope("plain");
     for name in ["snips", "dr"] {

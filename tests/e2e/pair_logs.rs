@@ -37,6 +37,7 @@ fn pairs(path: &Path, n: usize) {
             model_b: b.to_owned(),
             winner,
             judge: Some(judge.to_owned()),
+            weight: None,
             timestamp_ms: None,
             response_a: Some("word ".repeat(3 + i % 4)),
             response_b: Some("word ".repeat(3 + i % 6)),

@@ -86,6 +86,16 @@ fn first_request(record: &Record, name: &str) -> Option<Conversation> {
     }
 }
 
+/// How much a judgement counts.
+fn weight(record: &Record, field: &str) -> Result<Option<f32>, ImportError> {
+    let Some(weight) = record.number(field)? else { return Ok(None) };
+    let narrow = weight as f32;
+    if narrow.is_finite() && weight >= 0.0 {
+        return Ok(Some(narrow));
+    }
+    Err(record.error(format!("{field} `{weight}` is not valid; expected a finite number >= 0")))
+}
+
 fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportSummary, ImportError> {
     let mut mapping = Mapping::new(options, &schema::PAIR)?;
     let mut sink = Sink::<PairRow>::of_requests(out, options)?;
@@ -120,6 +130,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
             prompt,
             winner,
             judge: record.text(field("judge"))?,
+            weight: weight(&record, field("weight"))?,
             timestamp_ms: record.time(time_field)?,
             response_a: response("response_a", "conversation_a"),
             response_b: response("response_b", "conversation_b"),

@@ -254,6 +254,7 @@ impl Sink<'_, PairRow> {
         self.take_query(record, &row.query_id, &row.prompt, row.split.as_deref())?;
         self.fill(&[
             ("judge", row.judge.is_some()),
+            ("weight", row.weight.is_some()),
             ("timestamp_ms", row.timestamp_ms.is_some()),
             ("source", row.source.is_some()),
             ("split", row.split.is_some()),

@@ -97,7 +97,7 @@ impl PairTable {
         let mut kept: Vec<Pair> = Vec::new();
         for mut pair in self.pairs {
             if let Some(weight) = judges.weight(pair.judge.as_deref()) {
-                pair.weight = weight;
+                pair.weight *= weight;
                 kept.push(pair);
             }
         }

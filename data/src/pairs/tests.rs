@@ -11,6 +11,7 @@ fn row(query: &str, a: &str, b: &str, winner: Winner) -> PairRow {
         model_b: b.to_owned(),
         winner,
         judge: None,
+        weight: None,
         timestamp_ms: None,
         response_a: None,
         response_b: None,
@@ -90,6 +91,27 @@ fn judges_are_chosen_and_weighted() {
     assert!(error.contains("`kep`") && error.contains("`kept`"), "{error}");
     assert!(judges(&["kept=-1"]).unwrap_err().to_string().contains("`-1`"));
     assert_eq!(judges(&["kept", "kept=2"]), Err(JudgesError::Twice("kept".to_owned())));
+}
+
+#[test]
+fn a_judgement_counts_by_its_weight_and_that_of_its_judge() {
+    let of = |query: &str, weight: Option<f32>| PairRow {
+        judge: Some("j".to_owned()),
+        weight,
+        ..row(query, "m", "n", Winner::A)
+    };
+    let rows = [of("q", None), of("r", Some(0.25)), of("s", Some(0.0)), of("t", Some(3.0))];
+    let weights = |table: PairTable| table.pairs.iter().map(|pair| pair.weight).collect::<Vec<_>>();
+    let table = || load(&rows, &LoadOptions::default()).unwrap();
+    assert_eq!(weights(table()), [1.0, 0.25, 3.0]);
+    assert_eq!(table().queries.len(), 3, "a judgement of weight 0 is as good as absent");
+    let judges = Judges::only(&["j=2".parse().unwrap()]).unwrap();
+    assert_eq!(weights(table().judged_by(&judges).unwrap()), [2.0, 0.5, 6.0]);
+    for wrong in [-1.0, f32::NAN, f32::INFINITY] {
+        let error =
+            load(&[of("q", None), of("r", Some(wrong))], &LoadOptions::default()).unwrap_err().to_string();
+        assert!(error.contains("row 2") && error.contains("weight"), "{error}");
+    }
 }
 
 #[test]

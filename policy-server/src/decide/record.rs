@@ -6,6 +6,7 @@ use crate::caller::Caller;
 use crate::clock::now_ms;
 use crate::ledger::{AnswerRecord, DecisionRecord, EpisodeRecord, RETURN};
 use crate::live::metrics::reason_name;
+use routewright_data::names;
 use routewright_policy::program::{Action, Answer, Call, Callee};
 use routewright_policy::{Constraints, Policy};
 
@@ -26,6 +27,7 @@ pub(super) fn record(decided: &Decided, caller: &Caller, keep_prompt: bool) -> D
         seed: query.seed,
         reason: reason_name(decision.reason).to_owned(),
         source: query.source.clone(),
+        session: query.session_id.as_deref().map(session_name),
         prompt: keep_prompt.then(|| query.text.clone()),
         query_text: query.rule.filter(|_| keep_prompt),
         features: computed.features.clone(),
@@ -65,6 +67,7 @@ pub(super) fn step_record(stepped: &Stepped, caller: &Caller, keep_prompt: bool)
         seed: query.seed,
         reason: taken.step.reason.name().to_owned(),
         source: query.source.clone(),
+        session: query.session_id.as_deref().map(session_name),
         prompt: keep_prompt.then(|| query.text.clone()),
         query_text: query.rule.filter(|_| keep_prompt),
         objective: query.objective,
@@ -95,6 +98,14 @@ pub(super) fn step_record(stepped: &Stepped, caller: &Caller, keep_prompt: bool)
     record
 }
 
+/// A session by its own id where that is a name, else by a digest of it: a client may send anything.
+fn session_name(id: &str) -> String {
+    match names::check(id) {
+        Ok(()) => id.to_owned(),
+        Err(_) => format!("blake3:{}", &blake3::hash(id.as_bytes()).to_hex()[..32]),
+    }
+}
+
 /// The models that an action calls, joined by `+`; `return` for the end.
 fn action_name(action: &Action, policy: &Policy) -> String {
     let Action::Call(calls) = action else { return RETURN.to_owned() };
@@ -118,5 +129,23 @@ fn answer_record(answer: &Answer, policy: &Policy, keep_text: bool) -> AnswerRec
         cost_usd: answer.cost_usd,
         latency_ms: answer.latency_ms,
         failed: answer.failed.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_logged_by_its_id_or_by_a_digest_of_what_is_no_name() {
+        assert_eq!(session_name("chat-7"), "chat-7");
+        for id in ["a\u{0}b", "a\nb", &"x".repeat(4 << 20)] {
+            let named = session_name(id);
+            assert!(
+                named.starts_with("blake3:") && named.len() == 39 && names::check(&named).is_ok(),
+                "{named}"
+            );
+            assert_ne!(named, session_name("another\n"));
+        }
     }
 }

@@ -78,6 +78,7 @@ impl Record for DecisionRecord {
             ("`policy`", Some(&self.policy)),
             ("`tenant`", self.tenant.as_ref()),
             ("`source`", self.source.as_ref()),
+            ("`session`", self.session.as_ref()),
         ] {
             text.map_or(Ok(()), |text| storable(what, text))?;
         }
@@ -175,6 +176,7 @@ mod tests {
             .contains("null")
         );
         assert!(with(&|r| r.source = Some("a\u{0}b".into())).contains("U+0000"));
+        assert!(with(&|r| r.session = Some("a\u{0}b".into())).contains("U+0000"));
         assert!(with(&|r| r.predicted_cost_usd = vec![None]).contains("1 entries for 2"));
     }
 

@@ -122,6 +122,9 @@ pub struct DecisionRecord {
     /// Source of the query, where the caller named one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Session the request belongs to, where it named one: decisions of one session are not independent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
     /// Text of the query, where it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,

@@ -206,7 +206,7 @@ fn decision(record: DecisionRecord) -> DecisionRow {
         prompt: record.prompt,
         features: record.features,
         query_text: record.query_text.map(|rule| rule.name().to_owned()),
-        session: None,
+        session: record.session,
         step: record.episode.as_ref().map(|episode| i32::try_from(episode.step).unwrap_or(i32::MAX)),
         episode_id: record.episode.map(|episode| episode.episode_id),
     }
@@ -282,6 +282,7 @@ fn comparisons(feedback: &FeedbackRecord, decision: &DecisionRecord) -> Vec<Pair
         model_b: loser.clone(),
         winner: Winner::A,
         judge: Some(feedback.outcome_id()),
+        weight: Some(feedback.weight),
         timestamp_ms: Some(feedback.at_ms()),
         response_a: None,
         response_b: None,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Winner;
 use crate::files::write_file;
 use crate::log::{LogWriter, OutcomeRow, PairRow, RowWriter, WriteOptions};
 use crate::synthetic::{Settings, World};
@@ -212,6 +213,7 @@ fn pair_logs_are_checked_too() {
                 model_b: b.into(),
                 winner: Winner::Tie,
                 judge: None,
+                weight: None,
                 timestamp_ms: None,
                 response_a: None,
                 response_b: None,
@@ -243,4 +245,42 @@ fn what_is_legitimate_but_seldom_meant_is_a_warning() {
     let stars = |i: usize| OutcomeRow { score: Some((i % 5) as f32 + 1.0), ..full(i) };
     let found = check(&many(&stars));
     assert!(only(&found, "score-range").message.contains("--score-max 5"), "{:?}", found.complaints);
+}
+
+#[test]
+fn what_is_found_in_many_batches_is_what_one_after_the_other_finds() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    std::fs::create_dir(&log).unwrap();
+    // Each file is a batch of its own: 40 rows, every fourth with a score out of range.
+    for file in 0..6 {
+        let path = log.join(format!("part-{file}.parquet"));
+        let mut writer = RowWriter::create(&path, WriteOptions::default()).unwrap();
+        for n in 0..40 {
+            let score = if n % 4 == 3 { 2.0 } else { 0.5 };
+            let model = format!("m{}", (file + n) % 7);
+            let timed = OutcomeRow { latency_ms: Some(1.5), ..row(&format!("q{file}-{n}"), &model, score) };
+            writer.push(timed).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+    let found = validate(&log, &ValidateOptions { per_rule_max: 13 }).unwrap();
+    assert_eq!((found.rows, found.queries, found.models), (240, 240, 7));
+    assert_eq!((found.n_errors, found.counts["out-of-range"]), (60, 60));
+    let rows: Vec<(String, u64)> = found
+        .complaints
+        .iter()
+        .filter(|complaint| complaint.rule == "out-of-range")
+        .map(|complaint| {
+            let file = complaint.file.as_ref().unwrap();
+            (file[file.len() - "part-0.parquet".len()..].to_owned(), complaint.row.unwrap())
+        })
+        .collect();
+    let first = (0..10).map(|n| ("part-0.parquet".to_owned(), 4 + 4 * n));
+    let second = (0..3).map(|n| ("part-1.parquet".to_owned(), 4 + 4 * n));
+    assert_eq!(rows, first.chain(second).collect::<Vec<_>>());
+    assert!(
+        found.counts.contains_key("latency-unit") && found.counts.contains_key("score-range"),
+        "{found:?}"
+    );
 }
