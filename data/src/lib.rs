@@ -23,6 +23,7 @@ mod matrix;
 pub mod names;
 mod outcomes;
 mod pairs;
+mod pipeline;
 pub mod price;
 pub mod product;
 pub mod query_text;

@@ -5,8 +5,9 @@
 
 use crate::log::{
     KeyColumns, LogBatch, LogError, LogReader, LogWriter, RowKeys, WriteOptions, common_schema, in_schema,
-    required, schema_of,
+    query_hash, required, schema_of,
 };
+use crate::pipeline;
 use crate::schema::LogSchema;
 use crate::suggest::near_names;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, cast::AsArray};
@@ -166,17 +167,23 @@ pub fn split_log(log: &Path, out: &Path, rule: &SplitRule, seed: u64) -> Result<
     let mut writer = LogWriter::create(out, Arc::clone(&target), WriteOptions::default())?
         .with_query_text(reader.query_text());
     let mut keys = RowKeys::default();
-    for batch in reader {
-        let batch = batch?;
-        check_keys(&batch, schema, &mut keys)?;
-        let (splits, kept) = decide(&decider, &batch, &mut prompts, &mut summary)?;
-        let columns = in_schema(&batch.batch, &common).map_err(|e| LogError::write(out, e))?;
-        for (start, length) in runs(&kept, &text_bytes(&batch)) {
-            let slice = with_splits(&columns.slice(start, length), &target, &splits[start..start + length])
-                .map_err(|e| LogError::write(out, e))?;
-            writer.write(&slice)?;
-        }
-    }
+    pipeline::in_order(
+        reader,
+        |batch| Ok(Hashed::of(batch)),
+        |hashed| {
+            check_keys(&hashed, schema, &mut keys)?;
+            let (splits, kept) = decide(&decider, &hashed, &mut prompts, &mut summary)?;
+            let batch = hashed.batch;
+            let columns = in_schema(&batch.batch, &common).map_err(|e| LogError::write(out, e))?;
+            for (start, length) in runs(&kept, &text_bytes(&batch)) {
+                let slice =
+                    with_splits(&columns.slice(start, length), &target, &splits[start..start + length])
+                        .map_err(|e| LogError::write(out, e))?;
+                writer.write(&slice)?;
+            }
+            Ok(())
+        },
+    )?;
     if writer.n_rows() == 0 {
         let reason = "every row is of a held-out arm outside test; expected some other model";
         return Err(LogError::Options(format!("cannot split `{}`: {reason}", log.display())));
@@ -188,14 +195,41 @@ pub fn split_log(log: &Path, out: &Path, rule: &SplitRule, seed: u64) -> Result<
     Ok(summary)
 }
 
+/// A batch with the hashes of its query ids and the keys of its prompts, where they are there.
+#[derive(Debug)]
+struct Hashed {
+    batch: LogBatch,
+    queries: Vec<Option<u64>>,
+    prompts: Vec<Option<u64>>,
+}
+
+impl Hashed {
+    fn of(batch: LogBatch) -> Self {
+        let hashes = |name: &str, hash: fn(&str) -> u64| -> Vec<Option<u64>> {
+            let texts = batch.text(name);
+            let mut last: Option<(&str, u64)> = None;
+            let mut hashed = |text| match last {
+                // Rows of one query mostly stand together.
+                Some((before, known)) if before == text => known,
+                _ => last.insert((text, hash(text))).1,
+            };
+            (0..batch.n_rows()).map(|row| texts?.get(row).map(&mut hashed)).collect()
+        };
+        let (queries, prompts) = (hashes("query_id", query_hash), hashes("prompt", prompt_key));
+        Self { batch, queries, prompts }
+    }
+}
+
 /// Errors at a second row of the same key: what is split is trained on.
-fn check_keys(batch: &LogBatch, schema: &LogSchema, keys: &mut RowKeys) -> Result<(), LogError> {
+fn check_keys(hashed: &Hashed, schema: &LogSchema, keys: &mut RowKeys) -> Result<(), LogError> {
+    let batch = &hashed.batch;
     let columns = KeyColumns::new(batch, schema);
     let id = batch.text("query_id");
     for row in 0..batch.n_rows() {
-        let query = required(batch, id, "query_id", row)?;
+        let id = required(batch, id, "query_id", row)?;
+        let query = hashed.queries[row].unwrap_or_else(|| query_hash(id));
         let rest: Vec<_> = columns.cells(row).skip(1).collect();
-        if !keys.insert(query, &rest.join("\n")) {
+        if !keys.insert_of(query, &rest.join("\n")) {
             let named = columns.named(row);
             return Err(batch.error(row, format!("{named} has a row already; expected one row each")));
         }
@@ -206,14 +240,16 @@ fn check_keys(batch: &LogBatch, schema: &LogSchema, keys: &mut RowKeys) -> Resul
 /// The split of every row of a batch, and whether the row is kept.
 fn decide(
     decider: &Decider<'_>,
-    batch: &LogBatch,
+    hashed: &Hashed,
     prompts: &mut HashMap<u64, &'static str>,
     summary: &mut SplitSummary,
 ) -> Result<(Vec<&'static str>, Vec<bool>), LogError> {
+    let batch = &hashed.batch;
     let (prompt_column, model) = (batch.text("prompt"), batch.text("model"));
     let (mut splits, mut kept) = (Vec::new(), Vec::new());
     for row in 0..batch.n_rows() {
-        let key = prompt_key(required(batch, prompt_column, "prompt", row)?);
+        let prompt = required(batch, prompt_column, "prompt", row)?;
+        let key = hashed.prompts[row].unwrap_or_else(|| prompt_key(prompt));
         let split = *prompts.entry(key).or_insert_with(|| decider.split(key));
         let keep = decider.keeps(split, model.and_then(|c| c.get(row)));
         if keep {
@@ -311,16 +347,20 @@ fn check_names(log: &Path, column: &str, names: &[String]) -> Result<(), LogErro
 fn prompts_of_sources(log: &Path, sources: &[String]) -> Result<HashSet<u64>, LogError> {
     check_names(log, "source", sources)?;
     let mut keys = HashSet::new();
-    for batch in LogReader::open(log, schema_of(log)?, &["source", "prompt"])? {
-        let batch = batch?;
+    let reader = LogReader::open(log, schema_of(log)?, &["source", "prompt"])?;
+    let keys_of = |batch: LogBatch| {
         let (source, prompt) = (batch.text("source"), batch.text("prompt"));
-        for row in 0..batch.n_rows() {
-            let of_row = source.and_then(|c| c.get(row));
-            if of_row.is_some_and(|of_row| sources.iter().any(|source| source == of_row)) {
-                keys.insert(prompt_key(required(&batch, prompt, "prompt", row)?));
-            }
-        }
-    }
+        let is_wanted = |row: &usize| {
+            let of_row = source.and_then(|c| c.get(*row));
+            of_row.is_some_and(|of_row| sources.iter().any(|source| source == of_row))
+        };
+        let key = |row| required(&batch, prompt, "prompt", row).map(prompt_key);
+        (0..batch.n_rows()).filter(is_wanted).map(key).collect::<Result<Vec<u64>, LogError>>()
+    };
+    pipeline::in_order(reader, keys_of, |found| {
+        keys.extend(found);
+        Ok(())
+    })?;
     Ok(keys)
 }
 
@@ -331,18 +371,22 @@ fn last_times(log: &Path) -> Result<HashMap<u64, i64>, LogError> {
         return Err(LogError::Options(format!("cannot split `{}` by time: {reason}", log.display())));
     }
     let mut times = HashMap::<u64, i64>::new();
-    for batch in reader {
-        let batch = batch?;
+    let timed = |batch: LogBatch| {
         let (prompt, time) = (batch.text("prompt"), batch.time("timestamp_ms"));
-        for row in 0..batch.n_rows() {
+        let of_row = |row| {
             let key = prompt_key(required(&batch, prompt, "prompt", row)?);
-            let Some(time) = time.as_ref().and_then(|c| c.get(row)) else {
-                return Err(batch.error(row, "`timestamp_ms` is null, expected a time to split by"));
-            };
+            let missing = || batch.error(row, "`timestamp_ms` is null, expected a time to split by");
+            Ok((key, time.as_ref().and_then(|c| c.get(row)).ok_or_else(missing)?))
+        };
+        (0..batch.n_rows()).map(of_row).collect::<Result<Vec<(u64, i64)>, LogError>>()
+    };
+    pipeline::in_order(reader, timed, |found| {
+        for (key, time) in found {
             let last = times.entry(key).or_insert(time);
             *last = time.max(*last);
         }
-    }
+        Ok(())
+    })?;
     Ok(times)
 }
 

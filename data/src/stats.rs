@@ -7,7 +7,8 @@ mod units;
 pub use coverage::{Coverage, Thin};
 pub(crate) use units::Units;
 
-use crate::log::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, required, sample_of};
+use crate::log::{LogBatch, LogError, LogReader, NumberColumn, RowKeys, query_hash, required, sample_of};
+use crate::pipeline;
 use crate::schema;
 use crate::split::prompt_key;
 use serde::Serialize;
@@ -182,9 +183,11 @@ pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
         Counting { samples: 1, scored: has_samples.then(RowKeys::default), ..Counting::default() };
     let has_splits = reader.columns_present().iter().any(|name| name == "split");
     let mut splits = HashSet::new();
-    for batch in reader {
-        counting.add(&batch?, split, &mut splits)?;
-    }
+    pipeline::in_order(
+        reader,
+        |batch| Ok(Hashed::of(batch)),
+        |batch| counting.add(&batch, split, &mut splits),
+    )?;
     if let Some(split) = split
         && counting.rows == 0
     {
@@ -205,15 +208,49 @@ pub fn stats(path: &Path, split: Option<&str>) -> Result<LogStats, LogError> {
     Ok(counting.finish(path))
 }
 
+/// A batch, and what takes longest to know of its rows.
+#[derive(Debug)]
+struct Hashed {
+    batch: LogBatch,
+    /// [`query_hash`] of the query id, where there is one.
+    queries: Vec<Option<u64>>,
+    /// [`prompt_key`], where there is a prompt and the row above is of another query.
+    prompts: Vec<Option<u64>>,
+}
+
+impl Hashed {
+    fn of(batch: LogBatch) -> Self {
+        let [id, prompt] = ["query_id", "prompt"].map(|name| batch.text(name));
+        let rows = 0..batch.n_rows();
+        let (mut queries, mut prompts) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+        for row in rows {
+            let query = id.and_then(|c| c.get(row)).map(query_hash);
+            let is_other = queries.last() != Some(&query);
+            prompts.push(prompt.filter(|_| is_other).and_then(|c| c.get(row)).map(prompt_key));
+            queries.push(query);
+        }
+        Self { batch, queries, prompts }
+    }
+
+    /// The key of a row's prompt.
+    fn prompt(&self, row: usize) -> Result<u64, LogError> {
+        match self.prompts[row] {
+            Some(key) => Ok(key),
+            None => required(&self.batch, self.batch.text("prompt"), "prompt", row).map(prompt_key),
+        }
+    }
+}
+
 impl Counting {
     fn add(
         &mut self,
-        batch: &LogBatch,
+        hashed: &Hashed,
         wanted: Option<&str>,
         seen: &mut HashSet<String>,
     ) -> Result<(), LogError> {
-        let [id, split, source, prompt, model] =
-            ["query_id", "split", "source", "prompt", "model"].map(|name| batch.text(name));
+        let batch = &hashed.batch;
+        let [id, split, source, model] =
+            ["query_id", "split", "source", "model"].map(|name| batch.text(name));
         let [score, cost, latency] = ["score", "cost_usd", "latency_ms"].map(|name| batch.number(name));
         let (time, sample) = (batch.time("timestamp_ms"), batch.number("sample"));
         let mut kept = Vec::new();
@@ -229,7 +266,8 @@ impl Counting {
             let (id, model) = (required(batch, id, "query_id", row)?, required(batch, model, "model", row)?);
             let n_queries = self.keys.n_queries();
             let sample = sample_of(batch, sample.as_ref(), row)?;
-            if !self.keys.insert_sample(id, model, sample) {
+            let query = hashed.queries[row].unwrap_or_else(|| query_hash(id));
+            if !self.keys.insert_sample_of(query, model, sample) {
                 self.repeat(batch, row, id, model);
                 continue;
             }
@@ -241,12 +279,11 @@ impl Counting {
             self.splits[split].queries += u64::from(is_new);
             // The prompt of a query is the same in all of its rows.
             if is_new {
-                let key = prompt_key(required(batch, prompt, "prompt", row)?);
-                *self.prompts.entry(key).or_default() |= 1 << split.min(63);
+                *self.prompts.entry(hashed.prompt(row)?).or_default() |= 1 << split.min(63);
             }
             let score = score.as_ref().and_then(|c| c.get(row));
             let is_scored = score.is_some_and(|score| !score.is_nan())
-                && self.scored.as_mut().is_none_or(|scored| scored.insert(id, model));
+                && self.scored.as_mut().is_none_or(|scored| scored.insert_of(query, model));
             let sums = entry(&mut self.models, model);
             sums.score.add(score);
             sums.scored += u64::from(is_scored);

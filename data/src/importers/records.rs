@@ -4,7 +4,8 @@ use super::cells::value_of;
 use super::record::Record;
 use super::text_files::{self, json_error, plain_name};
 use super::{ImportError, Place};
-use crate::log::LogReader;
+use crate::log::{LogBatch, LogReader};
+use crate::pipeline;
 use crate::schema::LogSchema;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde_json::{Map, Value};
@@ -12,6 +13,10 @@ use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes of text that are parsed together, and rows of a table.
+const PIECE_BYTES: usize = 256 << 10;
+const PIECE_ROWS: usize = 1024;
 
 type Take<'a> = &'a mut dyn FnMut(Record) -> Result<(), ImportError>;
 
@@ -61,8 +66,7 @@ fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportE
         names.push(text(name, 1, &format!("the name of column {}", col + 1))?);
     }
     check_names(path, &names, delimiter)?;
-    let mut row = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut row).map_err(failed)? {
+    let record = |row: &csv::ByteRecord| {
         let line = row.position().map_or(0, csv::Position::line);
         let mut fields = Map::new();
         // A column without a name, such as the index of a data frame, cannot be asked for.
@@ -72,9 +76,69 @@ fn csv_records(path: &Path, delimiter: u8, take: Take<'_>) -> Result<(), ImportE
                 if cell.is_empty() { Value::Null } else { text(cell, line, &format!("`{name}`"))?.into() };
             fields.insert(name.clone(), cell);
         }
-        take(Record { fields, place: place(line) })?;
+        Ok(Record { fields, place: place(line) })
+    };
+    let rows = pieces(reader.into_byte_records().map(|row| row.map_err(failed)), |row| row.as_slice().len());
+    pipeline::in_order(
+        rows,
+        |rows| Ok(rows.parsed(|row| record(&row).map(Some))),
+        |parsed| parsed.hand_to(&mut *take),
+    )
+}
+
+/// Items of a file that are parsed together, and the error behind them.
+struct Piece<T> {
+    items: Vec<T>,
+    error: Option<ImportError>,
+}
+
+/// A stream in pieces of about [`PIECE_BYTES`]; ends at its first error.
+fn pieces<T>(
+    mut items: impl Iterator<Item = Result<T, ImportError>>,
+    bytes: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = Result<Piece<T>, ImportError>> {
+    let mut is_over = false;
+    std::iter::from_fn(move || {
+        let (mut piece, mut length) = (Piece { items: Vec::new(), error: None }, 0);
+        while !is_over && length < PIECE_BYTES {
+            match items.next() {
+                Some(Ok(item)) => {
+                    length += bytes(&item);
+                    piece.items.push(item);
+                }
+                ended => {
+                    is_over = true;
+                    piece.error = ended.and_then(Result::err);
+                }
+            }
+        }
+        (!piece.items.is_empty() || piece.error.is_some()).then_some(Ok(piece))
+    })
+}
+
+impl<T> Piece<T> {
+    /// The records of its items; an error among them ends it.
+    fn parsed(self, record: impl Fn(T) -> Result<Option<Record>, ImportError>) -> Piece<Record> {
+        let mut parsed = Piece { items: Vec::with_capacity(self.items.len()), error: self.error };
+        for item in self.items {
+            match record(item) {
+                Ok(record) => parsed.items.extend(record),
+                Err(error) => {
+                    parsed.error = Some(error);
+                    break;
+                }
+            }
+        }
+        parsed
     }
-    Ok(())
+}
+
+impl Piece<Record> {
+    /// The records come first: they may have errors of their own.
+    fn hand_to(self, take: Take<'_>) -> Result<(), ImportError> {
+        self.items.into_iter().try_for_each(take)?;
+        self.error.map_or(Ok(()), Err)
+    }
 }
 
 /// Checks the first line of a table.
@@ -111,22 +175,26 @@ fn object(value: Value, place: Place) -> Result<Record, ImportError> {
 fn json_lines(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
     let file: Arc<Path> = Arc::from(path);
     let mut reader = text_files::open(path)?;
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line);
-        let place = Place { file: Arc::clone(&file), unit: "line", number };
-        if read.map_err(|e| place.error(format!("cannot be read: {e}")))? == 0 {
-            break;
+    let place = |number| Place { file: Arc::clone(&file), unit: "line", number };
+    let lines = (1..).map_while(|number| {
+        let mut line = Vec::new();
+        match reader.read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok((number, line))),
+            Err(error) => Some(Err(place(number).error(format!("cannot be read: {error}")))),
         }
+    });
+    let record = |(number, line): (u64, Vec<u8>)| {
         if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
+            return Ok(None);
         }
-        let text = std::str::from_utf8(&line).map_err(|e| place.error(format!("not valid UTF-8: {e}")))?;
+        let text =
+            std::str::from_utf8(&line).map_err(|e| place(number).error(format!("not valid UTF-8: {e}")))?;
         let value = serde_json::from_str(text).map_err(|e| json_error(&file, number, &e))?;
-        take(object(value, place)?)?;
-    }
-    Ok(())
+        object(value, place(number)).map(Some)
+    };
+    let lines = pieces(lines, |(_, line)| line.len());
+    pipeline::in_order(lines, |lines| Ok(lines.parsed(record)), |parsed| parsed.hand_to(&mut *take))
 }
 
 /// A `.json` file: a list of objects, an object with the list in field `data`, or objects one after another.
@@ -213,15 +281,22 @@ impl<'de> Visitor<'de> for &mut Items<'_, '_> {
 }
 
 fn parquet_records(path: &Path, take: Take<'_>) -> Result<(), ImportError> {
-    for batch in LogReader::open_all(path, &ANY)? {
-        let batch = batch?;
+    let pieces = LogReader::open_all(path, &ANY)?.flat_map(|batch| match batch {
+        Ok(batch) => {
+            let starts = (0..batch.n_rows()).step_by(PIECE_ROWS);
+            starts.map(|at| Ok(batch.slice(at, PIECE_ROWS.min(batch.n_rows() - at)))).collect()
+        }
+        Err(error) => vec![Err(ImportError::from(error))],
+    });
+    let records = |batch: LogBatch| {
         let schema = batch.batch.schema();
-        for row in 0..batch.n_rows() {
+        let record = |row: usize| {
             let cells = schema.fields().iter().zip(batch.batch.columns());
             let fields = cells.map(|(field, array)| (field.name().clone(), value_of(array, row))).collect();
             let number = batch.first_row + row as u64;
-            take(Record { fields, place: Place { file: Arc::clone(&batch.file), unit: "row", number } })?;
-        }
-    }
-    Ok(())
+            Record { fields, place: Place { file: Arc::clone(&batch.file), unit: "row", number } }
+        };
+        Ok((0..batch.n_rows()).map(record).collect::<Vec<_>>())
+    };
+    pipeline::in_order(pieces, records, |records| records.into_iter().try_for_each(&mut *take))
 }

@@ -26,11 +26,11 @@ pub(super) fn plain_name(path: &Path) -> String {
 }
 
 /// The text of a file, from behind its byte order mark.
-pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, ImportError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, ImportError> {
     let failed = |reason: String| ImportError::Unreadable { file: path.to_path_buf(), reason };
     let file = files::open(path)?;
     let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    let text: Box<dyn Read> = match ending.to_str() {
+    let text: Box<dyn Read + Send> = match ending.to_str() {
         Some("gz") => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(file))),
         Some("zst") => Box::new(zstd::Decoder::new(file).map_err(|e| failed(e.to_string()))?),
         _ => Box::new(file),

@@ -56,6 +56,27 @@ impl Complaints {
         Self { per_rule_max, kept: Vec::new(), counts: BTreeMap::new(), n_errors: 0, n_warnings: 0 }
     }
 
+    /// Complaints of each rule that are kept word for word.
+    pub(super) fn per_rule_max(&self) -> u64 {
+        self.per_rule_max
+    }
+
+    /// Takes in complaints that were made after these, collected with the same maximum.
+    pub(super) fn merge(&mut self, later: Self) {
+        let before = self.counts.clone();
+        let mut kept = BTreeMap::<&str, u64>::new();
+        for complaint in later.kept {
+            let number = kept.entry(complaint.rule).or_default();
+            *number += 1;
+            if before.get(complaint.rule).copied().unwrap_or_default() + *number <= self.per_rule_max {
+                self.kept.push(complaint);
+            }
+        }
+        later.counts.into_iter().for_each(|(rule, n)| *self.counts.entry(rule).or_default() += n);
+        self.n_errors += later.n_errors;
+        self.n_warnings += later.n_warnings;
+    }
+
     /// Counts a finding of a rule; whether it is to be kept word for word.
     fn count(&mut self, severity: Severity, rule: &'static str) -> bool {
         match severity {

@@ -1,5 +1,7 @@
 //! Many 64-bit hashes in little room, to find those that occur twice.
 
+use rayon::prelude::*;
+
 /// Bits of a hash that name its partition.
 pub(super) const PARTITION_BITS: u32 = 12;
 
@@ -36,6 +38,11 @@ impl Hashes {
         self.push_to(hash >> (64 - PARTITION_BITS), hash);
     }
 
+    /// Sorts every partition.
+    pub(super) fn sort(&mut self) {
+        self.partitions.par_iter_mut().for_each(|hashes| hashes.sort_unstable());
+    }
+
     /// The partitions, in order.
     pub(super) fn partitions_mut(&mut self) -> impl Iterator<Item = &mut Vec<u64>> {
         self.partitions.iter_mut()
@@ -43,18 +50,19 @@ impl Hashes {
 
     /// Number of different hashes.
     pub(super) fn distinct(mut self) -> u64 {
-        self.partitions.iter_mut().for_each(|hashes| {
+        let distinct = |hashes: &mut Vec<u64>| {
             hashes.sort_unstable();
             hashes.dedup();
-        });
-        self.partitions.iter().map(|hashes| hashes.len() as u64).sum()
+            hashes.len() as u64
+        };
+        self.partitions.par_iter_mut().map(distinct).sum()
     }
 
     /// One entry for every time a hash occurs again.
     pub(super) fn repeated(&mut self) -> Vec<u64> {
         let mut repeated = Vec::new();
-        for hashes in &mut self.partitions {
-            hashes.sort_unstable();
+        self.sort();
+        for hashes in &self.partitions {
             repeated.extend(hashes.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]));
         }
         repeated

@@ -19,6 +19,11 @@ pub(crate) struct RowKeys {
 impl RowKeys {
     /// Notes a row; whether it is the first of its query and arm.
     pub(crate) fn insert(&mut self, query: &str, arm: &str) -> bool {
+        self.insert_of(query_hash(query), arm)
+    }
+
+    /// The same of a query by its [`query_hash`].
+    pub(crate) fn insert_of(&mut self, query: u64, arm: &str) -> bool {
         let arm = match self.arms.get(arm) {
             Some(&number) => number,
             None => {
@@ -27,7 +32,6 @@ impl RowKeys {
                 number
             }
         };
-        let query = hash_of(query);
         let seen = self.seen.entry(query).or_default();
         if arm >= BITS {
             return self.others.insert((query, arm));
@@ -39,7 +43,16 @@ impl RowKeys {
 
     /// Notes an answer; whether it is the first of its query, arm and sample.
     pub(crate) fn insert_sample(&mut self, query: &str, arm: &str, sample: u32) -> bool {
-        if sample == 0 { self.insert(query, arm) } else { self.insert(query, &format!("{arm}\n{sample}")) }
+        self.insert_sample_of(query_hash(query), arm, sample)
+    }
+
+    /// The same of a query by its [`query_hash`].
+    pub(crate) fn insert_sample_of(&mut self, query: u64, arm: &str, sample: u32) -> bool {
+        if sample == 0 {
+            self.insert_of(query, arm)
+        } else {
+            self.insert_of(query, &format!("{arm}\n{sample}"))
+        }
     }
 
     /// Different queries.
@@ -115,7 +128,8 @@ pub(crate) fn sample_of(
     Err(batch.error(row, reason))
 }
 
-fn hash_of(text: &str) -> u64 {
+/// What queries are told apart by.
+pub(crate) fn query_hash(text: &str) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);
     u64::from_le_bytes(bytes)

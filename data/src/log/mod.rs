@@ -1,6 +1,7 @@
 //! Logs on disk: reading in batches of bounded size, writing whole files, checking row by row.
 
 mod arrays;
+mod check_batch;
 mod complaints;
 mod decision_rows;
 mod error;
@@ -25,7 +26,7 @@ pub use complaints::{Complaint, Severity};
 pub use decision_rows::{DecisionRow, FeedbackRow, ReportRow};
 pub use error::{LogError, RowAt};
 pub use fusion_rows::FusionRow;
-pub(crate) use keys::{KeyColumns, RowKeys, sample_of};
+pub(crate) use keys::{KeyColumns, RowKeys, query_hash, sample_of};
 pub use load::LoadOptions;
 pub(crate) use load::{Range, number, repeated};
 pub(crate) use queries::{QUERY_COLUMNS, QueryColumns, QueryRows, required};

@@ -3,18 +3,20 @@
 //! One pass checks every cell and keeps two hashes of 8 bytes a row: of the key of the row, and of query id
 //! and content (prompt, split) together. Keys that occur twice and queries with two contents show up when the
 //! hashes are sorted; only then a second pass finds their rows, and compares the texts themselves. Ten
-//! million rows were checked with at most 235 MB resident (a query a row; 154 MB at eight rows a query).
+//! million rows were checked with at most 235 MB resident (a query a row; 154 MB at eight rows a query). Batches are
+//! checked by several threads and added up in order, so that what is found depends on the log alone.
 
+use super::check_batch::{BatchCheck, CONTENT_BITS, ContentColumns, key_hash, wider};
 use super::complaints::{Complaint, Complaints, Severity};
-use super::hashes::{Hashes, PARTITION_BITS, first_u64};
+use super::hashes::Hashes;
 use super::keys::KeyColumns;
 use super::reader::structural_faults;
-use super::{LogBatch, LogError, LogReader, NumberColumn, RowAt, TextColumn, schema_of};
-use crate::Winner;
+use super::{LogBatch, LogError, LogReader, RowAt, schema_of};
 use crate::answers::confidence as answers;
 use crate::decisions::{DecisionReader, FeedbackReader};
 use crate::fusion::FusionReader;
-use crate::schema::{self, Column, ColumnType, LogSchema, Presence};
+use crate::pipeline;
+use crate::schema::{self, Column, LogSchema, Presence};
 use crate::split::prompt_key;
 use crate::stats::{Coverage, Units};
 use crate::tasks;
@@ -27,8 +29,6 @@ use std::path::Path;
 const SUSPECTS_MAX: usize = 10_000;
 /// Different models that are told apart.
 const MODELS_MAX: usize = 10_000;
-/// Bits of the hash of a query's content that are kept; the rest of the 64 are bits of its id's hash.
-const CONTENT_BITS: u32 = 28;
 
 /// How much to report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,12 +113,6 @@ pub fn validate(path: &Path, options: &ValidateOptions) -> Result<Validation, Lo
     })
 }
 
-/// Rows of one model, and those of them with a score.
-#[derive(Debug, Default)]
-struct Seen {
-    scored: u64,
-}
-
 /// The state of a validation.
 #[derive(Debug)]
 struct Checking {
@@ -127,7 +121,8 @@ struct Checking {
     n_queries: u64,
     keys: Hashes,
     contents: Hashes,
-    models: HashMap<String, Seen>,
+    /// Rows of each model with a score.
+    models: HashMap<String, u64>,
     models_overflow: bool,
     /// Least and greatest valid score, and of all finite ones.
     score_range: Option<(f64, f64)>,
@@ -170,12 +165,12 @@ impl Checking {
         names.extend(others.filter(|name| schema.column(name).is_some()));
         let reader = LogReader::open(path, schema, &names)?;
         self.misnamed(schema, reader.columns_present());
-        for batch in reader {
-            let batch = batch?;
-            self.cells(&batch, schema);
-            self.keys_of(&batch, schema);
-            self.rows += batch.n_rows() as u64;
-        }
+        let per_rule_max = self.complaints.per_rule_max();
+        let check = |batch: LogBatch| Ok(BatchCheck::of(&batch, schema, per_rule_max));
+        pipeline::in_order(reader, check, |found| {
+            self.add(found);
+            Ok(())
+        })?;
         let twice = self.keys.repeated();
         let torn = if schema.column("query_id").is_some() { self.torn_queries() } else { Vec::new() };
         // The second pass needs the room.
@@ -190,22 +185,44 @@ impl Checking {
         Ok(())
     }
 
+    /// Takes in what was found in the next batch.
+    fn add(&mut self, found: BatchCheck) {
+        self.rows += found.n_rows;
+        self.complaints.merge(found.complaints);
+        for (model, scored) in found.models {
+            if let Some(seen) = self.models.get_mut(&model) {
+                *seen += scored;
+            } else if self.models.len() < MODELS_MAX {
+                self.models.insert(model, scored);
+            } else {
+                self.models_overflow = true;
+            }
+        }
+        self.score_range = wider(self.score_range, found.score_range);
+        self.any_score_range = wider(self.any_score_range, found.any_score_range);
+        self.units.merge(found.units);
+        found.keys.into_iter().for_each(|key| self.keys.push(key));
+        found.contents.into_iter().for_each(|(partition, content)| self.contents.push_to(partition, content));
+    }
+
     /// Warns where too few queries have scores of several models; only then the prompts are read and counted.
     fn thin(&mut self, path: &Path) -> Result<(), LogError> {
-        let scored = self.models.values().map(|seen| seen.scored).sum();
+        let scored = self.models.values().sum();
         let models = self.models.len() as u64;
         let mut sizes = Coverage { queries: self.n_queries, prompts: 0, models, scored };
         if !sizes.is_thin() {
             return Ok(());
         }
         let mut prompts = Hashes::new();
-        for batch in LogReader::open(path, &schema::OUTCOME, &["prompt"])? {
-            let batch = batch?;
-            let Some(texts) = batch.text("prompt") else { continue };
-            (0..batch.n_rows())
-                .filter_map(|row| texts.get(row))
-                .for_each(|text| prompts.push(prompt_key(text)));
-        }
+        let keys = |batch: LogBatch| -> Result<Vec<u64>, LogError> {
+            let texts = batch.text("prompt");
+            let of_rows = (0..batch.n_rows()).filter_map(|row| texts?.get(row));
+            Ok(of_rows.map(prompt_key).collect())
+        };
+        pipeline::in_order(LogReader::open(path, &schema::OUTCOME, &["prompt"])?, keys, |keys| {
+            keys.into_iter().for_each(|key| prompts.push(key));
+            Ok(())
+        })?;
         sizes.prompts = prompts.distinct();
         if let Some(thin) = sizes.thin() {
             self.complaints.general(Severity::Warning, thin.rule(), thin.to_string());
@@ -213,7 +230,6 @@ impl Checking {
         Ok(())
     }
 
-    /// The first row whose lists, sums or choice do not agree.
     /// Has the log read by the reader of its kind: cells can be sound and not fit together. A table of outcomes or
     /// pairs takes memory; what it asks for is checked here.
     fn by_reader(&mut self, path: &Path, schema: &LogSchema) {
@@ -252,160 +268,11 @@ impl Checking {
         }
     }
 
-    /// Checks every cell by itself.
-    fn cells(&mut self, batch: &LogBatch, schema: &LogSchema) {
-        for column in schema.columns {
-            let Some(array) = batch.batch.column_by_name(column.name) else { continue };
-            if column.need == Presence::Required {
-                for row in 0..batch.n_rows() {
-                    if array.is_null(row) {
-                        let message = || format!("`{}` is null, expected a value", column.name);
-                        self.complaints.at(batch, row, "null-cell", message);
-                    }
-                }
-            }
-            if let (ColumnType::Text, Presence::Required, Some(texts)) =
-                (column.dtype, column.need, batch.text(column.name))
-            {
-                for row in (0..batch.n_rows()).filter(|&row| texts.get(row) == Some("")) {
-                    let message = || format!("`{}` is empty, expected a text", column.name);
-                    self.complaints.at(batch, row, "empty-text", message);
-                }
-            }
-            if let (Some(range), Some(numbers)) = (column.range(), batch.number(column.name)) {
-                self.numbers(batch, column, &numbers, range);
-            }
-        }
-        if let Some(times) = batch.time("timestamp_ms") {
-            (0..batch.n_rows())
-                .filter_map(|row| times.get(row))
-                .for_each(|time| self.units.timestamp_ms(time));
-        }
-        self.models_of(batch, schema);
-        self.winners(batch);
-        self.lists(batch);
-    }
-
-    fn numbers(
-        &mut self,
-        batch: &LogBatch,
-        column: &Column,
-        numbers: &NumberColumn,
-        (low, high): (f64, f64),
-    ) {
-        let is_score = column.name == "score";
-        let is_whole = matches!(column.dtype, ColumnType::Int32 | ColumnType::Int64);
-        let wider = |range: Option<(f64, f64)>, value: f64| {
-            range.map_or((value, value), |(low, high)| (low.min(value), high.max(value)))
-        };
-        for row in 0..batch.n_rows() {
-            let Some(value) = numbers.get(row) else { continue };
-            if is_score && value.is_finite() {
-                self.any_score_range = Some(wider(self.any_score_range, value));
-            }
-            if column.name == "latency_ms" && value.is_finite() {
-                self.units.latency_ms(value);
-            }
-            if is_whole && value.is_finite() && value.fract() != 0.0 {
-                let message = || format!("{} `{value}` is not valid; expected a whole number", column.name);
-                self.complaints.at(batch, row, "not-whole", message);
-            } else if !value.is_finite() || value < low || value > high {
-                let expected = match (low, high) {
-                    (f64::NEG_INFINITY, _) => "finite and <= 0",
-                    (_, f64::INFINITY) => "finite and >= 0",
-                    _ => "in [0, 1]",
-                };
-                let message = || {
-                    format!(
-                        "{} `{value}` is not valid; expected a number {expected}, or null where unknown",
-                        column.name
-                    )
-                };
-                self.complaints.at(batch, row, "out-of-range", message);
-            } else if is_score {
-                self.score_range = Some(wider(self.score_range, value));
-            }
-        }
-    }
-
-    fn models_of(&mut self, batch: &LogBatch, schema: &LogSchema) {
-        let score = batch.number("score");
-        // Only outcome logs have scores; elsewhere every row of a model counts.
-        let all = schema.column("score").is_none();
-        for name in ["model", "model_a", "model_b"] {
-            let Some(texts) = batch.text(name) else { continue };
-            for row in 0..batch.n_rows() {
-                let Some(model) = texts.get(row) else { continue };
-                let scored = all || score.as_ref().is_some_and(|c| c.get(row).is_some());
-                if let Some(seen) = self.models.get_mut(model) {
-                    seen.scored += u64::from(scored);
-                } else if self.models.len() < MODELS_MAX {
-                    self.models.insert(model.to_owned(), Seen { scored: u64::from(scored) });
-                } else {
-                    self.models_overflow = true;
-                }
-            }
-        }
-    }
-
-    /// Checks the lists of answers.
-    fn lists(&mut self, batch: &LogBatch) {
-        for (column, check) in &answers::LISTS {
-            let Some(lists) = batch.vector(column) else { continue };
-            for row in 0..batch.n_rows() {
-                if let Some(Err(reason)) = lists.get(row).map(|list| check(&list)) {
-                    self.complaints.at(batch, row, "bad-list", || reason);
-                }
-            }
-        }
-    }
-
-    fn winners(&mut self, batch: &LogBatch) {
-        let [Some(a), Some(b), Some(winner)] = ["model_a", "model_b", "winner"].map(|name| batch.text(name))
-        else {
-            return;
-        };
-        for row in 0..batch.n_rows() {
-            if let (Some(a), Some(b)) = (a.get(row), b.get(row))
-                && a == b
-            {
-                let message = || format!("`model_a` and `model_b` are both `{a}`, expected two models");
-                self.complaints.at(batch, row, "same-model", message);
-            }
-            if let Some(word) = winner.get(row)
-                && Winner::from_word(word).is_none()
-            {
-                let message = || format!("winner `{word}` is not known; expected `a`, `b` or `tie`");
-                self.complaints.at(batch, row, "unknown-winner", message);
-            }
-        }
-    }
-
-    /// Hashes the keys of rows and the contents of queries.
-    fn keys_of(&mut self, batch: &LogBatch, schema: &LogSchema) {
-        let key = KeyColumns::new(batch, schema);
-        let content = ContentColumns::new(batch);
-        let mut last: Option<Content<'_>> = None;
-        for row in 0..batch.n_rows() {
-            if key.is_known(row) {
-                self.keys.push(key_hash(&key, row));
-            }
-            let Some(cells) = content.get(row) else { continue };
-            // Rows of one query mostly stand together: what was kept of the row above holds for this one.
-            if last.as_ref() == Some(&cells) {
-                continue;
-            }
-            let (partition, id) = cells.id_bits();
-            self.contents.push_to(partition, (id << CONTENT_BITS) | cells.content_bits());
-            last = Some(cells);
-        }
-    }
-
     /// The queries (as [`Content::id_bits`]) that occur with more than one content; counts the different ids.
     fn torn_queries(&mut self) -> Vec<(u64, u64)> {
         let mut torn = Vec::new();
+        self.contents.sort();
         for (partition, hashes) in self.contents.partitions_mut().enumerate() {
-            hashes.sort_unstable();
             hashes.dedup();
             let (mut last, mut last_torn) = (None, None);
             for id in hashes.iter().map(|hash| hash >> CONTENT_BITS) {
@@ -514,64 +381,13 @@ impl Checking {
             }
             Some(_) => {
                 let mut unseen: Vec<&String> =
-                    self.models.iter().filter(|(_, seen)| seen.scored == 0).map(|(model, _)| model).collect();
+                    self.models.iter().filter(|(_, scored)| **scored == 0).map(|(model, _)| model).collect();
                 unseen.sort();
                 for model in unseen {
                     warn("unobserved-arm", format!("model `{model}` has rows but no score"));
                 }
             }
         }
-    }
-}
-
-fn key_hash(key: &KeyColumns<'_>, row: usize) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for cell in key.cells(row) {
-        hasher.update(&(cell.len() as u64).to_le_bytes());
-        hasher.update(cell.as_bytes());
-    }
-    first_u64(&hasher.finalize())
-}
-
-/// The columns that must agree in all rows of a query.
-#[derive(Debug)]
-struct ContentColumns<'a> {
-    id: Option<TextColumn<'a>>,
-    prompt: Option<TextColumn<'a>>,
-    split: Option<TextColumn<'a>>,
-}
-
-#[derive(Debug, PartialEq)]
-struct Content<'a> {
-    id: &'a str,
-    prompt: &'a str,
-    split: Option<&'a str>,
-}
-
-impl<'a> ContentColumns<'a> {
-    fn new(batch: &'a LogBatch) -> Self {
-        Self { id: batch.text("query_id"), prompt: batch.text("prompt"), split: batch.text("split") }
-    }
-
-    fn get(&self, row: usize) -> Option<Content<'a>> {
-        let (id, prompt) = (self.id?.get(row)?, self.prompt?.get(row)?);
-        Some(Content { id, prompt, split: self.split.and_then(|c| c.get(row)) })
-    }
-}
-
-impl Content<'_> {
-    /// Partition and lower bits of the hash of the id: 48 bits that stand for the query.
-    fn id_bits(&self) -> (u64, u64) {
-        let hash = first_u64(&blake3::hash(self.id.as_bytes()));
-        (hash >> (64 - PARTITION_BITS), hash & ((1 << (64 - CONTENT_BITS)) - 1))
-    }
-
-    fn content_bits(&self) -> u64 {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.prompt.as_bytes());
-        hasher.update(&[0, u8::from(self.split.is_some())]);
-        hasher.update(self.split.unwrap_or("").as_bytes());
-        first_u64(&hasher.finalize()) & ((1 << CONTENT_BITS) - 1)
     }
 }
 

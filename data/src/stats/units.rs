@@ -29,6 +29,14 @@ impl Units {
         self.odd_times += u64::from(!(TIME_MS_RANGE.0..TIME_MS_RANGE.1).contains(&value));
     }
 
+    /// Takes in the counts of other values.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.latencies += other.latencies;
+        self.small_latencies += other.small_latencies;
+        self.times += other.times;
+        self.odd_times += other.odd_times;
+    }
+
     /// What looks like another unit: the rule's name and what to do.
     pub(crate) fn findings(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
