@@ -107,7 +107,7 @@ impl World {
         (0..n).map(one).sum::<f64>() / f64::from(n)
     }
 
-    fn log(&self, seed: u64) -> Vec<Round> {
+    fn log(&self, seed: u64) -> (Vec<Round>, LostMass) {
         let mut rng = rng::stream(seed, "ope coverage log");
         let mut sums = RewardSums::new(FOLDS);
         let drawn: Vec<(Context, usize, f64)> = (0..self.kind.rounds)
@@ -130,6 +130,13 @@ impl World {
             })
             .collect();
         let model = sums.solve().unwrap();
+        let mut lost = LostMass::default();
+        for (context, ..) in &drawn {
+            let target: Vec<f64> =
+                (0..self.kind.n_arms).map(|arm| f64::from(u8::from(arm == context.best))).collect();
+            let logging: Vec<f32> = context.logging.iter().map(|p| *p as f32).collect();
+            lost.add(1.0, &target, &logging);
+        }
         let round = |(i, (context, arm, reward)): (usize, &(Context, usize, f64))| {
             let q = |arm: usize| model.predict(arm, i % FOLDS, &context.x.map(|v| v as f32));
             let weight = 1.0 / context.logging[context.best];
@@ -144,7 +151,7 @@ impl World {
                 ..Round::default()
             }
         };
-        drawn.iter().enumerate().map(round).collect()
+        (drawn.iter().enumerate().map(round).collect(), lost)
     }
 }
 
@@ -160,16 +167,16 @@ struct Held {
 }
 
 /// Draws `n` logs; what held for the gain by each estimator, and the mean effective sample size.
-fn measure(world: &World, names: &[&str], n: usize, bootstrap: usize) -> (Vec<Held>, f64) {
+fn measure(world: &World, names: &[&str], n: usize, options: &EstimateOptions) -> (Vec<Held>, f64) {
     let estimators: Vec<&Estimator> = names.iter().map(|name| find(name).unwrap()).collect();
     let gain = world.gain();
     let mut held: Vec<Held> = names.iter().map(|_| Held::default()).collect();
     let mut ess = 0.0;
     for seed in 0..n as u64 {
-        let rounds = world.log(seed);
+        let (rounds, lost) = world.log(seed);
         ess += Overlap::of(&rounds).ess / n as f64;
-        let sample = Sample { target: &rounds, ..Sample::default() };
-        let options = EstimateOptions { bootstrap, seed, ..EstimateOptions::default() };
+        let sample = Sample { target: &rounds, lost: [Some(&lost), None], ..Sample::default() };
+        let options = EstimateOptions { seed, ..options.clone() };
         let (logged, found) = estimate(&sample, &estimators, &options).unwrap();
         for (held, found) in held.iter_mut().zip(&found) {
             let versus = found.vs_logged.unwrap();
@@ -191,13 +198,35 @@ fn measure(world: &World, names: &[&str], n: usize, bootstrap: usize) -> (Vec<He
 fn lower_bounds_hold_where_a_bootstrap_misses() {
     // High rewards: a missing round of great weight is mostly a missing failure.
     let world = World::new(KINDS[2], 52);
-    let (held, ess) = measure(&world, &["dr", "snips"], 400, 200);
+    let options = EstimateOptions { bootstrap: 200, ..EstimateOptions::default() };
+    let (held, ess) = measure(&world, &["dr", "snips"], 400, &options);
     assert!((100.0..300.0).contains(&ess), "{ess}");
     for held in &held {
         assert!(held.lower >= 0.965 && held.upper >= 0.965, "{held:?}");
         // A check that the test has power: the percentile bootstrap says 97.5 % as well.
         assert!(held.percentile < 0.94, "{held:?}");
         assert!(held.below < 0.12, "a bound must not be bought by saying nothing: {held:?}");
+    }
+}
+
+/// Estimators whose weights are shrunk, by as much as the data says and by as much as is asked.
+#[test]
+fn lower_bounds_of_shrunk_weights_hold_for_the_value_of_the_policy() {
+    let world = World::new(KINDS[2], 52);
+    let names = ["clipped-ips", "switch-dr", "dros"];
+    let asked = |value| EstimateOptions {
+        clip: Tuned::Fixed(value),
+        tau: Tuned::Fixed(value),
+        lambda: Tuned::Fixed(value),
+        ..EstimateOptions::default()
+    };
+    for options in [EstimateOptions::default(), asked(20.0), asked(UNSHRUNK)] {
+        let (held, _) = measure(&world, &names, 400, &options);
+        for (name, held) in names.iter().zip(&held) {
+            assert!(held.lower >= 0.965 && held.upper >= 0.965, "{name} {options:?}: {held:?}");
+        }
+        // A bound must not be bought by saying nothing.
+        assert!(held[1].below < 0.3 && held[2].below < 0.3, "{options:?}: {held:?}");
     }
 }
 
@@ -208,8 +237,9 @@ fn lower_bounds_hold_where_a_bootstrap_misses() {
 fn coverage_of_every_world() {
     for (at, kind) in KINDS.into_iter().enumerate() {
         let world = World::new(kind, 50 + at as u64);
-        let names = ["dr", "snips", "sndr", "ips", "switch-dr", "dros"];
-        let (held, ess) = measure(&world, &names, 400, 400);
+        let names = ["dr", "snips", "sndr", "ips", "clipped-ips", "switch-dr", "dros"];
+        let options = EstimateOptions { bootstrap: 400, ..EstimateOptions::default() };
+        let (held, ess) = measure(&world, &names, 400, &options);
         println!("{kind:?} gain {:.3} ess {ess:.0}", world.gain());
         for (name, held) in names.iter().zip(&held) {
             println!(

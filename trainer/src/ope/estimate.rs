@@ -1,7 +1,7 @@
 //! From rounds to values with intervals, and to differences on the same rounds.
 
 use super::interval::{Influence, Interval, Spread, Weighted};
-use super::parameters::resolve;
+use super::parameters::{UNSHRUNK, bias_bound, resolve};
 use super::rounds::Clusters;
 use super::{
     Cross, Estimator, LostMass, OpeError, Overlap, Parameter, Parameters, Round, Terms, Tuned, percentiles,
@@ -51,6 +51,10 @@ pub struct Estimate {
     pub parameter: Option<f64>,
     /// The value; `None` where no round counts.
     pub value: Option<f64>,
+    /// What shrinking its weights can have moved the value by, at most; absent where it shrinks none. The intervals
+    /// reach further by it: they hold for the value of the policy, not for that of shrunk weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias_bound: Option<f64>,
     /// Its standard error.
     pub standard_error: Option<f64>,
     /// Its 95 % interval.
@@ -103,6 +107,7 @@ pub struct Sample<'a> {
 pub(super) struct Side<'a> {
     pub(super) rounds: &'a [Round],
     pub(super) parameters: Parameters,
+    lost: Option<&'a LostMass>,
     ess: f64,
 }
 
@@ -142,7 +147,7 @@ pub fn estimate(
     let mut sides = Vec::new();
     for (rounds, lost) in [Some(sample.target), sample.baseline].into_iter().flatten().zip(sample.lost) {
         let parameters = resolve(rounds, lost, estimators, &asked)?;
-        sides.push(Side { rounds, parameters, ess: Overlap::of(rounds).ess });
+        sides.push(Side { rounds, parameters, lost, ess: Overlap::of(rounds).ess });
     }
     let clusters = Clusters::of(sample.target);
     let percentiles = percentiles::intervals(&sides, estimators, &clusters, options);
@@ -184,10 +189,13 @@ impl Judge<'_> {
             let found = self.interval(side.ess, |at| {
                 let round = &side.rounds[at];
                 let scale = round.mass / mass;
-                Influence {
-                    psi: scale * (round.importance - mean),
-                    weighted: Some(weighted(round, scale, 1.0, 1.0)),
-                }
+                let weighted = Weighted {
+                    weight: scale * round.importance,
+                    residual: 1.0,
+                    square: scale * scale * round.square,
+                    cube: scale.powi(3) * round.cube,
+                };
+                Influence { psi: scale * (round.importance - mean), weighted: Some(weighted) }
             });
             found.map(|found| found.around(mean))
         };
@@ -214,6 +222,7 @@ impl Judge<'_> {
             estimator: estimator.name,
             parameter: self.sides.first().and_then(parameter),
             value: None,
+            bias_bound: None,
             standard_error: None,
             interval: None,
             lower_bound: None,
@@ -224,7 +233,11 @@ impl Judge<'_> {
         };
         let Some(Some(own)) = fits.first() else { return estimate };
         let mass = self.means.mass;
-        let alone = self.interval(own.side.ess, |at| own.influence(at, mass));
+        let bias = own.bias();
+        estimate.bias_bound = bias;
+        let bias = bias.unwrap_or(0.0);
+        let alone =
+            self.interval(own.side.ess, |at| own.influence(at, mass)).map(|found| found.widened(bias));
         let interval = alone.map(|found| found.around(own.value()));
         estimate.value = Some(own.value());
         estimate.standard_error = alone.map(|found| found.standard_error);
@@ -233,10 +246,12 @@ impl Judge<'_> {
             let own = own.influence(at, mass);
             Influence { psi: own.psi - self.reward(at).psi, ..own }
         });
+        let vs_logged = vs_logged.map(|found| found.widened(bias));
         estimate.vs_logged = Some(difference(own.value() - self.means.reward, vs_logged));
         if let Some(Some(other)) = fits.get(1) {
             let ess = own.side.ess.min(other.side.ess);
             let found = self.interval(ess, |at| self.versus(own, other, at));
+            let found = found.map(|found| found.widened(bias + other.bias().unwrap_or(0.0)));
             estimate.vs_baseline = Some(difference(own.value() - other.value(), found));
         }
         estimate
@@ -253,15 +268,31 @@ impl Judge<'_> {
         // The weight of the difference is `a w - b v`.
         let scale = round.mass / mass;
         let (a, b) = (scale / own.norm, scale / other.norm);
-        let (square, cube) = (a * a * round.square, a.powi(3) * round.cube);
-        let weighted = Weighted {
-            weight: a * round.importance - b * rival.importance,
-            residual: residual(round) - f64::midpoint(own.ratio, other.ratio),
-            square: square - 2.0 * a * b * cross.wv + b * b * rival.square,
-            cube: cube - 3.0 * a * a * b * cross.wwv + 3.0 * a * b * b * cross.wvv - b.powi(3) * rival.cube,
+        let (own_weight, other_weight) = (own.moments(round), other.moments(rival));
+        let weight = a * own_weight.weight - b * other_weight.weight;
+        let whole = a * a * round.square - 2.0 * a * b * cross.wv + b * b * rival.square;
+        let whole_cube = a.powi(3) * round.cube - 3.0 * a * a * b * cross.wwv + 3.0 * a * b * b * cross.wvv
+            - b.powi(3) * rival.cube;
+        let (square, cube) = match (own.shrinks(), other.shrinks()) {
+            (None, None) => (whole, whole_cube),
+            (one, two) => {
+                // Neither weight is negative: what they have in common only takes away.
+                let apart = a * a * own_weight.square + b * b * other_weight.square;
+                let is_smooth =
+                    one == two && a == b && one.is_some_and(|(parameter, _)| parameter.is_smooth());
+                (if is_smooth { apart.min(whole) } else { apart }, weight.powi(3))
+            }
         };
-        Influence { psi, weighted: Some(weighted) }
+        let residual = residual(round) - f64::midpoint(own.ratio, other.ratio);
+        Influence { psi, weighted: Some(Weighted { weight, residual, square, cube }) }
     }
+}
+
+/// A weight as drawn, and bounds of its mean square and cube over the arms that could have been drawn.
+struct Moments {
+    weight: f64,
+    square: f64,
+    cube: f64,
 }
 
 impl<'a> Fit<'a> {
@@ -291,20 +322,43 @@ impl<'a> Fit<'a> {
         let Terms { direct, corrected, norm } = (self.estimator.terms)(round, &self.side.parameters);
         let scale = round.mass / mass;
         let psi = scale * (direct - self.direct + (corrected - self.ratio * norm) / self.norm);
-        let residual =
-            |residual: fn(&Round) -> f64| weighted(round, scale, self.norm, residual(round) - self.ratio);
-        Influence { psi, weighted: self.estimator.residual.map(residual) }
+        let weighted = |residual: fn(&Round) -> f64| {
+            let (factor, found) = (scale / self.norm, self.moments(round));
+            Weighted {
+                weight: factor * found.weight,
+                residual: residual(round) - self.ratio,
+                square: factor * factor * found.square,
+                cube: factor.powi(3) * found.cube,
+            }
+        };
+        Influence { psi, weighted: self.estimator.residual.map(weighted) }
     }
-}
 
-/// The weighted part of one side: `scale w / norm` times a residual.
-fn weighted(round: &Round, scale: f64, norm: f64, residual: f64) -> Weighted {
-    let factor = scale / norm;
-    Weighted {
-        weight: factor * round.importance,
-        residual,
-        square: factor * factor * round.square,
-        cube: factor.powi(3) * round.cube,
+    /// The parameter that shrinks its weights and its value; `None` where they stay whole.
+    fn shrinks(&self) -> Option<(Parameter, f64)> {
+        let parameter = self.estimator.parameter?;
+        Some((parameter, self.side.parameters.get(parameter))).filter(|(_, value)| *value < UNSHRUNK)
+    }
+
+    /// What shrinkage can have moved its value by, at most; `None` where it never shrinks.
+    fn bias(&self) -> Option<f64> {
+        let parameter = self.estimator.parameter?;
+        Some(bias_bound(self.side.rounds, self.side.lost, parameter, self.side.parameters.get(parameter)))
+    }
+
+    fn moments(&self, round: &Round) -> Moments {
+        let Round { importance, square, cube, .. } = *round;
+        let Some((parameter, value)) = self.shrinks() else {
+            return Moments { weight: importance, square, cube };
+        };
+        // The mean of a weight is at most 1, whole or shrunk.
+        let greatest = parameter.greatest(value);
+        let square = square.min(greatest);
+        Moments {
+            weight: importance * parameter.kept(importance, value),
+            square,
+            cube: cube.min(greatest * square),
+        }
     }
 }
 

@@ -21,7 +21,9 @@
 //! cluster are summed before they are squared or cubed. Coverage of this, of percentile, BCa and studentized
 //! bootstrap is in `experiments/record/2026-11-30-ope-coverage.md`.
 //!
-//! Where weights are clipped, shrunk or switched off their moments are not known, and those of the sample are used.
+//! Where weights are clipped, shrunk or switched off, their moments are at most those of the whole weights, and at most
+//! those of weights that are all as great as a shrunk one can be: the smaller of the two stands for them. Such an
+//! estimator is biased; both ends are moved out by what the bias can be, so that they hold for the policy's value.
 
 /// Two-sided level of every interval.
 pub(super) const LEVEL: f64 = 0.95;
@@ -79,6 +81,11 @@ pub(super) struct Interval {
 }
 
 impl Interval {
+    /// The interval of a value that is biased by at most so much.
+    pub(super) fn widened(self, bias: f64) -> Self {
+        Self { below: self.below + bias, above: self.above + bias, ..self }
+    }
+
     /// The ends about `value`.
     pub(super) fn around(&self, value: f64) -> [f64; 2] {
         [value - self.below, value + self.above]

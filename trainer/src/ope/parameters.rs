@@ -52,12 +52,26 @@ impl Parameter {
     const ALL: [Self; 3] = [Self::Clip, Self::Tau, Self::Lambda];
 
     /// Share of the weight `w` that is kept at `value`.
-    fn kept(self, w: f64, value: f64) -> f64 {
+    pub(super) fn kept(self, w: f64, value: f64) -> f64 {
         match self {
+            _ if w <= 0.0 => 1.0,
             Self::Clip => (value / w).min(1.0),
             Self::Tau => f64::from(u8::from(w <= value)),
             Self::Lambda => value / (w * w + value),
         }
+    }
+
+    /// The greatest a weight can be once it is shrunk at `value`.
+    pub(super) fn greatest(self, value: f64) -> f64 {
+        match self {
+            Self::Clip | Self::Tau => value,
+            Self::Lambda => value.sqrt() / 2.0,
+        }
+    }
+
+    /// Whether the shrunk weights of two policies differ by no more than the weights do.
+    pub(super) fn is_smooth(self) -> bool {
+        !matches!(self, Self::Tau)
     }
 }
 
@@ -153,6 +167,29 @@ pub(super) fn resolve(
     Ok(parameters)
 }
 
+/// What shrinkage at `value` can have moved the value of a policy by, at most: the mass it loses times the greatest error
+/// of the sample.
+///
+/// A value between two of the grid loses less than the smaller one does; below all of them, and without `lost`,
+/// everything may be lost.
+pub(super) fn bias_bound(rounds: &[Round], lost: Option<&LostMass>, parameter: Parameter, value: f64) -> f64 {
+    if value >= UNSHRUNK {
+        return 0.0;
+    }
+    let below = GRID.iter().rposition(|known| *known <= value);
+    let share = below.zip(lost).map_or(1.0, |(at, lost)| lost.lost[parameter as usize][at] / lost.mass);
+    error_max(rounds, parameter) * share
+}
+
+/// The greatest error that the mass lost can matter by.
+fn error_max(rounds: &[Round], parameter: Parameter) -> f64 {
+    let error = |round: &Round| match parameter {
+        Parameter::Clip => round.reward.abs(),
+        Parameter::Tau | Parameter::Lambda => (round.reward - round.q_logged).abs(),
+    };
+    rounds.iter().map(error).fold(0.0, f64::max)
+}
+
 /// The value of the least bound; the first of equals: as much shrinkage as is free.
 fn choose(
     rounds: &[Round],
@@ -161,11 +198,7 @@ fn choose(
     parameter: Parameter,
     start: Parameters,
 ) -> f64 {
-    let error = |round: &Round| match parameter {
-        Parameter::Clip => round.reward.abs(),
-        Parameter::Tau | Parameter::Lambda => (round.reward - round.q_logged).abs(),
-    };
-    let error_max = rounds.iter().map(error).fold(0.0, f64::max);
+    let error_max = error_max(rounds, parameter);
     let bound = |(value, lost): (f64, f64)| {
         let parameters = start.with(parameter, value);
         let bias = error_max * lost;

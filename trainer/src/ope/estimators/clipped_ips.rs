@@ -9,7 +9,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "inverse propensity scoring with weights of at most `clip`",
     is_normalized: false,
     parameter: Some(Parameter::Clip),
-    residual: None,
+    residual: Some(|round| round.reward),
     terms,
 };
 

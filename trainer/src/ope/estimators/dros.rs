@@ -8,7 +8,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust with weights shrunk by `lambda`",
     is_normalized: false,
     parameter: Some(Parameter::Lambda),
-    residual: None,
+    residual: Some(|round| round.reward - round.q_logged),
     terms,
 };
 

@@ -13,8 +13,7 @@ pub struct Estimator {
     pub is_normalized: bool,
     /// The parameter it reads, where it does.
     pub parameter: Option<Parameter>,
-    /// What the importance weight multiplies, where it multiplies it whole; `None` where the weight is shrunk or plays
-    /// no part.
+    /// What the importance weight, as `parameter` shrinks it, multiplies; `None` where it plays no part.
     pub residual: Option<fn(&Round) -> f64>,
     /// What it makes of a round.
     pub terms: fn(&Round, &Parameters) -> Terms,

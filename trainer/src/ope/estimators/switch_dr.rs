@@ -8,7 +8,7 @@ pub(super) const ROW: Estimator = Estimator {
     title: "doubly robust for weights of at most `tau`, the reward model elsewhere",
     is_normalized: false,
     parameter: Some(Parameter::Tau),
-    residual: None,
+    residual: Some(|round| round.reward - round.q_logged),
     terms,
 };
 
