@@ -1,8 +1,7 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
 use super::pair_log::PairArgs;
-use super::saving::Kept;
-use super::{answers, compare_pairs, date, output, query_text};
+use super::{answers, compare_pairs, date, output, query_text, saving};
 use anyhow::Context as _;
 use clap::Args;
 use routewright_data::{LoadOptions, LogError, OutcomeTable};
@@ -79,8 +78,9 @@ impl EvaluateCommand {
                 .with_context(|| format!("cannot evaluate policy `{name}`"))?;
             judging.add(Evaluation { policy: Some(name.clone()), ..evaluation });
         }
-        let promises = Kept::each(&policies, log, &self.split)?;
-        self.tell(&judging.finish(), &promises, json)
+        let mut judged = judging.finish();
+        judged.promises = saving::kept(&policies, log, &self.split)?;
+        self.tell(&judged, json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
@@ -170,17 +170,16 @@ impl EvaluateCommand {
         OutcomeTable::load(log, &options)
     }
 
-    fn tell(&self, judged: &Judged, promises: &[Kept], json: bool) -> anyhow::Result<ExitCode> {
+    fn tell(&self, judged: &Judged, json: bool) -> anyhow::Result<ExitCode> {
         if let Some(dir) = &self.report {
             write_report(judged, &format!("Policies on {}", judged.log), dir)?;
         }
         if json {
             let mut document = serde_json::to_value(judged)?;
-            document["promises"] = serde_json::to_value(promises)?;
+            document["promises"] = serde_json::to_value(&judged.promises)?;
             output::say_json(&document)?;
         } else {
             output::say(&report::text_table(judged));
-            promises.iter().for_each(|promise| output::say(&promise.to_string()));
         }
         Ok(ExitCode::SUCCESS)
     }

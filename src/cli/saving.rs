@@ -4,14 +4,12 @@ use super::output;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use routewright_data::{LoadOptions, OutcomeTable};
-use routewright_policy::artifact::{Goal, Promise, Saving, Verdict};
+use routewright_policy::artifact::{Goal, Promise};
 use routewright_policy::{Batch, Policy, Prediction};
 use routewright_trainer::calibrate::{self, Always, CalibrateError, FOLDS, OutOfReach, Priced};
-use routewright_trainer::evaluate::{Average, COMMON_SHARE_MIN, Decisions, align};
+use routewright_trainer::evaluate::{Average, COMMON_SHARE_MIN, Decisions, KeptPromise, align};
 use routewright_trainer::method::MethodRow;
 use routewright_trainer::train::{FeatureChoice, Prepared, RunOptions, feature_inputs};
-use serde::Serialize;
-use std::fmt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -184,45 +182,25 @@ pub(crate) fn predict(policy: &Policy, rows: &OutcomeTable) -> anyhow::Result<Pr
     Ok(router.predictor.predict(&Batch { sources: &rows.sources(), ..Batch::of(&features) })?)
 }
 
-/// The promise of a policy and what it became on other queries.
-#[derive(Debug, Serialize)]
-pub(crate) struct Kept {
-    policy: String,
-    promise: Promise,
-    split: String,
-    /// The same figures there, against the same model; `None` where fewer than half of the queries show both.
-    found: Option<Saving>,
-    verdict: Option<Verdict>,
-}
-
-impl Kept {
-    /// The promises of `policies` on a split; policies without one are left out.
-    pub(crate) fn each(policies: &[(String, Policy)], log: &Path, split: &str) -> anyhow::Result<Vec<Self>> {
-        let mut all = Vec::new();
-        for (name, policy) in policies {
-            let Some(promise) = policy.manifest.promise.clone() else { continue };
-            let rows = rows(policy, log, split)?;
-            let average: Average = promise.average.parse()?;
-            let outcomes = align(&rows, &policy.arms)?;
-            let decisions = Decisions::of(&predict(policy, &rows)?, policy.router()?.selector.as_ref());
-            let always = Always::of(&outcomes, &promise.expected.against, average);
-            let found = always.and_then(|always| always.saving(&decisions, &outcomes, average));
-            let least = COMMON_SHARE_MIN * rows.n_queries() as f64;
-            let found = found.filter(|found| found.n_queries as f64 >= least);
-            let verdict = found.as_ref().map(|found| promise.goal.verdict(found));
-            all.push(Self { policy: name.clone(), promise, split: split.to_owned(), found, verdict });
-        }
-        Ok(all)
+/// What the promises of `policies` became on a split; policies without one are left out.
+pub(crate) fn kept(
+    policies: &[(String, Policy)],
+    log: &Path,
+    split: &str,
+) -> anyhow::Result<Vec<KeptPromise>> {
+    let mut all = Vec::new();
+    for (name, policy) in policies {
+        let Some(promise) = policy.manifest.promise.clone() else { continue };
+        let rows = rows(policy, log, split)?;
+        let average: Average = promise.average.parse()?;
+        let outcomes = align(&rows, &policy.arms)?;
+        let decisions = Decisions::of(&predict(policy, &rows)?, policy.router()?.selector.as_ref());
+        let always = Always::of(&outcomes, &promise.expected.against, average);
+        let found = always.and_then(|always| always.saving(&decisions, &outcomes, average));
+        let least = COMMON_SHARE_MIN * rows.n_queries() as f64;
+        let found = found.filter(|found| found.n_queries as f64 >= least);
+        let verdict = found.as_ref().map(|found| promise.goal.verdict(found));
+        all.push(KeptPromise { policy: name.clone(), promise, split: split.to_owned(), found, verdict });
     }
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { policy, promise, split, found, verdict } = self;
-        write!(f, "promise of `{policy}` (asked to {}): {promise}", promise.goal)?;
-        match (found, verdict) {
-            (Some(found), Some(verdict)) => write!(f, "\n  on split `{split}` it {found}: {verdict}"),
-            _ => write!(f, "\n  split `{split}` has too few outcomes of what it chooses and of that model"),
-        }
-    }
+    Ok(all)
 }

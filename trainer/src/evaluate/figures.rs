@@ -50,6 +50,9 @@ pub struct Figures {
     /// more.
     #[serde(default)]
     pub saving: Option<f64>,
+    /// Standard error of `saving`: queries resampled, with the spread of the seeds where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saving_se: Option<f64>,
     /// `V_B`: score over that of the best single model, on the same queries (RouterEval, arXiv 2503.10657); above
     /// 1 routing pays.
     #[serde(default)]
@@ -118,6 +121,7 @@ impl Figures {
             mean_of(runs.iter().map(of))
         };
         self.saving = ratio(|run| &run.costs).map(|ratio| 1.0 - ratio);
+        self.saving_se = self.saving.and_then(|saving| saving_se(runs, best, 1.0 - saving, sources, options));
         self.ratio_to_best_single = ratio(|run| &run.scores);
     }
 }
@@ -146,6 +150,23 @@ fn difference(
     let covered = |query: &usize| differences.iter().all(|run| !run[*query].is_nan());
     let n_queries = (0..other.scores.len()).filter(covered).count();
     Some(PairedDifference { difference, standard_error: standard_error?, n_queries })
+}
+
+/// Standard error of the ratio of mean costs, by its linearization about `ratio`.
+fn saving_se(
+    runs: &[QueryOutcomes],
+    best: &QueryOutcomes,
+    ratio: f64,
+    sources: &Sources,
+    options: &JudgeOptions,
+) -> Option<f64> {
+    let linear = |run: &QueryOutcomes| {
+        let (own, other) = on_both(&run.costs, &best.costs);
+        let mean = sources.mean(&other, options.average).filter(|mean| *mean > 0.0)?;
+        Some(own.iter().zip(&other).map(|(own, other)| ratio + (own - ratio * other) / mean).collect())
+    };
+    let runs: Vec<Vec<f64>> = runs.iter().map(linear).collect::<Option<_>>()?;
+    over_seeds(&runs, sources, options)?.1
 }
 
 /// Both where both have a value.

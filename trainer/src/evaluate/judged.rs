@@ -5,7 +5,7 @@ use super::common::Common;
 use super::figures::{Yardsticks, n_uncovered};
 use super::judge::{CURVE_POINTS_MAX, aiq_of};
 use super::{
-    Average, Baselines, Evaluation, Figures, Frontier, JudgeError, JudgeOptions, OperatingPoint,
+    Average, Baselines, Evaluation, Figures, Frontier, JudgeError, JudgeOptions, KeptPromise, OperatingPoint,
     PairedDifference, QueryOutcomes, SingleModel, Sources, baselines, oracle_prediction, single_models, thin,
 };
 use routewright_data::OutcomeTable;
@@ -57,6 +57,9 @@ pub struct Judged {
     /// What picking a method by cross-validation on train gives, where one was picked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picked: Option<Picked>,
+    /// What the calibrated policies promised, and whether it was kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promises: Vec<KeptPromise>,
     /// Digest of the rows judged on.
     pub digest: String,
     /// Seed of the bootstrap.
@@ -170,6 +173,7 @@ impl Judging {
             n_common: 0,
             notices: found.iter().map(|thin| format!("split {split}: {thin}. {NO_FIGURES}")).collect(),
             picked: None,
+            promises: Vec::new(),
             digest: test.digest(),
             seed: options.seed,
             bootstrap_rounds: options.bootstrap_rounds,

@@ -35,6 +35,7 @@ mod frontier;
 mod hull;
 mod judge;
 mod judged;
+mod kept_promise;
 mod lanes;
 mod query_outcomes;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use frontier::Frontier;
 pub use hull::{height_at, upper_hull};
 pub use judge::{Contender, Evaluation, Played, Tuning, Validation, judge, judge_played};
 pub use judged::{Failed, Judged, Judging, Picked, Reason, Rule};
+pub use kept_promise::KeptPromise;
 pub use lanes::Repredict;
 pub use query_outcomes::QueryOutcomes;
 pub use score::query_scores;

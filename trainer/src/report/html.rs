@@ -3,8 +3,8 @@
 use super::table::legend;
 use super::text::{count, escape_html, printable, score, usd_per_1k};
 use super::{
-    HeadlineRow, ReportError, ReportNote, arm_share_svg, cost_score_svg, difference_svg, headline,
-    heatmap_html, verdict,
+    HeadlineRow, ReportError, ReportNote, arm_share_svg, bottom_line, cost_score_svg, difference_svg,
+    headline, heatmap_html, verdict,
 };
 use crate::evaluate::Judged;
 use std::fmt::Write as _;
@@ -137,6 +137,12 @@ fn lead(out: &mut String, judged: &Judged) {
     let verdict = verdict(judged);
     if !verdict.is_empty() {
         let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape_html(&verdict));
+    }
+    for promise in &judged.promises {
+        let _ = writeln!(out, "<p class=\"lead\">{}</p>", escape_html(&promise.to_string()));
+    }
+    for line in bottom_line(judged).lines() {
+        let _ = writeln!(out, "<p class=\"verdict\">{}</p>", escape_html(line));
     }
     let _ = writeln!(
         out,

@@ -2,7 +2,7 @@
 
 use super::table::legend;
 use super::text::{count, escape_markdown, score, usd_per_1k};
-use super::{HeadlineRow, ReportNote, headline, verdict};
+use super::{HeadlineRow, ReportNote, bottom_line, headline, verdict};
 use crate::evaluate::Judged;
 use std::fmt::Write as _;
 
@@ -14,6 +14,12 @@ pub fn markdown(judged: &Judged, note: &ReportNote) -> String {
     let verdict = verdict(judged);
     if !verdict.is_empty() {
         let _ = writeln!(out, "**{}**\n", escape_markdown(&verdict));
+    }
+    for promise in &judged.promises {
+        let _ = writeln!(out, "{}\n", escape_markdown(&promise.to_string().replace('\n', " ")));
+    }
+    for line in bottom_line(judged).lines() {
+        let _ = writeln!(out, "**{}**\n", escape_markdown(line));
     }
     for notice in &judged.notices {
         let _ = writeln!(out, "Note: {}.\n", escape_markdown(notice));

@@ -5,6 +5,7 @@
 //! methods, paths) is escaped for the place it is written to.
 
 mod bars;
+mod bottom_line;
 mod curve;
 mod differences;
 mod draw;
@@ -27,6 +28,7 @@ mod verdict;
 pub use note::{ReportError, ReportNote};
 
 pub use bars::arm_share_svg;
+pub use bottom_line::bottom_line;
 pub use curve::cost_score_svg;
 pub use differences::difference_svg;
 pub use forest::forest_svg;

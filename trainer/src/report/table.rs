@@ -1,7 +1,7 @@
 //! The headline table: one row a policy, the best first, the baselines beneath.
 
 use super::text::{ShortNames, percent, printable, score, three_digits, usd_per_1k};
-use super::verdict;
+use super::{bottom_line, verdict};
 use crate::evaluate::{Baseline, Evaluation, Failed, Figures, Judged, PairedDifference};
 use std::fmt::Write as _;
 
@@ -248,7 +248,19 @@ pub fn text_table(judged: &Judged) -> String {
     if !verdict.is_empty() {
         let _ = writeln!(out, "\n{verdict}");
     }
+    for promise in &judged.promises {
+        let _ = writeln!(out, "\n{}", printable_lines(&promise.to_string()));
+    }
+    let last = bottom_line(judged);
+    if !last.is_empty() {
+        let _ = writeln!(out, "\n{last}");
+    }
     out
+}
+
+/// Lines whose control characters are escaped, the ends of lines kept.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// What the marks of the table mean, where it has them.
