@@ -220,13 +220,14 @@ fn lower_bounds_of_shrunk_weights_hold_for_the_value_of_the_policy() {
         lambda: Tuned::Fixed(value),
         ..EstimateOptions::default()
     };
-    for options in [EstimateOptions::default(), asked(20.0), asked(UNSHRUNK)] {
+    let (chosen, whole) = (EstimateOptions::default(), asked(UNSHRUNK));
+    for (options, is_tight) in [(chosen, true), (asked(20.0), false), (whole, true)] {
         let (held, _) = measure(&world, &names, 400, &options);
         for (name, held) in names.iter().zip(&held) {
             assert!(held.lower >= 0.965 && held.upper >= 0.965, "{name} {options:?}: {held:?}");
         }
-        // A bound must not be bought by saying nothing.
-        assert!(held[1].below < 0.3 && held[2].below < 0.3, "{options:?}: {held:?}");
+        // A bound must not be bought by saying nothing; weights shrunk much more than the data asks for say little.
+        assert!(!is_tight || held[1].below < 0.3 && held[2].below < 0.3, "{options:?}: {held:?}");
     }
 }
 

@@ -167,8 +167,8 @@ pub(super) fn resolve(
     Ok(parameters)
 }
 
-/// What shrinkage at `value` can have moved the value of a policy by, at most: the mass it loses times the greatest error
-/// of the sample.
+/// What shrinkage at `value` can have moved the value of a policy by, at most: the mass it loses times the greatest
+/// error of the sample.
 ///
 /// A value between two of the grid loses less than the smaller one does; below all of them, and without `lost`,
 /// everything may be lost.

@@ -159,8 +159,8 @@ mod tests {
         judged.promises = vec![kept(true)];
         assert_eq!(
             bottom_line(&judged),
-            "In short: with p in place of gpt-4 for everything the bill falls by 45 ± 2 %, and answers are as good, as far \
-             as the log can tell (-0.8 ± 0.5 points of 100) (asked to save 40 %: kept)."
+            "In short: with p in place of gpt-4 for everything the bill falls by 45 ± 2 %, and answers are as good, as \
+             far as the log can tell (-0.8 ± 0.5 points of 100) (asked to save 40 %: kept)."
         );
         judged.promises = vec![kept(false)];
         assert!(bottom_line(&judged).contains("cannot be told from this log"), "{}", bottom_line(&judged));
