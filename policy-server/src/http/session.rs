@@ -2,8 +2,8 @@
 //!
 //! In order: the field `session_id` of `POST /v1/route`, the headers of [`HEADERS`], then the fields
 //! `prompt_cache_key`, `metadata.session_id` and `previous_response_id` of the model request. The session is
-//! returned with the decision and kept in its record, so that evaluations resample sessions whole; it influences nothing
-//! but whether a canary decides.
+//! returned with the decision and kept in its record, so that evaluations resample sessions whole; it influences
+//! nothing but whether a canary decides.
 
 use axum::http::HeaderMap;
 use serde_json::Value;
