@@ -63,3 +63,4 @@ pub use settings::{
     ArmSettings, Budget, Capability, ConfigError, Direction, Durability, Execution, LearningConfig, Limits,
     MetricConfig, ModelConfig, ModelDialect, Observations, PolicyEntry, Secret, ServerConfig, StoreConfig,
 };
+pub use upkeep::learning::check_arms_file;

@@ -83,6 +83,11 @@ impl Server {
         application(&self.app, false, false)
     }
 
+    /// The routes of the admin listener, likewise. A change of arms is logged and never followed: nothing learns.
+    pub fn admin_router(&self) -> Router {
+        application(&self.app, true, true)
+    }
+
     /// Serves until `shutdown` ends, then lets requests in flight finish, at most `shutdown_grace_ms`.
     ///
     /// # Errors

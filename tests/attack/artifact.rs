@@ -105,7 +105,7 @@ fn quick(row: &MethodRow) -> Value {
 }
 
 /// An artifact of every method that can learn from a log.
-fn wholes(scratch: &Scratch) -> Vec<Parts> {
+pub(crate) fn wholes(scratch: &Scratch) -> Vec<Parts> {
     let settings = Settings { n_arms: 3, ..Settings::default() };
     let (table, _, _) = World::new(settings, 5).table(24);
     let lexical = LexicalSettings { dim: 4, ..LexicalSettings::default() };
@@ -133,7 +133,7 @@ fn wholes(scratch: &Scratch) -> Vec<Parts> {
 }
 
 /// A safetensors file with another header, other numbers, or other bytes.
-fn damaged_tensors(file: &[u8], rng: &mut Rng) -> Vec<u8> {
+pub(crate) fn damaged_tensors(file: &[u8], rng: &mut Rng) -> Vec<u8> {
     let Some((length, rest)) = file.split_first_chunk::<8>() else { return file.to_vec() };
     let (header, data) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let mut data = data.to_vec();
@@ -195,22 +195,31 @@ fn damaged_rows(file: &[u8], rng: &mut Rng) -> Vec<u8> {
 }
 
 /// Makes the digests of a manifest those of the files.
-fn signed(manifest: &mut Value, parts: &Parts) {
+pub(crate) fn signed(manifest: &mut Value, parts: &Parts) {
     let Some(listed) = manifest.get_mut("files").and_then(Value::as_object_mut) else { return };
     for (name, bytes) in parts.iter().filter(|(name, _)| name != MANIFEST) {
         if let Some(record) = listed.get_mut(name) {
             *record = json!({"bytes": bytes.len(), "blake3": blake3::hash(bytes).to_hex().to_string()});
         }
     }
-    let featurizer = &manifest["featurizer"];
-    let weights = parts.iter().find(|(name, _)| name == TENSORS[1]).map_or(&[][..], |(_, bytes)| bytes);
+    let weights =
+        |file: &str| parts.iter().find(|(name, _)| name == file).map_or(&[][..], |(_, bytes)| bytes);
+    sign_featurizer(&mut manifest["featurizer"], weights(TENSORS[1]));
+    let Some(routers) = manifest.get_mut("parts").and_then(Value::as_object_mut) else { return };
+    for (name, router) in routers.iter_mut().filter(|(_, router)| router.is_object()) {
+        sign_featurizer(&mut router["featurizer"], weights(&format!("{name}.{}", TENSORS[1])));
+    }
+}
+
+/// Makes the digest of a featurizer that of its record and its weights.
+fn sign_featurizer(record: &mut Value, weights: &[u8]) {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(featurizer["name"].as_str().unwrap_or_default().as_bytes());
-    hasher.update(&featurizer["dim"].as_u64().unwrap_or_default().to_le_bytes());
-    hasher.update(featurizer["settings"].to_string().as_bytes());
+    hasher.update(record["name"].as_str().unwrap_or_default().as_bytes());
+    hasher.update(&record["dim"].as_u64().unwrap_or_default().to_le_bytes());
+    hasher.update(record["settings"].to_string().as_bytes());
     hasher.update(weights);
-    if featurizer.is_object() {
-        manifest["featurizer"]["digest"] = hasher.finalize().to_hex().to_string().into();
+    if record.is_object() {
+        record["digest"] = hasher.finalize().to_hex().to_string().into();
     }
 }
 

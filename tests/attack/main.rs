@@ -7,16 +7,20 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod admin;
+mod arms_file;
 mod artifact;
 mod bytes;
 mod dialect;
 mod dialect_streams;
+mod gateway;
 mod gguf;
 mod harness;
 mod importers;
 mod json;
 mod memory;
 mod parquet;
+mod programs;
 mod random;
 mod replies;
 mod running;

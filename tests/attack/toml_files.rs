@@ -28,6 +28,12 @@ const SERVER: &str = "[server]\nadmin_open = true\napi_keys = ['env::RW_KEY']\nc
     [policies.learner.learning.drift]\n\
     [policies.other]\npath = 'o'\n[policies.other.arms.\"m/1\"]\ntags = ['eu']\nlatency_ms = 900.0\n\
     [fusions.two]\nensemble = 'two.toml'\n\
+    [models.small]\nbase_url = 'https://api.example/v1'\ndialect = 'openai'\nkey = 'env::RW_KEY'\nmodel = 's-1'\n\
+    input_usd_per_mtok = 0.5\ncached_input_usd_per_mtok = 0.1\noutput_usd_per_mtok = 2.0\ncontext_tokens = 128000\n\
+    capabilities = ['tools', 'images', 'json_schema']\nconcurrent_max = 64\nconnect_timeout_ms = 500\n\
+    first_byte_timeout_ms = 60000\nidle_timeout_ms = 60000\ntimeout_ms = 600000\nanswer_bytes_max = 1000000\n\
+    headers = { http-referer = 'https://a.example' }\n\
+    [models.\"org/large\"]\nbase_url = 'http://10.0.0.7:8000/v1'\ndialect = 'anthropic'\nnetworks = ['10.0.0.0/8']\n\
     [store]\npath = 'log'\ndurability = 'async'\nqueue_max = 65536\ngroup_max = 4096\nkeep_prompt = true\n\
     retention_days = 30\nreward_window_ms = 86400000\n\
     [metrics.score]\nrange = [0.0, 1.0]\ndirection = 'higher'\ncombine = 'last'\ndefault = 0.5\n\
@@ -45,7 +51,17 @@ const KEYS: &str = "[[keys]]\nid = '0011223344556677'\nname = 'team'\nsalt = '00
     hash = 'af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262'\n";
 
 /// Words that stand in those files, to be put where another stood.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 50] = [
+    "models",
+    "base_url",
+    "dialect",
+    "key",
+    "networks",
+    "capabilities",
+    "headers",
+    "anthropic",
+    "http://[::1]:1/v1",
+    "10.0.0.0/33",
     "server",
     "limits",
     "policies",
@@ -109,7 +125,7 @@ fn value(rng: &mut Rng) -> String {
 }
 
 /// Keys, values, lines and bytes of a file damaged.
-fn damaged(file: &str, rng: &mut Rng) -> Vec<u8> {
+pub(crate) fn damaged(file: &str, rng: &mut Rng) -> Vec<u8> {
     let mut lines: Vec<String> = file.split('\n').map(str::to_owned).collect();
     for _ in 0..*pick(rng, &[0, 1, 1, 1, 2, 3]) {
         let at = below(rng, lines.len());

@@ -3,8 +3,10 @@
 use crate::bytes;
 use crate::harness::{Parts, Target, Verdict, attack, refused_in};
 use crate::json::Json;
+use crate::programs;
 use crate::random::{Rng, below, one_in, pick};
 use crate::scratch::Scratch;
+use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::handler::Handler as _;
 use axum::http::{Request, StatusCode};
@@ -26,7 +28,7 @@ const DECISION: &str = "dec_00000000000000000000000000000000";
 /// A reply is a few thousand bytes.
 const REPLY_MAX: usize = 64 << 20;
 /// Keys and words of bodies.
-const NAMES: [&str; 60] = [
+const NAMES: [&str; 66] = [
     "input",
     "request",
     "input_format",
@@ -86,6 +88,12 @@ const NAMES: [&str; 60] = [
     "activation",
     "model",
     "stream",
+    "answers",
+    "budget",
+    "episode_id",
+    "failed",
+    "call",
+    "sample",
     "stop",
 ];
 
@@ -94,8 +102,11 @@ const ENSEMBLE: &str = "system = 'gac'\n[limits]\nsteps = 6\nbytes = 200\ndeadli
     script = [{ after = 'Hello', next = { ', ' = 0.9, '!' = 0.1 } }, { after = '', next = { 'Hello' = 1.0 } }]\n\
     [[members]]\nname = 'terse'\nbackend = 'scripted'\nscript = [{ after = '', next = { '' = 0.75, 'He' = 0.25 } }]\n";
 
+/// Programs that are asked for their steps.
+const STEPS: [&str; 3] = ["cascade", "vote", "verify"];
+
 #[derive(Debug)]
-struct Silence;
+pub(crate) struct Silence;
 
 impl Sink for Silence {
     fn line(&self, _: &str) {}
@@ -146,8 +157,13 @@ fn server(scratch: &Scratch) -> Server {
         fixture.display()
     );
     let config = ServerConfig::parse(&text, "server.toml", &scratch.path(""), &|_| None).unwrap();
-    let entry = PolicyEntry { execution: Execution::Inline, ..PolicyEntry::at("") };
-    Server::load_with(config, vec![(entry, vector_policy())], Arc::new(Silence)).unwrap()
+    let entry = || PolicyEntry { execution: Execution::Inline, ..PolicyEntry::at("") };
+    let mut policies = vec![(entry(), vector_policy())];
+    for name in STEPS {
+        let draft = programs::example(routewright_policy::programs::find(name).unwrap());
+        policies.push((entry(), draft.into_policy().unwrap()));
+    }
+    Server::load_with(config, policies, Arc::new(Silence)).unwrap()
 }
 
 /// Requests as clients send them: path, content type, body.
@@ -169,6 +185,16 @@ fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
         "constraints": {"max_cost_usd": 0.05, "residency": "eu"}});
     let wrapped = json!({"request": chat, "input_format": "openai_chat", "explain": "none"});
     let weights = json!({"policy": "knn", "prompt": "count to ten", "text": "one two", "span": 3});
+    let answered = json!({"call": 0, "sample": 0, "text": "42", "answer": "42", "finish": "stop", "input_tokens": 3,
+        "output_tokens": 1, "cost_usd": 0.001, "latency_ms": 5.0, "logprob_mean": -0.5, "logprob_min": -2.0,
+        "logprob_quantiles": [-2.0, -1.0, -0.5, -0.2, -0.1], "option_probs": [0.5, 0.5], "verifier_rate": 0.5});
+    let failed = json!({"call": 1, "failed": "timeout"});
+    let begun = json!({"input": "what is 6 x 7?", "policy": pick(rng, &STEPS), "budget": {"usd": 0.5, "deadline_ms": 900.0},
+        "objective": {"cost": 20.0}, "dry_run": one_in(rng, 2)});
+    let mut stepped = begun.clone();
+    stepped["episode_id"] = json!(format!("dec_{}", below(rng, 1000)));
+    stepped["seed"] = json!(below(rng, 9));
+    stepped["answers"] = json!([answered, failed][..1 + below(rng, 2)]);
     let feedback = json!({"decision_id": DECISION, "metric": "score", "value": 0.5, "source": "user",
         "idempotency_key": "k-1", "occurred_at": 1_790_000_000_000_i64, "cost_usd": 0.001, "latency_ms": 900.0});
     let preference = json!({"decision_id": DECISION, "preference": {"winner": "small", "loser": "large"}});
@@ -180,7 +206,9 @@ fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
     let prompt =
         json!({"model": "fusion/pair", "prompt": "Hello", "max_tokens": 3, "stop": "!", "echo": false});
     let json = "application/json";
-    match below(rng, 20) {
+    match below(rng, 24) {
+        20 => ("/v1/step", json, begun),
+        21..=23 => ("/v1/step", json, stepped),
         0..=3 => ("/v1/route", json, route),
         4 | 5 => ("/v1/route", json, vector),
         6 | 7 => ("/v1/route", json, wrapped),
@@ -197,11 +225,41 @@ fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
     }
 }
 
+/// Calls the routes of a server without a socket.
+pub(crate) struct Caller {
+    pub(crate) routes: MethodRouter,
+    pub(crate) runtime: Runtime,
+}
+
+impl Caller {
+    pub(crate) fn of(router: Router) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { routes: any_service(router), runtime }
+    }
+
+    /// Status and body of the reply to a `POST`.
+    pub(crate) fn send(
+        &self,
+        path: &str,
+        kind: &str,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = Request::post(path).header("content-type", kind).header("host", "localhost");
+        let request = request.body(Body::from(body)).map_err(|error| error.to_string())?;
+        let routes = self.routes.clone();
+        self.runtime.block_on(async move {
+            let response = routes.call(request, ()).await;
+            let status = response.status();
+            let read = to_bytes(response.into_body(), REPLY_MAX).await;
+            Ok((status, read.map_err(|error| format!("a reply breaks off: {error}"))?.to_vec()))
+        })
+    }
+}
+
 struct Wire {
     _scratch: Scratch,
     _server: Server,
-    routes: MethodRouter,
-    runtime: Runtime,
+    caller: Caller,
     decision: String,
     made: u64,
 }
@@ -213,28 +271,14 @@ impl Wire {
     fn new() -> Self {
         let scratch = Scratch::new();
         let server = server(&scratch);
-        let routes = any_service(server.router());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut wire =
-            Self { _scratch: scratch, _server: server, routes, runtime, decision: String::new(), made: 0 };
+        let caller = Caller::of(server.router());
+        let mut wire = Self { _scratch: scratch, _server: server, caller, decision: String::new(), made: 0 };
         let body = json!({"vector": [0.6, 0.8], "policy": "vector"}).to_string();
-        let (_, reply) = wire.send("/v1/route", "application/json", body.into_bytes()).unwrap();
+        let (_, reply) = wire.caller.send("/v1/route", "application/json", body.into_bytes()).unwrap();
         let reply: Value = serde_json::from_slice(&reply).unwrap();
         wire.decision = reply["id"].as_str().unwrap().to_owned();
         assert_eq!(wire.decision.len(), DECISION.len());
         wire
-    }
-
-    fn send(&self, path: &str, kind: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>), String> {
-        let request = Request::post(path).header("content-type", kind).header("host", "localhost");
-        let request = request.body(Body::from(body)).map_err(|error| error.to_string())?;
-        let routes = self.routes.clone();
-        self.runtime.block_on(async move {
-            let response = routes.call(request, ()).await;
-            let status = response.status();
-            let read = to_bytes(response.into_body(), REPLY_MAX).await;
-            Ok((status, read.map_err(|error| format!("a reply breaks off: {error}"))?.to_vec()))
-        })
     }
 }
 
@@ -255,8 +299,25 @@ fn is_decision(reply: &Value) -> Result<(), String> {
     }
 }
 
+/// Checks a step as it is replied.
+fn is_step(reply: &Value) -> Result<(), String> {
+    let sound = reply["propensity"].as_f64().is_some_and(|p| p > 0.0 && p <= 1.000_001);
+    let spent =
+        [&reply["spent_usd"], &reply["elapsed_ms"]].iter().all(|n| n.as_f64().is_some_and(|n| n >= 0.0));
+    let action = &reply["action"];
+    let is_known = match action["kind"].as_str() {
+        Some("call") => action["calls"].as_array().is_some_and(|calls| {
+            !calls.is_empty()
+                && calls.iter().all(|call| call["samples"].as_u64().is_some_and(|n| n > 0 && n < 100))
+        }),
+        Some("return") => action["abstained"].is_boolean(),
+        _ => false,
+    };
+    if sound && spent && is_known { Ok(()) } else { Err(format!("a step is {reply}")) }
+}
+
 /// Checks what an error says.
-fn is_error(reply: &Value, parts: &Parts) -> Result<Verdict, String> {
+pub(crate) fn is_error(reply: &Value, parts: &Parts) -> Result<Verdict, String> {
     let error = &reply["error"];
     let said = error["message"].as_str().unwrap_or_default();
     if error["code"].as_str().is_none_or(str::is_empty) {
@@ -294,6 +355,7 @@ fn judge(path: &str, status: StatusCode, reply: &[u8], parts: &Parts) -> Result<
                 return Err(format!("weights are {reply}"));
             }
         }
+        "/v1/step" => is_step(&line(text)?)?,
         path if path.contains("route") => is_decision(&line(text)?)?,
         "/v1/feedback" => text.lines().try_for_each(|text| line(text).map(|_| ()))?,
         _ => {
@@ -350,7 +412,7 @@ impl Target for Wire {
         while let Some(at) = body.windows(from.len()).position(|window| window == from) {
             body[at..at + from.len()].copy_from_slice(to);
         }
-        let (status, reply) = self.send(path, kind, body)?;
+        let (status, reply) = self.caller.send(path, kind, body)?;
         judge(path, status, &reply, parts)
     }
 }

@@ -14,6 +14,7 @@ use crate::ledger::{ArmChange, ChangeRecord};
 use crate::live::arm_table::{ArmTable, FILE};
 use routewright_data::files;
 use routewright_policy::online::Learner;
+use routewright_policy::{Arm, Policy};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,6 @@ impl ArmsFile {
         }
         let first = self.seen.is_none();
         self.seen = now;
-        let shown = self.path.display();
         if now.is_none() && !first {
             return Ok(None);
         }
@@ -67,16 +67,48 @@ impl ArmsFile {
         if table.file.as_ref() == Some(&digest) {
             return Ok(None);
         }
-        let text = String::from_utf8(bytes).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
-        let content: Content =
-            toml::from_str(&text).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
-        table.check(&content.arms, learner, range, false).map_err(|why| format!("`{shown}`: {why}"))?;
-        Ok(Some(ChangeRecord {
-            change_id: crate::ids::change(),
-            policy: policy.to_owned(),
-            at_ms: now_ms(),
-            who: format!("{FILE}{digest}"),
-            arms: content.arms,
-        }))
+        change(&self.path, bytes, digest, (policy, table), learner, range).map(Some)
+    }
+}
+
+/// The change that a file with these bytes asks for.
+fn change(
+    path: &Path,
+    bytes: Vec<u8>,
+    digest: String,
+    (policy, table): (&str, &ArmTable),
+    learner: Box<dyn Learner>,
+    range: [f64; 2],
+) -> Result<ChangeRecord, String> {
+    let shown = path.display();
+    let text = String::from_utf8(bytes).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
+    let content: Content =
+        toml::from_str(&text).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
+    table.check(&content.arms, learner, range, false).map_err(|why| format!("`{shown}`: {why}"))?;
+    Ok(ChangeRecord {
+        change_id: crate::ids::change(),
+        policy: policy.to_owned(),
+        at_ms: now_ms(),
+        who: format!("{FILE}{digest}"),
+        arms: content.arms,
+    })
+}
+
+/// Reads the arms file at `path` and applies it to a copy of a policy that learns, as a server does; returns the arms
+/// there are then. `range` is that of the metric.
+///
+/// # Errors
+/// If the policy does not learn, the file cannot be read, or a value is not accepted; in words.
+pub fn check_arms_file(path: &Path, policy: &Policy, range: [f64; 2]) -> Result<Vec<Arm>, String> {
+    let learner = || {
+        let router = policy.router().map_err(|error| error.to_string())?;
+        router.predictor.learner().ok_or_else(|| "the policy does not learn while it serves".to_owned())
+    };
+    let bytes = files::read_up_to(path, BYTES_MAX).map_err(|error| crate::log::chain(&error))?;
+    let mut table = ArmTable::new(&policy.arms);
+    let change = change(path, bytes, String::new(), ("", &table), learner()?, range)?;
+    match table.apply(&change, &mut *learner()?, &|value| value) {
+        0 => Ok(table.arms),
+        n => Err(format!("`{}`: {n} arms cannot be taken in", path.display())),
     }
 }

@@ -9,4 +9,5 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub use arms_file::check_arms_file;
 pub(crate) use learning_loop::LearningLoop;
