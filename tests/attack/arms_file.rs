@@ -23,6 +23,8 @@ struct Arms {
 impl Target for Arms {
     const NAME: &'static str = "arms-file";
     const CASES: u64 = 4000;
+    /// A learner keeps a matrix for each of up to 256 arms, and is copied to try a change.
+    const MEMORY: usize = 48 << 20;
 
     fn input(&mut self, rng: &mut Rng) -> Parts {
         let policy = below(rng, self.policies.len());

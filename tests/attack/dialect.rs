@@ -50,12 +50,12 @@ const NAMES: [&str; 24] = [
 ];
 
 /// The bodies of the unit tests.
-pub(crate) fn requests() -> Vec<&'static str> {
+fn requests() -> Vec<&'static str> {
     let file = include_str!("../../policy-server/src/dialect/corpus/requests.tsv");
     file.lines().filter_map(|line| line.split_once('\t')).map(|(_, body)| body).collect()
 }
 
-pub(crate) const REPLIES: [&str; 8] = [
+const REPLIES: [&str; 8] = [
     r#"{"id":"c1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"finish_reason":"tool_calls",
     "message":{"role":"assistant","content":null,"refusal":null,"reasoning_content":"r","tool_calls":[{"id":"call_1",
     "type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}]}}],"usage":{"prompt_tokens":9,
@@ -76,7 +76,7 @@ pub(crate) const REPLIES: [&str; 8] = [
     r#"[{"error":{"code":429,"message":"quota","status":"RESOURCE_EXHAUSTED","details":[{"retryDelay":"34.07s"}]}}]"#,
 ];
 
-pub(crate) fn damaged(text: &str, rng: &mut Rng) -> Vec<u8> {
+fn damaged(text: &str, rng: &mut Rng) -> Vec<u8> {
     let tree: Tree = serde_json::from_str(text).unwrap_or(Tree::Null);
     let mut body = match below(rng, 5) {
         0 => text.as_bytes().to_vec(),

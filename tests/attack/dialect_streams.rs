@@ -59,7 +59,7 @@ error {"error":{"code":500,"message":"m"}}"#,
 ];
 
 /// A stream, some of its events damaged, left out, twice or in another order.
-pub(crate) fn stream(rng: &mut Rng) -> Vec<u8> {
+fn stream(rng: &mut Rng) -> Vec<u8> {
     let mut events: Vec<&str> = pick(rng, &STREAMS).lines().collect();
     for _ in 0..*pick(rng, &[0, 0, 1, 2, 4]) {
         let (at, other) = (below(rng, events.len()), below(rng, events.len()));

@@ -13,7 +13,6 @@ mod artifact;
 mod bytes;
 mod dialect;
 mod dialect_streams;
-mod gateway;
 mod gguf;
 mod harness;
 mod importers;

@@ -13,7 +13,7 @@ use axum::http::{Request, StatusCode};
 use axum::routing::{MethodRouter, any_service};
 use routewright_data::QueryText;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{DataRecord, RouterDraft};
+use routewright_policy::artifact::{DataRecord, Draft};
 use routewright_policy::forms::{Constant, CostModel};
 use routewright_policy::{Arm, Policy, Price, SelectorSpec};
 use routewright_policy_server::{Execution, PolicyEntry, Server, ServerConfig, Sink};
@@ -121,7 +121,7 @@ fn vector_policy() -> Policy {
         ..Arm::default()
     };
     let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
-    let draft = RouterDraft {
+    let draft = Draft {
         name: "vector".to_owned(),
         method: "test".to_owned(),
         seed: 0,
@@ -189,8 +189,8 @@ fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
         "output_tokens": 1, "cost_usd": 0.001, "latency_ms": 5.0, "logprob_mean": -0.5, "logprob_min": -2.0,
         "logprob_quantiles": [-2.0, -1.0, -0.5, -0.2, -0.1], "option_probs": [0.5, 0.5], "verifier_rate": 0.5});
     let failed = json!({"call": 1, "failed": "timeout"});
-    let begun = json!({"input": "what is 6 x 7?", "policy": pick(rng, &STEPS), "budget": {"usd": 0.5, "deadline_ms": 900.0},
-        "objective": {"cost": 20.0}, "dry_run": one_in(rng, 2)});
+    let begun = json!({"input": "what is 6 x 7?", "policy": pick(rng, &STEPS),
+        "budget": {"usd": 0.5, "deadline_ms": 900.0}, "objective": {"cost": 20.0}, "dry_run": one_in(rng, 2)});
     let mut stepped = begun.clone();
     stepped["episode_id"] = json!(format!("dec_{}", below(rng, 1000)));
     stepped["seed"] = json!(below(rng, 9));
@@ -227,8 +227,8 @@ fn valid(rng: &mut Rng) -> (&'static str, &'static str, Value) {
 
 /// Calls the routes of a server without a socket.
 pub(crate) struct Caller {
-    pub(crate) routes: MethodRouter,
-    pub(crate) runtime: Runtime,
+    routes: MethodRouter,
+    runtime: Runtime,
 }
 
 impl Caller {

@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 
 /// A list of arms is a page.
 const BYTES_MAX: u64 = 1 << 20;
+/// Arms in one change, as on the admin listener: a learner may keep a matrix for each.
+const ARMS_MAX: usize = 256;
 /// Hex digits of the digest of a file.
 const DIGITS: usize = 16;
 
@@ -84,6 +86,10 @@ fn change(
     let text = String::from_utf8(bytes).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
     let content: Content =
         toml::from_str(&text).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
+    if content.arms.len() > ARMS_MAX {
+        let n = content.arms.len();
+        return Err(format!("`{shown}` names {n} arms, expected at most {ARMS_MAX}"));
+    }
     table.check(&content.arms, learner, range, false).map_err(|why| format!("`{shown}`: {why}"))?;
     Ok(ChangeRecord {
         change_id: crate::ids::change(),
