@@ -289,6 +289,13 @@ pub static OUTCOME: LogSchema = LogSchema {
             "Share of the checks of the answer, by the model itself or another, that call it right.",
         ),
         col("reference", Text, Optional, "", "Gold answer the score was made with."),
+        col(
+            "failure",
+            Text,
+            Optional,
+            "",
+            "Why the call brought no answer, or its answer no score; null where neither is so.",
+        ),
     ],
     key: &["query_id", "model", "sample"],
 };

@@ -1,5 +1,6 @@
 //! `routewright compare --log LOG --methods a,b,c`: several methods, one table, one report.
 
+use super::benchmarks::{self, BenchmarkArgs};
 use super::evaluate::write_report;
 use super::pair_log::PairArgs;
 use super::{answers, compare_pairs, fitting, output};
@@ -44,6 +45,8 @@ pub(crate) struct CompareCommand {
     #[arg(long, value_name = "DIR", conflicts_with = "pairs")]
     report: Option<PathBuf>,
     #[command(flatten)]
+    benchmarks: BenchmarkArgs,
+    #[command(flatten)]
     fitting: fitting::FittingArgs,
 }
 
@@ -83,10 +86,16 @@ impl CompareCommand {
             let title = format!("Methods on {}", compared.judged.log);
             write_report(&compared.judged, &title, dir)?;
         }
-        if json {
+        let figures = self.benchmarks.figures(&compared.judged, &test)?;
+        if let (true, Some(figures)) = (json, &figures) {
+            let mut document = serde_json::to_value(&compared.judged)?;
+            document["benchmarks"] = serde_json::to_value(figures)?;
+            output::say_json(&document)?;
+        } else if json {
             output::say_json(&compared.judged)?;
         } else {
             output::say(&report::text_table(&compared.judged));
+            figures.iter().for_each(|figures| benchmarks::say(figures));
         }
         for failed in &compared.judged.failed {
             output::tell(&format!("error: {}: {}", failed.method, failed.error));

@@ -1,5 +1,6 @@
 //! `routewright evaluate`: what stored policies are worth on a log.
 
+use super::benchmarks::{self, BenchmarkArgs};
 use super::pair_log::PairArgs;
 use super::{answers, compare_pairs, date, output, query_text, saving};
 use anyhow::Context as _;
@@ -48,6 +49,8 @@ pub(crate) struct EvaluateCommand {
     /// Folder to write report.html, report.md, report.json and the pictures into.
     #[arg(long, value_name = "DIR", conflicts_with = "pairs")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    benchmarks: BenchmarkArgs,
 }
 
 impl EvaluateCommand {
@@ -80,7 +83,7 @@ impl EvaluateCommand {
         }
         let mut judged = judging.finish();
         judged.promises = saving::kept(&policies, log, &self.split)?;
-        self.tell(&judged, json)
+        self.tell(&judged, &test, json)
     }
 
     /// Rows the baselines are chosen on, where the log has them.
@@ -170,16 +173,21 @@ impl EvaluateCommand {
         OutcomeTable::load(log, &options)
     }
 
-    fn tell(&self, judged: &Judged, json: bool) -> anyhow::Result<ExitCode> {
+    fn tell(&self, judged: &Judged, test: &OutcomeTable, json: bool) -> anyhow::Result<ExitCode> {
+        let figures = self.benchmarks.figures(judged, test)?;
         if let Some(dir) = &self.report {
             write_report(judged, &format!("Policies on {}", judged.log), dir)?;
         }
         if json {
             let mut document = serde_json::to_value(judged)?;
             document["promises"] = serde_json::to_value(&judged.promises)?;
+            if let Some(figures) = figures {
+                document["benchmarks"] = serde_json::to_value(figures)?;
+            }
             output::say_json(&document)?;
         } else {
             output::say(&report::text_table(judged));
+            figures.iter().for_each(|figures| benchmarks::say(figures));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,6 +1,7 @@
-//! `routewright data export`: decisions and their rewards in the formats of other tools.
+//! `routewright data export`: decisions and their rewards, or a policy's choices, in the formats of other tools.
 
-use super::output;
+use super::{output, predictions};
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use routewright_data::decisions::{Combine, Outcomes, RewardRule, write_obp};
 use routewright_data::importers::write_dsjson;
@@ -13,13 +14,19 @@ pub(crate) struct ExportCommand {
     /// Format to write.
     #[arg(long, value_enum)]
     to: Format,
-    /// Decision log: a Parquet file or a directory of them.
-    #[arg(long, value_name = "DECISIONS")]
+    /// Decision log, or for `routerarena` outcome log: a Parquet file or a directory of them.
+    #[arg(long, value_name = "LOG")]
     log: PathBuf,
     /// Feedback log: a Parquet file or a directory of them.
-    #[arg(long, value_name = "FEEDBACK")]
-    feedback: PathBuf,
-    /// File (`dsjson`) or folder (`obp`) to write.
+    #[arg(long, value_name = "FEEDBACK", required_if_eq_any([("to", "dsjson"), ("to", "obp")]))]
+    feedback: Option<PathBuf>,
+    /// Policy that chooses (`routerarena`).
+    #[arg(long, value_name = "DIR", required_if_eq("to", "routerarena"))]
+    policy: Option<PathBuf>,
+    /// Only queries of this split (`routerarena`).
+    #[arg(long, value_name = "NAME")]
+    split: Option<String>,
+    /// File (`dsjson`, `routerarena`) or folder (`obp`) to write.
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
     /// Kind of feedback that is the reward.
@@ -43,15 +50,23 @@ enum Format {
     Dsjson,
     /// Arrays of the Open Bandit Pipeline, numpy files in a folder.
     Obp,
+    /// Predictions of a router as RouterArena takes them, one JSON list.
+    Routerarena,
 }
 
 impl ExportCommand {
     /// Joins and writes.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
-        let outcomes = Outcomes::load(&self.feedback, &self.metric, self.combine)?;
+        if let (Format::Routerarena, Some(policy)) = (self.to, &self.policy) {
+            return predictions::write(policy, &self.log, self.split.as_deref(), &self.out, json);
+        }
+        let feedback = self.feedback.as_ref().context("`--feedback` is missing, expected a feedback log")?;
+        let outcomes = Outcomes::load(feedback, &self.metric, self.combine)?;
         let rule = RewardRule { default: self.default_reward, cost_weight: self.cost_weight };
         let (rounds, left_out) = match self.to {
-            Format::Dsjson => (write_dsjson(&self.log, &outcomes, &rule, &self.out)?, 0),
+            Format::Dsjson | Format::Routerarena => {
+                (write_dsjson(&self.log, &outcomes, &rule, &self.out)?, 0)
+            }
             Format::Obp => {
                 let written = write_obp(&self.log, &outcomes, &rule, &self.out)?;
                 (written.rounds, written.without_reward)

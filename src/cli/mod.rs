@@ -7,6 +7,7 @@
 mod answers;
 mod ask;
 mod bench;
+mod benchmarks;
 mod calibrate;
 mod compare;
 mod compare_pairs;
@@ -27,6 +28,7 @@ mod ope;
 pub(crate) mod output;
 mod pair_log;
 mod policy;
+mod predictions;
 mod price;
 mod promotion;
 mod query_text;

@@ -25,6 +25,7 @@ pub(super) fn read_answer(
     row.variant = record.text(field("variant"))?;
     row.answer = record.text(field("answer"))?;
     row.finish = record.text(field("finish"))?;
+    row.failure = record.text(field("failure"))?;
     row.logprob_mean = number("logprob_mean")?;
     row.logprob_min = number("logprob_min")?;
     row.logprob_quantiles = record.numbers(field("logprob_quantiles"))?;

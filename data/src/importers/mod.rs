@@ -5,6 +5,7 @@ mod arena;
 mod cells;
 mod chat;
 mod dsjson;
+mod embedded;
 mod error;
 mod importer;
 mod langfuse;
@@ -12,12 +13,17 @@ mod litellm;
 mod long;
 mod mapping;
 mod messages;
+mod mixinstruct;
+mod mixinstruct_pairs;
 mod openai;
 mod portkey;
 mod record;
 mod records;
+mod routerarena;
 mod routerbench;
 mod routerdc;
+mod routereval;
+mod samples;
 mod sink;
 mod tensorzero;
 mod text_files;
@@ -36,6 +42,11 @@ pub static ALL: &[Importer] = &[
     long::ROW,
     routerbench::ROW,
     routerdc::ROW,
+    mixinstruct::ROW,
+    mixinstruct_pairs::ROW,
+    routereval::ROW,
+    routerarena::ROW,
+    samples::ROW,
     arena::ROW,
     openai::ROW,
     litellm::ROW,
@@ -81,6 +92,8 @@ pub fn import(
     (importer.run)(inputs, out, options)
 }
 
+#[cfg(test)]
+mod benchmark_tests;
 #[cfg(test)]
 mod chat_tests;
 #[cfg(test)]

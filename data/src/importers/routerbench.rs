@@ -1,6 +1,7 @@
 //! RouterBench (arXiv 2403.12031): one wide record a query with three fields a model.
 
 use super::mapping::Mapping;
+use super::messages::content;
 use super::record::Record;
 use super::sink::Sink;
 use super::{ImportError, ImportOptions, ImportSummary, Importer, records};
@@ -44,7 +45,8 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
         for model in models {
             let score = mapping.score(&record, &model)?;
             let cost_usd = record.number(&format!("{model}|total_cost"))?;
-            let response = record.text(&format!("{model}|model_response"))?;
+            // A published copy keeps the text in a list of one.
+            let response = record.value(&format!("{model}|model_response")).as_deref().and_then(content);
             let (query_id, source, split) = (query_id.clone(), source.clone(), split.clone());
             let prompt = prompt.clone();
             let row = OutcomeRow {

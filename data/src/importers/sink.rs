@@ -1,6 +1,7 @@
 //! What importers write into: checks rows, gives queries their ids, counts.
 
 use super::answer_columns::check_answer;
+use super::embedded::EmbeddedRow;
 use super::record::Record;
 use super::{ImportError, ImportOptions, ImportSummary};
 use crate::QueryText;
@@ -146,7 +147,26 @@ impl<'a, R: crate::log::LogRow> Sink<'a, R> {
 impl Sink<'_, OutcomeRow> {
     /// Scales and checks a row, fills in what the options say, and writes it. An empty `query_id` is
     /// assigned.
-    pub(super) fn push(&mut self, record: &Record, mut row: OutcomeRow) -> Result<(), ImportError> {
+    pub(super) fn push(&mut self, record: &Record, row: OutcomeRow) -> Result<(), ImportError> {
+        let row = self.admit(record, row)?;
+        Ok(self.writer.push(row)?)
+    }
+}
+
+impl Sink<'_, EmbeddedRow> {
+    /// As of an [`OutcomeRow`]; the vector must be of finite numbers.
+    pub(super) fn push(&mut self, record: &Record, row: EmbeddedRow) -> Result<(), ImportError> {
+        if let Some(value) = row.embedding.iter().flatten().find(|value| !value.is_finite()) {
+            return Err(record.error(format!("`embedding` has `{value}`, expected finite numbers")));
+        }
+        let row = EmbeddedRow { row: self.admit(record, row.row)?, ..row };
+        Ok(self.writer.push(row)?)
+    }
+}
+
+impl<R: crate::log::LogRow> Sink<'_, R> {
+    /// Scales and checks a row, and fills in what the options say.
+    fn admit(&mut self, record: &Record, mut row: OutcomeRow) -> Result<OutcomeRow, ImportError> {
         for (name, text) in [("prompt", &row.prompt), ("model", &row.model)] {
             if text.is_empty() {
                 return Err(record.error(format!("`{name}` is missing or empty, expected a text")));
@@ -180,7 +200,7 @@ impl Sink<'_, OutcomeRow> {
         }
         self.take_query(record, &row.query_id, &row.prompt, row.split.as_deref())?;
         self.note(&row);
-        Ok(self.writer.push(row)?)
+        Ok(row)
     }
 
     /// A score of the input's range as one in `[0, 1]`.
@@ -228,6 +248,7 @@ impl Sink<'_, OutcomeRow> {
             ("option_probs", row.option_probs.is_some()),
             ("verifier_rate", row.verifier_rate.is_some()),
             ("reference", row.reference.is_some()),
+            ("failure", row.failure.is_some()),
         ]);
     }
 }

@@ -40,6 +40,7 @@ pub struct OutcomeRow {
     pub option_probs: Option<Vec<f32>>,
     pub verifier_rate: Option<f32>,
     pub reference: Option<String>,
+    pub failure: Option<String>,
 }
 
 /// One row of a pair log; the fields are its columns (see [`schema::PAIR`]).
@@ -96,6 +97,7 @@ impl LogRow for OutcomeRow {
             + len(&self.response)
             + len(&self.answer)
             + len(&self.reference)
+            + len(&self.failure)
             + 4 * lists.iter().sum::<usize>()
     }
 
@@ -124,6 +126,7 @@ impl LogRow for OutcomeRow {
             floats(rows.iter().map(|r| r.option_probs.as_deref())),
             Arc::new(rows.iter().map(|r| r.verifier_rate).collect::<Float32Array>()),
             some_texts(rows.iter().map(|r| r.reference.as_deref())),
+            some_texts(rows.iter().map(|r| r.failure.as_deref())),
         ]
     }
 }

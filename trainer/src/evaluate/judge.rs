@@ -3,7 +3,7 @@
 use super::lanes::Repredict;
 use super::{
     Apgr, ArmShare, Decisions, Deferral, Figures, Frontier, JudgeError, JudgeOptions, OperatingPoint,
-    PairedDifference, QueryOutcomes, SingleModel, Sources, aiq, apgr, arm_shares, deferral,
+    PairedDifference, QueryOutcomes, Ranks, SingleModel, Sources, aiq, apgr, arm_shares, deferral,
     score_entropy_bits, single_models, thin,
 };
 use crate::methods::baselines::means;
@@ -49,6 +49,9 @@ pub struct Evaluation {
     pub deferral: Option<Deferral>,
     /// `E_p`, mean entropy of the softmax of the predicted scores, bits.
     pub score_entropy_bits: Option<f64>,
+    /// Where its choices stand among the answers of all arms, for a policy of one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<Ranks>,
     /// Whether its decisions depend on the source the log names, which a request may lack; the caller fills it
     /// in.
     #[serde(default)]
@@ -161,6 +164,7 @@ pub fn judge(
     Ok(Evaluation {
         apgr: if weighs { apgr(prediction, table, train, options) } else { None },
         score_entropy_bits: score_entropy_bits(prediction),
+        ranks: Ranks::of(&decisions, table),
         ..judge_played(Played { frontier, ..played }, table, train, options)?
     })
 }
@@ -221,6 +225,7 @@ pub fn judge_played(
         apgr: None,
         deferral: deferral(&frontier.points, &singles, target.map(|single| single.score)),
         score_entropy_bits: None,
+        ranks: None,
         reads_source: false,
         validation: None,
         tuning: None,

@@ -5,7 +5,7 @@ use super::figures::mean_of;
 use super::judge::{CURVE_POINTS_MAX, Validation};
 use super::{
     Apgr, ArmShare, Deferral, Evaluation, Figures, JudgeOptions, OperatingPoint, PairedDifference,
-    QueryOutcomes, Sources, thin,
+    QueryOutcomes, Ranks, Sources, thin,
 };
 use std::collections::BTreeMap;
 
@@ -33,6 +33,7 @@ impl Evaluation {
             apgr: apgr(&seeds),
             deferral: deferral(&seeds),
             score_entropy_bits: mean(|e| e.score_entropy_bits),
+            ranks: ranks(&seeds),
             reads_source: seeds.iter().any(|e| e.reads_source),
             validation: validation(&seeds),
             curve: thin(&points, CURVE_POINTS_MAX),
@@ -41,6 +42,11 @@ impl Evaluation {
             ..first
         })
     }
+}
+
+fn ranks(seeds: &[Evaluation]) -> Option<Ranks> {
+    let mean = |figure: fn(&Ranks) -> f64| mean_of(seeds.iter().map(|seed| seed.ranks.as_ref().map(figure)));
+    Some(Ranks { mean_rank: mean(|ranks| ranks.mean_rank)?, top_3: mean(|ranks| ranks.top_3)? })
 }
 
 /// Standard error of a mean over seeds.

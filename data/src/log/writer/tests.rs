@@ -4,7 +4,7 @@ use crate::schema;
 use rand::RngExt as _;
 use std::path::Path;
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "query_id",
     "split",
     "source",
@@ -28,6 +28,7 @@ const COLUMNS: [&str; 23] = [
     "option_probs",
     "verifier_rate",
     "reference",
+    "failure",
 ];
 
 fn text(rng: &mut Rng, length_max: usize) -> String {
@@ -51,6 +52,7 @@ fn random_row(rng: &mut Rng) -> OutcomeRow {
         timestamp_ms: rng.random_bool(0.5).then(|| rng.random()),
         response: rng.random_bool(0.5).then(|| text(rng, 50)),
         reference: rng.random_bool(0.5).then(|| text(rng, 50)),
+        failure: rng.random_bool(0.5).then(|| text(rng, 50)),
         sample: rng.random_bool(0.5).then(|| rng.random()),
         variant: rng.random_bool(0.5).then(|| text(rng, 5)),
         answer: rng.random_bool(0.5).then(|| text(rng, 5)),
@@ -89,6 +91,7 @@ fn read(path: &Path) -> Vec<OutcomeRow> {
                 timestamp_ms: batch.time("timestamp_ms").unwrap().get(row),
                 response: text("response", row),
                 reference: text("reference", row),
+                failure: text("failure", row),
                 sample: number("sample", row).map(|v| v as i32),
                 variant: text("variant", row),
                 answer: text("answer", row),
