@@ -33,6 +33,7 @@
 mod app;
 mod caller;
 mod clock;
+pub mod collect;
 mod decide;
 pub mod dialect;
 mod error;

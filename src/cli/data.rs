@@ -1,7 +1,7 @@
-//! `routewright data import|validate|stats|split|price|simulate|log-decisions|export|from-store`: foreign formats to
-//! logs and back, and logs looked at.
+//! `routewright data collect|import|validate|stats|split|price|simulate|log-decisions|export|from-store`: logs made,
+//! foreign formats to logs and back, and logs looked at.
 
-use super::{export, from_store, output, price, query_text};
+use super::{collect, export, from_store, output, price, query_text};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUnit};
@@ -25,6 +25,9 @@ pub(crate) struct DataCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    /// Ask models the prompts of a file, score their answers, and write them as a log.
+    #[command(after_help = collect::HELP)]
+    Collect(collect::CollectCommand),
     /// Write a foreign format as a log; without a format, list the formats.
     Import(Import),
     /// Check a log row by row; exits 1 when it has errors.
@@ -254,6 +257,7 @@ impl DataCommand {
     /// Runs the action: 0 when it succeeds, 1 when a validated log has errors.
     pub(crate) fn run(self, json: bool) -> anyhow::Result<ExitCode> {
         match self.action {
+            Action::Collect(collect) => collect.run(json),
             Action::Import(import) => import.run(json),
             Action::Validate(validate) => validate.run(json),
             Action::Stats(stats) => stats.run(json),

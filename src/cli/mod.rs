@@ -9,6 +9,7 @@ mod ask;
 mod bench;
 mod benchmarks;
 mod calibrate;
+mod collect;
 mod compare;
 mod compare_pairs;
 mod completions;

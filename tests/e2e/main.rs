@@ -10,6 +10,7 @@ mod bad_feedback;
 mod bad_input;
 mod bench;
 mod cascades;
+mod collect;
 mod command_line;
 #[cfg(unix)]
 mod crash;

@@ -22,6 +22,7 @@ pub use models::{Capability, ModelConfig, ModelDialect};
 pub(crate) use network::{Network, is_public};
 pub use policies::{Execution, PolicyEntry};
 pub use server::ServerConfig;
+pub(crate) use server::{secret, syntax};
 pub use store::{Direction, Durability, MetricConfig, StoreConfig};
 pub use values::{ConfigError, Secret};
 pub(crate) use values::{NAME_RULE, is_name};

@@ -301,7 +301,7 @@ fn is_origin(origin: &str) -> bool {
 }
 
 /// Where and what the reader complains of, without a value: a secret may stand in the wrong place.
-fn syntax(text: &str, error: &toml::de::Error) -> String {
+pub(crate) fn syntax(text: &str, error: &toml::de::Error) -> String {
     // `invalid type: string "sk-...", expected a boolean`: what is quoted is a value of the file.
     let message = match error.message().rsplit_once(", expected") {
         Some((found, expected)) if found.starts_with("invalid ") => {
@@ -336,7 +336,7 @@ fn address(key: &str, value: Option<&str>) -> Result<Option<SocketAddr>, ConfigE
     value.map(|value| resolve(value).map_err(refuse)).transpose()
 }
 
-fn secret(
+pub(crate) fn secret(
     key: &str,
     value: &str,
     environment: &dyn Fn(&str) -> Option<String>,
