@@ -41,6 +41,8 @@ mod saving;
 mod serve_command;
 #[cfg(unix)]
 mod serving;
+#[cfg(unix)]
+mod stepping;
 mod store;
 mod token_routing;
 mod train_serve;
