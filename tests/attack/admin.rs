@@ -7,7 +7,7 @@ use crate::scratch::Scratch;
 use crate::wire::{Caller, Silence, is_error};
 use routewright_data::QueryText;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{self, DataRecord, Draft};
+use routewright_policy::artifact::{self, DataRecord, RouterDraft};
 use routewright_policy::forms::{BayesianRidge, CostModel, RidgeShape};
 use routewright_policy::online::Forgetting;
 use routewright_policy::{Arm, Price, SelectorSpec};
@@ -61,7 +61,7 @@ fn write(path: &Path, prior: f32) -> String {
         ..Arm::default()
     };
     let cost = CostModel::constant(vec![0.001, 0.01]);
-    let draft = Draft {
+    let draft = RouterDraft {
         name: "bandit".to_owned(),
         method: "linucb".to_owned(),
         seed: 0,

@@ -13,7 +13,7 @@ use axum::http::{Request, StatusCode};
 use axum::routing::{MethodRouter, any_service};
 use routewright_data::QueryText;
 use routewright_data::features::Column;
-use routewright_policy::artifact::{DataRecord, Draft};
+use routewright_policy::artifact::{DataRecord, RouterDraft};
 use routewright_policy::forms::{Constant, CostModel};
 use routewright_policy::{Arm, Policy, Price, SelectorSpec};
 use routewright_policy_server::{Execution, PolicyEntry, Server, ServerConfig, Sink};
@@ -121,7 +121,7 @@ fn vector_policy() -> Policy {
         ..Arm::default()
     };
     let cost = CostModel::constant(vec![0.001, 0.01, f32::NAN]);
-    let draft = Draft {
+    let draft = RouterDraft {
         name: "vector".to_owned(),
         method: "test".to_owned(),
         seed: 0,

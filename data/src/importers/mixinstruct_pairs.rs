@@ -48,6 +48,7 @@ fn run(inputs: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<Import
                 model_b: b.model.clone(),
                 winner,
                 judge: Some(JUDGE.to_owned()),
+                weight: None,
                 timestamp_ms: None,
                 response_a: a.text.clone(),
                 response_b: b.text.clone(),
