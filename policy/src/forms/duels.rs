@@ -214,6 +214,24 @@ impl Duels {
         self.belief.covariance.chunks_exact(n).map(at).collect()
     }
 
+    /// Makes room for one more arm, of which nothing is believed before the next refresh.
+    fn grow(&mut self, arm: &NewArm) -> Result<(), LearnError> {
+        if arm.quality.is_some() {
+            return Err(LearnError::Quality {
+                reason: "the policy learns from comparisons, which have no scale",
+            });
+        }
+        let width = self.shape.width();
+        self.shape
+            .check(self.n_arms + 1)
+            .map_err(|reason| Self::failed(LinalgError { dim: width, reason }))?;
+        self.pairs.extend((0..self.n_arms).map(|_| Arc::new(ArmStatistics::new(width))));
+        self.tilt.resize((self.n_arms + 1) * width, 0.0);
+        self.n_arms += 1;
+        self.cost.add_arm(arm.cost_usd);
+        Ok(())
+    }
+
     /// Adds a comparison, or takes it off where its weight is negative.
     fn tell(&mut self, experience: &Experience<'_>, rival: usize) -> Result<(), LearnError> {
         let x = self.features(experience.features);
@@ -401,20 +419,17 @@ impl Learner for Duels {
     }
 
     fn add_arm(&mut self, arm: &NewArm) -> Result<(), LearnError> {
-        if arm.quality.is_some() {
-            return Err(LearnError::Quality {
-                reason: "the policy learns from comparisons, which have no scale",
-            });
+        self.add_arms(std::slice::from_ref(arm))
+    }
+
+    fn add_arms(&mut self, arms: &[NewArm]) -> Result<(), LearnError> {
+        let before = self.n_arms;
+        let grown = arms.iter().try_for_each(|arm| self.grow(arm));
+        // Once for all: a refresh takes time by the cube of the arms.
+        if self.n_arms > before {
+            self.refresh().map_err(Self::failed)?;
         }
-        let width = self.shape.width();
-        self.shape
-            .check(self.n_arms + 1)
-            .map_err(|reason| Self::failed(LinalgError { dim: width, reason }))?;
-        self.pairs.extend((0..self.n_arms).map(|_| Arc::new(ArmStatistics::new(width))));
-        self.tilt.resize((self.n_arms + 1) * width, 0.0);
-        self.n_arms += 1;
-        self.cost.add_arm(arm.cost_usd);
-        self.refresh().map_err(Self::failed)
+        grown
     }
 
     fn reprice(&mut self, arm: usize, usd: f64) -> Result<(), LearnError> {
