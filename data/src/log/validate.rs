@@ -268,7 +268,7 @@ impl Checking {
         }
     }
 
-    /// The queries (as [`Content::id_bits`]) that occur with more than one content; counts the different ids.
+    /// The queries (as `Content::id_bits`) that occur with more than one content; counts the different ids.
     fn torn_queries(&mut self) -> Vec<(u64, u64)> {
         let mut torn = Vec::new();
         self.contents.sort();
