@@ -10,8 +10,8 @@ use std::path::Path;
 /// The greatest difference to a figure that was measured elsewhere, in points.
 const SLACK: f64 = 0.3;
 
-/// The best judge of each task by accuracies that are shrunk towards those over all tasks, which break ties; by raw ones
-/// it is 85.18 where ties are split, and 85.61 where the first judge wins them.
+/// The best judge of each task by accuracies shrunk towards those over all tasks, which break ties; by raw ones it is
+/// 85.18 where ties are split, and 85.61 where the first judge wins them.
 const BY_TASK: f64 = 85.61;
 
 fn percent(value: &Value) -> f64 {
