@@ -128,7 +128,7 @@ pub(crate) fn sample_of(
     Err(batch.error(row, reason))
 }
 
-/// What queries are told apart by.
+/// What distinguishes queries.
 pub(crate) fn query_hash(text: &str) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&blake3::hash(text.as_bytes()).as_bytes()[..8]);

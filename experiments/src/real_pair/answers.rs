@@ -289,7 +289,7 @@ impl Pair {
         let reference = format!(" {}.", question.gold);
         let ask = Self::ask(&question.prompt());
         let labels = label(&self.backends, ask, reference.as_bytes(), 0, true)?;
-        // The last one is of an end of the answer, which nobody says here.
+        // The last score is that of the end token, which no answer contains here.
         let within = labels.into_iter().filter(|label| label.at < reference.len());
         Ok(within.map(|label| (rounded(&label.state), right(&label.scores))).collect())
     }
@@ -390,7 +390,7 @@ pub fn read<L: Line>(path: &Path) -> anyhow::Result<Vec<L>> {
     Ok(rows)
 }
 
-/// Adds to the log at `path` what `make` makes of the questions it does not have; `say` is told after each.
+/// Appends to the log at `path` the result of `make` for each question it lacks, and calls `say` after each.
 ///
 /// # Errors
 /// If `make` fails or the log cannot be written.

@@ -1,4 +1,4 @@
-//! A model whose answers are kept: what it says after the same ids is computed once, whoever asks.
+//! A model with a cache: the distribution after the same ids is computed once for all sessions.
 //!
 //! Sessions of one [`Kept`] share a single session of the model. They only remember ids; where what comes next is not
 //! known yet, the shared session goes back to what both have read and reads on. So the examples at the beginning of
@@ -32,7 +32,7 @@ struct Shared {
     read: u64,
 }
 
-/// A model whose answers are kept.
+/// A model with a cache of its distributions and scores.
 #[derive(Debug, Clone)]
 pub struct Kept {
     model: Arc<dyn Backend>,

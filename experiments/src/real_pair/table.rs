@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Units of a filling at most.
 pub const UNITS: usize = 6;
-/// Units of a span: weights are chosen anew behind them.
+/// Units of a span; the weights may change after each span.
 pub const SPAN: usize = 2;
 
 /// What both members say at a place.

@@ -53,18 +53,15 @@ pub(super) fn write(
     Ok(path)
 }
 
-/// Counts what follows the last two, one and no words of each text.
+/// Counts the words that follow the last two words, the last word, and the start of a text.
 fn learn<'t>(texts: impl Iterator<Item = &'t str>) -> Counts {
     let mut counts = Counts::new();
     for text in texts {
         let words: Vec<String> = text.split_whitespace().map(|word| format!(" {word}")).collect();
         for at in 0..=words.len() {
             let next = words.get(at).map_or("", String::as_str);
-            for order in 0..=ORDER.min(at) {
-                // The first words of a text are what is said where nothing else is known.
-                if order == 0 && at > 0 {
-                    continue;
-                }
+            // Where no words are known, only the first word of a text follows.
+            for order in usize::from(at > 0)..=ORDER.min(at) {
                 let after = words[at - order..at].concat();
                 *counts.entry(after).or_default().entry(next.to_owned()).or_default() += 1;
             }
