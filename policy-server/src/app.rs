@@ -23,7 +23,7 @@ use crate::serve_error::ServeError;
 use crate::settings::keys::Keys;
 use crate::settings::{PolicyEntry, ServerConfig, private};
 use crate::upkeep::canary::Canaries;
-use crate::upkeep::reload::Reloader;
+use crate::upkeep::reload::{Reloader, read_keys};
 use arc_swap::ArcSwap;
 use routewright_policy::Policy;
 use std::collections::BTreeMap;
@@ -61,16 +61,14 @@ impl App {
         let metrics = Arc::new(Metrics::new(endpoints.labels()));
         let rollouts = Arc::new(Rollouts::start().map_err(ServeError::Threads)?);
         let live = Arc::new(InService::new(load(&config, in_memory, &metrics, &rollouts)?));
-        let keys =
-            Arc::new(ArcSwap::from_pointee(Keys::load(config.keys_file.as_deref(), &config.api_keys)?));
-        let batcher = Batcher::start(&limits).map_err(ServeError::Threads)?;
+        let keys = Arc::new(ArcSwap::from_pointee(read_keys(&config)?));
         let fusions = Arc::new(Fusions::open(&config)?);
         private::keep(&config, &log);
-        let ledger = config.store.as_ref().map(|store| Ledger::open(store, log.clone()).map(Arc::new));
-        let ledger = ledger.transpose()?;
+        let open = |store| Ledger::open(store, log.clone()).map(Arc::new);
+        let ledger = config.store.as_ref().map(open).transpose()?;
         let service = Arc::new(Service {
             live: Arc::clone(&live),
-            batcher,
+            batcher: Batcher::start(&limits).map_err(ServeError::Threads)?,
             rollouts: Arc::clone(&rollouts),
             ledger: ledger.clone(),
             limits,
@@ -85,6 +83,7 @@ impl App {
             endpoints,
             keys: Arc::clone(&keys),
             rates: Arc::clone(&rates),
+            quotas: Arc::clone(&gateway.quotas),
             bodies: Room::new(&limits),
             metrics: Arc::clone(&metrics),
             log: log.clone(),
@@ -99,6 +98,7 @@ impl App {
             canaries: Arc::clone(&canaries),
             rollouts,
             metrics: Arc::clone(&metrics),
+            keys: Arc::clone(&keys),
             rates,
             offload: Offload::new(limits.worker_count()),
             limits,

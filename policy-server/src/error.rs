@@ -21,6 +21,7 @@ pub(crate) enum Code {
     UriTooLong,
     HeadTooLarge,
     RateLimited,
+    BudgetExceeded,
     BatchTooLarge,
     NoEligibleCandidate,
     ReloadFailed,
@@ -49,7 +50,7 @@ pub(crate) enum Code {
 
 impl Code {
     /// Every code, in the order of the documentation.
-    pub(crate) const ALL: [Self; 39] = [
+    pub(crate) const ALL: [Self; 40] = [
         Self::InvalidJson,
         Self::InvalidRequest,
         Self::UnknownCandidate,
@@ -65,6 +66,7 @@ impl Code {
         Self::UriTooLong,
         Self::HeadTooLarge,
         Self::RateLimited,
+        Self::BudgetExceeded,
         Self::BatchTooLarge,
         Self::NoEligibleCandidate,
         Self::ReloadFailed,
@@ -111,6 +113,7 @@ impl Code {
             Self::UriTooLong => (414, REQUEST, "uri_too_long"),
             Self::HeadTooLarge => (431, REQUEST, "head_too_large"),
             Self::RateLimited => (429, REQUEST, "rate_limited"),
+            Self::BudgetExceeded => (402, "insufficient_quota", "budget_exceeded"),
             Self::BatchTooLarge => (422, REQUEST, "batch_too_large"),
             Self::NoEligibleCandidate => (422, REQUEST, "no_eligible_candidate"),
             Self::ReloadFailed => (422, REQUEST, "reload_failed"),

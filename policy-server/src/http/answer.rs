@@ -23,12 +23,13 @@ pub(crate) async fn by_models(
     body: &Bytes,
     from: From,
 ) -> Result<Option<Response>, ApiError> {
-    if gateway.upstreams.is_empty() {
+    let From { began, caller, headers } = from;
+    let key = Arc::clone(&caller.allowance);
+    if gateway.upstreams.is_empty() && key.models.is_none() && !key.counts_tokens() {
         return Ok(None);
     }
-    let From { began, caller, headers } = from;
     let (reader, body, length) = (Arc::clone(gateway), body.clone(), body.len());
-    let read = move || question::read(&reader, api, body, headers);
+    let read = move || question::read(&reader, api, body, headers, &key);
     let Some((asked, target)) = offload.run(length, read).await?? else { return Ok(None) };
     Ok(Some(match gateway.answer(asked, target, &caller, began.0).await {
         Ok(answered) => reply(answered),

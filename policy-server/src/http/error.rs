@@ -4,11 +4,13 @@ use crate::dialect::Dialect;
 use crate::dialect::failure::Problem;
 use crate::error::{ApiError, Code};
 use crate::http::wire::ErrorBody;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 /// Seconds after which a request may be tried again where the server is not available.
 const RETRY_AFTER: u64 = 1;
+
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Puts an error of ours into the shape of another API than OpenAI's.
 pub(crate) fn in_shape(response: &mut Response, shape: Dialect) {
@@ -33,6 +35,10 @@ impl IntoResponse for ApiError {
         let unavailable = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER);
         if let Some(seconds) = self.retry_after.or(unavailable) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.code == Code::BudgetExceeded {
+            // Clients of vendors would ask again and again.
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response.extensions_mut().insert(self);
         response

@@ -1,6 +1,6 @@
 //! What surrounds every handler: request id, origin, key, rate, body, time limit, panic, count, log.
 
-use crate::caller::{Caller, Share};
+use crate::caller::{Allowance, Caller, Share};
 use crate::error::{ApiError, Code};
 use crate::http::body::{Room, has_body, too_slow};
 use crate::http::connections::{Link, Phase, Tracked};
@@ -9,12 +9,14 @@ use crate::http::endpoint::{Access, Endpoint, Endpoints, Kind};
 use crate::http::error::in_shape;
 use crate::http::extract::Began;
 use crate::http::origin::{self, Names};
+use crate::http::quota_headers;
 use crate::http::rates::Rates;
 use crate::live::metrics::{Metrics, Series, Stage};
+use crate::live::quota::Quotas;
 use crate::live::stages::panic_text;
 use crate::log::{Level, Log};
 use crate::settings::ServerConfig;
-use crate::settings::keys::{Keys, same_secret};
+use crate::settings::keys::{KeyRecord, Keys, same_secret};
 use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -40,6 +42,8 @@ pub(crate) struct Surroundings {
     pub(crate) keys: Arc<ArcSwap<Keys>>,
     /// How often each caller may call.
     pub(crate) rates: Arc<Rates>,
+    /// Requests and tokens a minute of each key.
+    pub(crate) quotas: Arc<Quotas>,
     /// Memory of the bodies being received.
     pub(crate) bodies: Room,
     pub(crate) metrics: Arc<Metrics>,
@@ -70,8 +74,18 @@ pub(crate) async fn around(State(guard): State<Guard>, request: Request, next: N
     let address = link.as_ref().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.address);
     let mut response = match guard.preflight(row, &request, permission.is_some()) {
         Some(response) => response,
-        None => match guard.admit(row, &request, address) {
-            Ok(caller) => guard.run(request, next, row, caller, began, &enter).await,
+        None => match guard.identify(row, &request, address) {
+            Ok(caller) => {
+                let key = Arc::clone(&caller.allowance);
+                let mut response = match guard.admit(row, &caller) {
+                    Ok(()) => guard.run(request, next, row, caller, began, &enter).await,
+                    Err(error) => error.into_response(),
+                };
+                if let Some(row) = row.filter(|row| row.kind == Kind::Answer) {
+                    quota_headers::mark(response.headers_mut(), &guard.around.quotas, &key, row.shape);
+                }
+                response
+            }
             Err(error) => error.into_response(),
         },
     };
@@ -106,21 +120,30 @@ impl Guard {
         origin::preflight(request.method(), request.headers(), &method)
     }
 
-    /// Whether the request may be made, and who makes it.
-    fn admit(&self, row: Option<&Endpoint>, request: &Request, address: IpAddr) -> Result<Caller, ApiError> {
-        let config = &self.around.config;
-        let caller = Caller { key: None, share: Share::of_address(address) };
-        let caller = match row.map_or(Access::Key, |row| row.access) {
+    /// Who makes the request, where he may make it.
+    fn identify(
+        &self,
+        row: Option<&Endpoint>,
+        request: &Request,
+        address: IpAddr,
+    ) -> Result<Caller, ApiError> {
+        let caller = Caller { share: Share::of_address(address), ..Caller::default() };
+        match row.map_or(Access::Key, |row| row.access) {
             // Probes are cheap, and an orchestrator asks them by whatever name it likes.
-            Access::Open => return Ok(caller),
-            Access::KeyUnlessOpened if config.metrics_open => caller,
+            Access::Open => Ok(caller),
+            Access::KeyUnlessOpened if self.around.config.metrics_open => Ok(caller),
             _ => {
                 self.check_origin(request)?;
-                self.authorize(request.headers(), caller)?
+                self.authorize(request.headers(), caller)
             }
-        };
-        if self.admin {
-            return Ok(caller);
+        }
+    }
+
+    /// Whether he may make it now.
+    fn admit(&self, row: Option<&Endpoint>, caller: &Caller) -> Result<(), ApiError> {
+        let config = &self.around.config;
+        if self.admin || row.is_some_and(|row| row.access == Access::Open) {
+            return Ok(());
         }
         if let Err(wait) = self.around.rates.admit(&caller.share, Instant::now()) {
             let rate = config.limits.rate_per_second;
@@ -128,7 +151,10 @@ impl Guard {
             let seconds = wait.as_secs_f64().ceil().max(1.0) as u64;
             return Err(ApiError { retry_after: Some(seconds), ..ApiError::new(Code::RateLimited, message) });
         }
-        Ok(caller)
+        match row.is_some_and(|row| row.kind == Kind::Answer) {
+            true => self.around.quotas.admit(&caller.allowance, Instant::now()),
+            false => Ok(()),
+        }
     }
 
     /// What a browser may be made to send is refused where no key would stop it, and always on the admin listener.
@@ -162,8 +188,12 @@ impl Guard {
             if !keys.required() {
                 return Ok(caller);
             }
-            let named = |name: Arc<str>| Caller { key: Some(Arc::clone(&name)), share: Share::Key(name) };
-            presented.map(|key| keys.find(key).map(|record| named(record.name.as_str().into())))
+            let known = |(record, allowance): (&KeyRecord, &Arc<Allowance>)| {
+                let name: Arc<str> = record.name.as_str().into();
+                let share = Share::Key(Arc::clone(&name));
+                Caller { key: Some(name), share, allowance: Arc::clone(allowance) }
+            };
+            presented.map(|key| keys.opened(key).map(known))
         };
         let message = match accepted {
             Some(Some(caller)) => return Ok(caller),

@@ -18,6 +18,7 @@ pub(crate) mod openapi;
 pub(crate) mod origin;
 pub(crate) mod parts;
 pub(crate) mod question;
+pub(crate) mod quota_headers;
 pub(crate) mod rates;
 pub(crate) mod reply;
 pub(crate) mod routes;

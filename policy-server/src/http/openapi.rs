@@ -83,12 +83,15 @@ fn errors(row: &Endpoint) -> Vec<(String, String)> {
         }
         Code::Overloaded => row.kind != Kind::Plain || row.errors.contains(code),
         Code::FusionFailed
+        | Code::BudgetExceeded
         | Code::ContextTooLong
         | Code::UpstreamFailed
         | Code::UpstreamTimedOut
         | Code::UpstreamRateLimited
         | Code::UpstreamUnavailable => row.kind == Kind::Answer,
-        Code::StoreUnavailable => row.kind == Kind::Decision || row.errors.contains(code),
+        Code::StoreUnavailable => {
+            matches!(row.kind, Kind::Decision | Kind::Answer) || row.errors.contains(code)
+        }
         Code::MethodNotAllowed | Code::RequestTimeout | Code::Internal => true,
         _ => row.errors.contains(code),
     };

@@ -13,8 +13,10 @@ use crate::live::metrics::Metrics;
 use crate::live::rollouts::Rollouts;
 use crate::log::Log;
 use crate::settings::Limits;
+use crate::settings::keys::Keys;
 use crate::upkeep::canary::Canaries;
 use crate::upkeep::reload::Reloader;
+use arc_swap::ArcSwap;
 use axum::extract::FromRef;
 use std::sync::Arc;
 
@@ -51,6 +53,8 @@ parts! {
     /// Counts of canaries and shadows.
     rollouts: Arc<Rollouts>,
     metrics: Arc<Metrics>,
+    /// Who may call, and what each may use.
+    keys: Arc<ArcSwap<Keys>>,
     /// How often each caller may call.
     rates: Arc<Rates>,
     offload: Offload,

@@ -1,5 +1,6 @@
 //! From the raw body of a request to what is asked of whom. The body itself is never parsed to be printed again.
 
+use crate::caller::Allowance;
 use crate::decide::answer::{Gateway, Question, Target};
 use crate::dialect::Dialect;
 use crate::dialect::needs::Needs;
@@ -13,6 +14,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use routewright_policy::program::Budget;
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Headers that bound what all calls for a request may use, and the one that asks for the steps and their bill.
 const MAX_COST: &str = "x-router-max-cost-usd";
@@ -28,6 +30,7 @@ pub(crate) fn read(
     api: Dialect,
     bytes: Bytes,
     headers: HeaderMap,
+    key: &Allowance,
 ) -> Result<Option<(Question, Target)>, ApiError> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let encoding = String::from_utf8_lossy(encoding.as_bytes());
@@ -40,18 +43,20 @@ pub(crate) fn read(
         let message = "`model` is missing, expected `routewright/POLICY`, a model of /v1/models, or `auto`";
         return Err(ApiError::new(Code::InvalidRequest, message).param("model"));
     };
-    if model.starts_with(FUSION_PREFIX) {
+    // Whose tokens are counted asks a fused model as an arm, which has prices and counts.
+    if model.starts_with(FUSION_PREFIX) && key.allows(&model) && !key.counts_tokens() {
         return Ok(None);
     }
     let (budget, explains) = (budget(&headers)?, headers.get(EXPLAIN).is_some_and(|value| value == "true"));
-    let target = gateway.target(&model)?;
+    let target = gateway.target(&model, key)?;
     let (streams, needs) = (body.streams(), Needs::of(api, &body));
     let query = match target {
         Target::Policy(_) => query(api, &bytes, &headers),
         // Nothing is decided.
         Target::Arm(_) => Ok(Query::default()),
     };
-    Ok(Some((Question { api, body: bytes, streams, needs, headers, budget, explains, query }, target)))
+    let tab = Arc::default();
+    Ok(Some((Question { api, body: bytes, streams, needs, headers, budget, explains, tab, query }, target)))
 }
 
 /// What all calls may use, as the headers say.

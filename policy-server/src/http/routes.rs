@@ -4,7 +4,7 @@
 
 use crate::http::endpoint::Endpoint;
 use crate::http::handlers::{
-    admin_arms, admin_learning, admin_policies, admin_promote, admin_registry, admin_reload,
+    admin_arms, admin_budgets, admin_learning, admin_policies, admin_promote, admin_registry, admin_reload,
     admin_statistics, answers, completions, fallback, feedback, health, metrics, models, openapi, ready,
     route, route_batch, route_plain, step, weights,
 };
@@ -45,6 +45,7 @@ pub(crate) const TABLE: &[Endpoint] = &[
     admin_arms::LIST,
     admin_arms::CHANGE,
     admin_learning::ENDPOINT,
+    admin_budgets::ENDPOINT,
 ];
 
 /// The OpenAPI document of both listeners.

@@ -217,6 +217,7 @@ fn stores_of_every_version_are_read_checked_and_written_on() {
     let versions = [
         (include_str!("../../tests/fixtures/stores/version-1.sql"), 0),
         (include_str!("../../tests/fixtures/stores/version-2.sql"), 1),
+        (include_str!("../../tests/fixtures/stores/version-3.sql"), 1),
     ];
     for (script, n_changes) in versions {
         let dir = tempfile::tempdir().unwrap();
@@ -248,6 +249,6 @@ fn stores_of_every_version_are_read_checked_and_written_on() {
             .unwrap()
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(version, 3);
+        assert_eq!(version, 4);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::clock::now_ms;
 use crate::error::{ApiError, Code};
+use crate::ledger::budgets::Budgets;
 use crate::ledger::event::DAY_MS;
 use crate::ledger::meter::{FeedbackStatus, StoreMeter};
 use crate::ledger::statistics::CHECKPOINT;
@@ -50,7 +51,7 @@ struct Reading {
 struct Shared {
     config: StoreConfig,
     meter: Arc<StoreMeter>,
-    writer: Writer,
+    writer: Arc<Writer>,
     reading: Mutex<Reading>,
     log: Log,
 }
@@ -59,6 +60,7 @@ struct Shared {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     shared: Arc<Shared>,
+    budgets: Budgets,
     stop: Option<Sender<()>>,
     keeper: Option<JoinHandle<()>>,
 }
@@ -80,10 +82,12 @@ impl Ledger {
         statistics.resume(&mut *store)?;
         let (queue_max, group_max) = (config.queue_max, config.group_max);
         let writer = Writer::start(writing, Arc::clone(&meter), queue_max, group_max);
+        let writer = Arc::new(writer.map_err(threads)?);
+        let budgets = Budgets::start(Arc::clone(&writer), log.clone()).map_err(threads)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
             meter,
-            writer: writer.map_err(threads)?,
+            writer,
             reading: Mutex::new(Reading { store, statistics }),
             log,
         });
@@ -100,11 +104,16 @@ impl Ledger {
             }
         };
         let keeper = std::thread::Builder::new().name("store-keeper".to_owned()).spawn(keep);
-        Ok(Self { shared, stop: Some(stop), keeper: Some(keeper.map_err(threads)?) })
+        Ok(Self { shared, budgets, stop: Some(stop), keeper: Some(keeper.map_err(threads)?) })
     }
 
     pub(crate) fn config(&self) -> &StoreConfig {
         &self.shared.config
+    }
+
+    /// The accounts of keys.
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.budgets
     }
 
     pub(crate) fn meter(&self) -> &StoreMeter {
@@ -263,6 +272,7 @@ impl Ledger {
 
     /// Waits until all that is queued now is on disk or refused. Blocks.
     pub(crate) fn flush(&self) {
+        self.budgets.flush();
         if let Ok(done) = self.shared.writer.run(|_| ()) {
             // An error means that the writer has ended, and with it its queue.
             let _ended = done.blocking_recv();

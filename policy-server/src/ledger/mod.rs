@@ -9,10 +9,15 @@
 //! delivery changes nothing; an event has one sequence number for ever; a consumer saves its state together
 //! with the last number it has seen ([`Fold`]), so a restart neither skips nor repeats.
 //!
+//! The store also keeps the accounts of keys (`account`): what each has spent in its windows, and holds for calls under
+//! way. `budgets` is their one door.
+//!
 //! What depends on the order of arrival is settled by the writer, inside the transaction: whether feedback
 //! is late, whether it is the one that activates a deferred decision, and by how much it changes what the
 //! decision is known to cost. A consumer only adds numbers up.
 
+mod account;
+mod budgets;
 mod check;
 mod codec;
 #[cfg(test)]
@@ -34,6 +39,8 @@ mod tail;
 mod tests;
 mod writer;
 
+pub use account::{AMOUNT_MAX, Account, Balance, Done, Order, Window};
+pub(crate) use budgets::{Hold, render as render_budgets};
 pub use check::{Fault, Health, check, repair};
 pub(crate) use event::RETURN;
 pub use event::{
@@ -42,7 +49,7 @@ pub use event::{
 };
 pub use export::{ExportError, ExportOptions, ExportSummary, export};
 pub use fold::{Consumer, Fold};
-pub(crate) use handle::{EXPIRE_EVERY, Ledger};
+pub(crate) use handle::{EXPIRE_EVERY, Ledger, unavailable};
 pub use open::open;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresStore;

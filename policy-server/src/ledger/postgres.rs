@@ -9,13 +9,14 @@
 use crate::ledger::codec::{self, Record};
 use crate::ledger::event::{DAY_MS, Judgement};
 use crate::ledger::{
-    ChangeRecord, Checkpoint, DecisionRecord, Entry, Event, EventBody, FeedbackRecord, Found, Listed,
-    Measure, Receipt, Replaced, Row as RawRow, Silent, Store, StoreError, Table,
+    ChangeRecord, Checkpoint, DecisionRecord, Done, Entry, Event, EventBody, FeedbackRecord, Found, Listed,
+    Measure, Order, Receipt, Replaced, Row as RawRow, Silent, Store, StoreError, Table,
 };
 use crate::settings::Secret;
 use postgres::{Client, IsolationLevel, NoTls, Row, Transaction};
 use std::fmt;
 
+mod books;
 mod repair;
 
 /// "RWLG", as in the header of the SQLite file.
@@ -137,6 +138,18 @@ impl PostgresStore {
     }
 }
 
+/// Carries out orders on a connection that may be lost meanwhile. Holds and settlements that arrived count once.
+fn account_surely(store: &mut PostgresStore, orders: &[Order]) -> Result<Vec<Done>, StoreError> {
+    let first = store.with("write to", |client| books::account(client, orders));
+    let was_lost = store.client.as_ref().is_some_and(Client::is_closed);
+    match first {
+        Err(StoreError::Access { .. }) if was_lost => {
+            store.with("write to", |client| books::account(client, orders))
+        }
+        other => other,
+    }
+}
+
 /// Appends on a connection that may be lost meanwhile.
 fn append_surely(store: &mut PostgresStore, entries: &[Entry]) -> Result<Vec<Receipt>, StoreError> {
     let first = store.with("write to", |client| append(client, entries));
@@ -160,6 +173,7 @@ fn connect(url: &Secret) -> Result<Client, Fault> {
     // Two servers that start together make the tables one after the other.
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK])?;
     transaction.batch_execute(TABLES)?;
+    transaction.batch_execute(books::ACCOUNTS)?;
     transaction.commit()?;
     client.batch_execute(SESSION)?;
     Ok(client)
@@ -540,6 +554,10 @@ impl Store for PostgresStore {
         self.with("write to", |client| expire(client, before_ms))
     }
 
+    fn account(&mut self, orders: &[Order], _: i64) -> Result<Vec<Done>, StoreError> {
+        account_surely(self, orders)
+    }
+
     fn probe(&mut self) -> Result<(), StoreError> {
         // An append of nothing takes the lock and writes the counter, as any other does.
         self.with("write to", |client| append(client, &[])).map(|_| ())
@@ -560,6 +578,6 @@ impl Store for PostgresStore {
 }
 
 #[cfg(test)]
-mod database;
+pub(super) mod database;
 #[cfg(test)]
 mod tests;

@@ -5,10 +5,12 @@
 //! transaction that uses them: they grow strictly, across restarts, expiry and several writers.
 
 mod append;
+mod books;
 mod read;
 
 use crate::ledger::{
-    Checkpoint, Entry, Event, Found, Listed, Receipt, Row as RawRow, Silent, Store, StoreError, Table,
+    Checkpoint, Done, Entry, Event, Found, Listed, Order, Receipt, Row as RawRow, Silent, Store, StoreError,
+    Table,
 };
 use append::{append, last};
 use read::{changes, days, find, of_day, read, rows, sequence, silent};
@@ -18,9 +20,9 @@ use std::time::Duration;
 
 /// "RWLG": marks a SQLite file as a store of ours.
 const APPLICATION_ID: i64 = 0x5257_4c47;
-/// Version 2 has table `changes`, version 3 the time of activation and table `unreadable`; an older file gets what it
-/// lacks when it is opened.
-const VERSION: i64 = 3;
+/// Version 2 has table `changes`, version 3 the time of activation and table `unreadable`, version 4 the accounts of
+/// keys; an older file gets what it lacks when it is opened.
+const VERSION: i64 = 4;
 /// How long a statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const TABLES: &str = "
@@ -143,12 +145,16 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have made them meanwhile.
     if is_behind(&transaction)? {
-        if number(&transaction, "PRAGMA user_version")? == 0 {
+        let version = number(&transaction, "PRAGMA user_version")?;
+        if version == 0 {
             transaction.execute_batch(TABLES)?;
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         }
-        transaction.execute_batch(CHANGES)?;
-        transaction.execute_batch(ACTIVATION)?;
+        if version < 3 {
+            transaction.execute_batch(CHANGES)?;
+            transaction.execute_batch(ACTIVATION)?;
+        }
+        transaction.execute_batch(books::ACCOUNTS)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
     transaction.commit()
@@ -287,6 +293,10 @@ impl Store for SqliteStore {
 
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError> {
         expire(&mut self.connection, before_ms).map_err(self.fail("write to"))
+    }
+
+    fn account(&mut self, orders: &[Order], now_ms: i64) -> Result<Vec<Done>, StoreError> {
+        books::account(&mut self.connection, orders, now_ms).map_err(self.fail("write to"))
     }
 
     fn probe(&mut self) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! What a store is: an append-only log of events, and the errors, rows and checkpoints it deals in.
 
+use super::account::{Done, Order};
 use super::event::{DecisionRecord, Entry, Event, FeedbackRecord, Receipt, Silent};
 
 /// Why the store could not do what it was asked. Cheap to copy: one failure answers a whole group.
@@ -205,6 +206,14 @@ pub trait Store: Send + std::fmt::Debug {
     /// # Errors
     /// If the transaction is not on disk; then nothing was deleted.
     fn expire(&mut self, before_ms: i64) -> Result<u64, StoreError>;
+
+    /// Carries out orders on the accounts of keys in one transaction, in their order; order `i` comes to result `i`.
+    /// A store with a clock of its own goes by that instead of `now_ms`. Carried out again, holds and settlements count
+    /// once.
+    ///
+    /// # Errors
+    /// If the transaction is not on disk; then nothing of it was carried out.
+    fn account(&mut self, orders: &[Order], now_ms: i64) -> Result<Vec<Done>, StoreError>;
 
     /// Commits a transaction that changes nothing: whether the store could take an entry now.
     ///

@@ -9,6 +9,7 @@ pub(crate) mod fusion;
 mod in_service;
 pub(crate) mod metrics;
 pub(crate) mod query;
+pub(crate) mod quota;
 pub(crate) mod report;
 pub(crate) mod rollouts;
 mod served;

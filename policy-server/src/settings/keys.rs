@@ -4,11 +4,14 @@
 //! and never stored. What is stored is `blake3(key = derive("..", salt), message = whole key)`, compared in
 //! constant time.
 
+use crate::caller::Allowance;
 use crate::settings::Secret;
+use crate::settings::allowance::{self, Misfit};
 use routewright_data::files::{self, FileError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// How keys are made.
 const MAKE: &str = "`routewright serve --new-key NAME`";
@@ -32,6 +35,18 @@ pub enum KeyError {
         /// What is wrong.
         reason: String,
     },
+    /// What a key may use cannot be so.
+    #[error("`{field}` of key `{id}` is `{value}`, expected {expected}")]
+    Value {
+        /// Public id of the key.
+        id: String,
+        /// The field of its record.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be accepted.
+        expected: String,
+    },
     /// A key from the environment is not one of ours.
     #[error("an API key of the environment is not `sk-rw-<public id>-<secret>`; make one with {MAKE}")]
     Shape,
@@ -43,8 +58,8 @@ pub enum KeyError {
     },
 }
 
-/// What is stored of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is stored of a key. What it may use is `None` where it has no limit of its own.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRecord {
     /// Public id, 16 hex digits; may be logged.
@@ -55,12 +70,27 @@ pub struct KeyRecord {
     pub salt: String,
     /// Salted hash of the whole key, 64 hex digits.
     pub hash: String,
+    /// Models that may answer it.
+    #[serde(default)]
+    pub models: Option<Vec<String>>,
+    /// Requests that models answer, a minute.
+    #[serde(default)]
+    pub requests_per_minute: Option<i64>,
+    /// Tokens of such requests and of their answers, a minute.
+    #[serde(default)]
+    pub tokens_per_minute: Option<i64>,
+    /// US dollars that its calls may cost in one day (UTC).
+    #[serde(default)]
+    pub budget_day_usd: Option<f64>,
+    /// US dollars that its calls may cost in one month (UTC).
+    #[serde(default)]
+    pub budget_month_usd: Option<f64>,
 }
 
 impl KeyRecord {
     fn of(key: &str, id: &str, name: &str, salt: String) -> Self {
         let hash = hash(key, &salt).to_hex().to_string();
-        Self { id: id.to_owned(), name: name.to_owned(), salt, hash }
+        Self { id: id.to_owned(), name: name.to_owned(), salt, hash, ..Self::default() }
     }
 
     /// The lines to append to the keys file.
@@ -104,7 +134,7 @@ pub fn generate(name: &str) -> Result<NewKey, KeyError> {
 #[derive(Debug, Clone, Default)]
 pub struct Keys {
     required: bool,
-    by_id: BTreeMap<String, KeyRecord>,
+    by_id: BTreeMap<String, (KeyRecord, Arc<Allowance>)>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,12 +152,15 @@ impl Keys {
     pub fn load(file: Option<&Path>, environment: &[Secret]) -> Result<Self, KeyError> {
         let mut keys = Self { required: file.is_some() || !environment.is_empty(), ..Self::default() };
         for record in file.map(read_file).transpose()?.unwrap_or_default() {
-            keys.by_id.insert(record.id.clone(), record);
+            let allowance = allowance::of(&record).map_err(|misfit| refused(&record.id, misfit))?;
+            keys.by_id.insert(record.id.clone(), (record, Arc::new(allowance)));
         }
         for key in environment {
             let id = public_id(key.reveal()).ok_or(KeyError::Shape)?;
             // Such a key lives in memory only; its id serves as salt.
-            keys.by_id.insert(id.to_owned(), KeyRecord::of(key.reveal(), id, "environment", id.to_owned()));
+            let record = KeyRecord::of(key.reveal(), id, "environment", id.to_owned());
+            let allowance = Allowance { id: id.into(), ..Allowance::default() };
+            keys.by_id.insert(id.to_owned(), (record, Arc::new(allowance)));
         }
         Ok(keys)
     }
@@ -149,16 +182,41 @@ impl Keys {
 
     /// The record of a presented key, where it is one of ours.
     pub fn find(&self, presented: &str) -> Option<&KeyRecord> {
-        let record = self.by_id.get(public_id(presented)?)?;
+        self.opened(presented).map(|(record, _)| record)
+    }
+
+    /// The record of a presented key, where it is one of ours, and what it may use.
+    pub(crate) fn opened(&self, presented: &str) -> Option<(&KeyRecord, &Arc<Allowance>)> {
+        let (record, allowance) = self.by_id.get(public_id(presented)?)?;
         let expected = blake3::Hash::from_hex(&record.hash).ok()?;
         // `blake3::Hash` compares in constant time.
-        (hash(presented, &record.salt) == expected).then_some(record)
+        (hash(presented, &record.salt) == expected).then_some((record, allowance))
+    }
+
+    /// The keys with a budget, by id: the name of each, and what it may use.
+    pub(crate) fn with_budget(&self) -> impl Iterator<Item = (&str, &Arc<Allowance>)> {
+        let keys = self.by_id.values().filter(|(_, allowance)| allowance.has_budget());
+        keys.map(|(record, allowance)| (record.name.as_str(), allowance))
+    }
+
+    /// Refuses what the rest of the configuration makes impossible: budgets without a store, models that there are not.
+    ///
+    /// # Errors
+    /// If there is one; the key is named.
+    pub(crate) fn check(&self, has_store: bool, models: &[String]) -> Result<(), KeyError> {
+        self.by_id.iter().try_for_each(|(id, (_, allowance))| {
+            allowance::check(allowance, has_store, models).map_err(|misfit| refused(id, misfit))
+        })
     }
 }
 
 /// Compares a secret that has no record in constant time.
 pub(crate) fn same_secret(presented: &str, expected: &Secret) -> bool {
     hash(presented, "") == hash(expected.reveal(), "")
+}
+
+fn refused(id: &str, Misfit { field, value, expected }: Misfit) -> KeyError {
+    KeyError::Value { id: id.to_owned(), field, value, expected }
 }
 
 fn read_file(path: &Path) -> Result<Vec<KeyRecord>, KeyError> {
@@ -235,5 +293,26 @@ mod tests {
         std::fs::write(&file, "[[keys]]\nid='a'\nhush='deadbeef'").unwrap();
         let error = Keys::load(Some(&file), &[]).unwrap_err().to_string();
         assert!(error.contains("hush") && !error.contains("deadbeef"), "{error}");
+    }
+
+    #[test]
+    fn what_a_key_may_use_is_read_with_its_record_and_refused_by_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("keys.toml");
+        let key = generate("me").unwrap();
+        let load = |more: &str| {
+            std::fs::write(&file, format!("{}{more}\n", key.record.to_toml())).unwrap();
+            Keys::load(Some(&file), &[])
+        };
+        let keys = load("budget_day_usd = 2\nrequests_per_minute = 7").unwrap();
+        let (_, allowance) = keys.opened(key.key.reveal()).unwrap();
+        assert_eq!((allowance.budget_day, allowance.budget_month), (Some(2_000_000_000), None));
+        assert_eq!((allowance.requests_per_minute, &*allowance.id), (Some(7), key.record.id.as_str()));
+        let names = [("me", allowance)];
+        assert!(keys.with_budget().eq(names), "by its name");
+        let error = load("budget_month_usd = nan").unwrap_err().to_string();
+        assert!(error.contains("`budget_month_usd` of key `") && error.contains(&key.record.id), "{error}");
+        let error = keys.check(false, &[]).unwrap_err().to_string();
+        assert!(error.contains("[store]") && error.contains(&key.record.id), "{error}");
     }
 }

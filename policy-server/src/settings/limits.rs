@@ -15,6 +15,8 @@ pub struct Limits {
     /// Time such a request may take from its head to the end of its answer, milliseconds; each model has limits of its
     /// own beside it.
     pub answer_timeout_ms: u64,
+    /// Tokens of an answer that are held against the budget of a key where the request does not say how long it may be.
+    pub reserve_output_tokens: u64,
     /// Most requests in one `/v1/route/batch`.
     pub batch_max: usize,
     /// Most reports in one NDJSON body of `/v1/feedback`.
@@ -64,6 +66,7 @@ impl Default for Limits {
             body_bytes_max: 4 << 20,
             answer_body_bytes_max: 32 << 20,
             answer_timeout_ms: 600_000,
+            reserve_output_tokens: 4096,
             batch_max: 256,
             feedback_batch_max: 10_000,
             head_timeout_ms: 10_000,
@@ -97,6 +100,7 @@ impl Limits {
             ("body_bytes_max", self.body_bytes_max as u64),
             ("answer_body_bytes_max", self.answer_body_bytes_max as u64),
             ("answer_timeout_ms", self.answer_timeout_ms),
+            ("reserve_output_tokens", self.reserve_output_tokens),
             ("batch_max", self.batch_max as u64),
             ("feedback_batch_max", self.feedback_batch_max as u64),
             ("head_timeout_ms", self.head_timeout_ms),

@@ -1,5 +1,6 @@
 //! `server.toml`: every section as a type, read once and checked before anything starts.
 
+mod allowance;
 pub(crate) mod arms;
 pub mod keys;
 mod learning;

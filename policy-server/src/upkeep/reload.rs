@@ -12,8 +12,8 @@ use crate::live::slot::{self, Loaded};
 use crate::live::{InService, Served};
 use crate::log::{Level, Log, chain};
 use crate::registry::Registry;
-use crate::settings::keys::Keys;
-use crate::settings::{PolicyEntry, ServerConfig};
+use crate::settings::keys::{KeyError, Keys};
+use crate::settings::{FUSION_PREFIX, PolicyEntry, ServerConfig};
 use crate::upkeep::unwatched;
 use arc_swap::ArcSwap;
 use routewright_data::files;
@@ -279,7 +279,7 @@ impl Reloader {
         }
         let first_look = seen.keys.is_none();
         seen.keys = Some(fingerprint);
-        match Keys::load(Some(path), &self.config.api_keys) {
+        match read_keys(&self.config) {
             Ok(keys) => {
                 if !first_look {
                     self.log.event(Level::Info, "keys_reloaded", json!({ "keys": keys.len() }));
@@ -291,6 +291,18 @@ impl Reloader {
             }
         }
     }
+}
+
+/// The keys of a configuration.
+///
+/// # Errors
+/// If one cannot be read, or may use what the configuration lacks.
+pub(crate) fn read_keys(config: &ServerConfig) -> Result<Keys, KeyError> {
+    let keys = Keys::load(config.keys_file.as_deref(), &config.api_keys)?;
+    let fused = config.fusions.keys().map(|name| format!("{FUSION_PREFIX}{name}"));
+    let models: Vec<String> = config.models.keys().cloned().chain(fused).collect();
+    keys.check(config.store.is_some(), &models)?;
+    Ok(keys)
 }
 
 impl Seen {

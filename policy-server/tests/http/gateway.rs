@@ -242,8 +242,8 @@ fn a_request_longer_than_a_window_goes_to_a_larger_one() {
     );
     let gate = start([Some(1000), Some(1000)]);
     let reply = ask(&gate, &long);
-    assert_eq!((reply.status, reply.code().as_str()), (422, "no_eligible_candidate"));
-    assert!(reply.message().contains("a window that holds it"), "{}", reply.message());
+    assert_eq!((reply.status, reply.code().as_str()), (400, "context_length_exceeded"));
+    assert!(reply.message().contains("largest window that could hold it has 1000"), "{}", reply.message());
 }
 
 fn body_of(text: String) -> Value {

@@ -4,6 +4,7 @@
 mod arms;
 mod auth;
 mod batch;
+mod budgets;
 mod client;
 mod connections;
 mod deadline;
@@ -19,6 +20,7 @@ mod gateway_faults;
 mod gateway_fusion;
 mod gateway_programs;
 mod gateway_tls;
+mod key_limits;
 mod learner;
 mod ledger;
 mod limits;
@@ -26,6 +28,9 @@ mod openapi;
 mod origin;
 mod pacing;
 mod policies;
+#[cfg(feature = "postgres")]
+#[path = "../../src/ledger/postgres/database.rs"]
+mod postgres;
 mod query_text;
 mod registry;
 mod reload;

@@ -17,6 +17,9 @@ use std::time::Instant;
 const LOGPROBS_MAX: u64 = 20;
 const N_MAX: u64 = 128;
 
+/// What is missing where a request is longer than a window.
+const WINDOW: &str = "a window that holds it";
+
 /// How well a request fits the window of an arm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fit {
@@ -70,6 +73,16 @@ fn fit(config: &ModelConfig, needs: &Needs, api: Dialect) -> Fit {
     }
 }
 
+/// By our count it is so long that no error of the count can explain it.
+fn too_long(question: &Question, window: Option<u64>) -> ApiError {
+    let message = format!(
+        "the request has about {} tokens, and the largest window that could hold it has {}; shorten it",
+        question.needs.size.tokens(),
+        window.unwrap_or(0),
+    );
+    ApiError::new(Code::ContextTooLong, message)
+}
+
 /// Refuses what an arm that the caller names says it cannot; where it says nothing, its server shall judge.
 ///
 /// # Errors
@@ -88,6 +101,9 @@ pub(super) fn check(upstream: &Upstream, question: &Question) -> Result<(), ApiE
         return Err(ApiError::new(code, message).param(refused.field));
     }
     let config = upstream.config();
+    if fit(config, &question.needs, question.api) == Fit::Not {
+        return Err(too_long(question, config.context_tokens));
+    }
     match question.needs.lacking(&able(config)).filter(|_| config.capabilities.is_some()) {
         Some(need) => refuse(format!(
             "this request needs `{}`, which is not among the `capabilities` of [models.\"{model}\"]",
@@ -114,14 +130,14 @@ impl Gateway {
         let now = Instant::now();
         let (mut models, mut resting) = (BTreeSet::new(), BTreeSet::new());
         let mut lacking: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for upstream in self.upstreams.iter() {
+        for upstream in self.upstreams.iter().filter(|upstream| question.tab.allows(upstream.name())) {
             let config = upstream.config();
             let fit = fit(config, &question.needs, question.api);
             let api = spoken(upstream, question.api);
             let lacks = match question.needs.lacking(&able(config)) {
                 _ if api.is_none() => Some("this API".to_owned()),
                 Some(need) => Some(word(need).to_owned()),
-                None if fit == Fit::Not => Some("a window that holds it".to_owned()),
+                None if fit == Fit::Not => Some(WINDOW.to_owned()),
                 None if api == Some(question.api) => None,
                 None => prepare(upstream, question).err().map(|refused| refused.field),
             };
@@ -134,9 +150,17 @@ impl Gateway {
                 models.insert(upstream.name().to_owned());
             }
         }
+        let is_long = |lacks: &String| lacks == WINDOW;
+        if resting.is_empty() && !lacking.is_empty() && lacking.keys().all(is_long) {
+            let windows = self.upstreams.iter().filter_map(|upstream| upstream.config().context_tokens);
+            return Err(too_long(question, windows.max()));
+        }
         let lacking = lacking.iter().map(|(lacks, models)| format!("`{lacks}` by {}", models.join(", ")));
         let lacking = lacking.collect::<Vec<_>>().join("; ");
         let why = match lacking.is_empty() {
+            true if question.tab.is_restricted() => {
+                "no arm of the policy may answer this key, or none has a section [models.NAME]".to_owned()
+            }
             true => "no arm of the policy has a section [models.NAME]".to_owned(),
             false => {
                 format!("no arm of the policy with a section [models.NAME] can answer; missing is {lacking}")

@@ -42,7 +42,7 @@ impl Gateway {
         decision: &For,
         deadline: Instant,
     ) -> Result<Given, Failed> {
-        let mut report = Report::new(self, upstream, decision.clone(), Instant::now());
+        let mut report = self.report(upstream, question, decision);
         let failed = match self.once(upstream, question, report, deadline).await {
             Ok(given) => return Ok(given),
             Err(failed) => failed,
@@ -57,10 +57,15 @@ impl Gateway {
             return Err(failed);
         }
         tokio::time::sleep(pause).await;
-        report = Report::new(self, upstream, decision.clone(), Instant::now());
+        report = self.report(upstream, question, decision);
         self.once(upstream, question, report, deadline)
             .await
             .inspect_err(|failed| self.tell(upstream, failed))
+    }
+
+    fn report(&self, upstream: &Arc<Upstream>, question: &Question, decision: &For) -> Report {
+        let (ledger, tab) = (self.service.ledger.clone(), Arc::clone(&question.tab));
+        Report::new(upstream, ledger, tab, decision.clone())
     }
 
     async fn once(
@@ -101,6 +106,8 @@ impl Gateway {
         let Prepared { api, body, hides, frame, dropped } = prepared;
         let outgoing =
             Outgoing { path: path(api), body, caller: &question.headers, streams: question.streams };
+        report.hold = question.tab.hold(upstream, deadline).await.map_err(Failed::unpaid)?;
+        report.sends();
         let sent = upstream.send(&outgoing, deadline).await;
         let Reply { status, headers, is_encoded, mut chunks } =
             sent.map_err(|error| Failed::of_call(&error))?;
@@ -119,6 +126,7 @@ impl Gateway {
         if question.streams && is_stream(&headers) {
             let begun = commit::begin(&mut chunks, api).await;
             let begun = begun.inspect_err(|failed| chunks.judge(verdict(failed)))?;
+            report.is_answered = true;
             report.begins();
             let way = Way { caller: question.api, arm: api, hides, frame };
             return Ok(Called::Stream { status, headers, begun, chunks: Box::new(chunks), way, dropped });
@@ -126,6 +134,7 @@ impl Gateway {
         let body = whole::read(&mut chunks).await?;
         let tally = whole::check(api, &body, upstream.tariff())
             .inspect_err(|failed| chunks.judge(verdict(failed)))?;
+        report.is_answered = true;
         let body = match frame {
             Some(frame) => whole::translated(api, question.api, &body, &frame)
                 .inspect_err(|failed| chunks.judge(verdict(failed)))?,
@@ -142,7 +151,7 @@ impl Gateway {
         if let Some(rest) = failed.rest().filter(|_| failed.again_after().is_none()) {
             upstream.rest(Instant::now() + rest);
         }
-        if failed.said.is_none() {
+        if failed.said.is_none() && failed.own.is_none() {
             let fields =
                 json!({ "model": upstream.name(), "outcome": failed.outcome.name(), "reason": failed.why });
             self.log.event(Level::Warn, "upstream_failed", fields);

@@ -22,9 +22,18 @@ pub(super) struct Failed {
     is_done_maybe: bool,
     /// What the arm said, where the caller may see it.
     pub(super) said: Option<(StatusCode, HeaderMap, Bytes)>,
+    /// What the caller is told, where it was not called for a reason of ours.
+    pub(super) own: Option<Box<ApiError>>,
 }
 
 impl Failed {
+    /// A call that was not made because it is not paid for, or that cannot be known.
+    pub(super) fn unpaid(error: ApiError) -> Self {
+        let failure = Failure { should_retry: Some(false), ..Failure::without_reply(Kind::Overloaded, "") };
+        let failed = Self::of(failure, error.message.clone(), None);
+        Self { outcome: Outcome::NotCalled, own: Some(Box::new(error)), ..failed }
+    }
+
     /// A call that brought no reply, or whose reply broke off.
     pub(super) fn of_call(error: &CallError) -> Self {
         let (outcome, kind) = match error {
@@ -40,7 +49,7 @@ impl Failed {
         };
         let why = error.to_string();
         let failure = Failure { should_retry: Some(error.is_passing()), ..Failure::without_reply(kind, "") };
-        Self { outcome, why, failure, rests, is_done_maybe: false, said: None }
+        Self { outcome, why, failure, rests, is_done_maybe: false, said: None, own: None }
     }
 
     /// A request that the arm's dialect cannot express.
@@ -83,17 +92,21 @@ impl Failed {
             Kind::Server | Kind::Malformed => Outcome::Failed,
             _ => Outcome::Refused,
         };
-        Self { outcome, why, failure, rests: None, is_done_maybe: false, said }
+        Self { outcome, why, failure, rests: None, is_done_maybe: false, said, own: None }
     }
 
     /// After which pause the same arm may be called once more, where that may help.
     pub(super) fn again_after(&self) -> Option<Duration> {
-        let may = self.failure.retries_here() && !self.is_done_maybe;
+        let may = self.failure.retries_here() && !self.is_done_maybe && self.own.is_none();
         may.then(|| Duration::from_millis(self.failure.wait_ms.unwrap_or_default()))
     }
 
     /// Whether another arm may answer.
     pub(super) fn falls_back(&self) -> bool {
+        if let Some(own) = &self.own {
+            // A cheaper model may be paid for.
+            return own.code == Code::BudgetExceeded;
+        }
         self.failure.falls_back() && !self.is_done_maybe
     }
 
@@ -109,6 +122,9 @@ impl Failed {
 
     /// How long the arm is to be left alone for what it said.
     pub(super) fn rest(&self) -> Option<Duration> {
+        if self.own.is_some() {
+            return None;
+        }
         match self.failure.cooldown() {
             Cooldown::Arm(ms) | Cooldown::Key(ms) => Some(Duration::from_millis(ms)),
             // What fails again and again is for the breaker; this is the pause of the first time.
@@ -121,6 +137,9 @@ impl Failed {
 
     /// What the caller is told where no arm is left; `model` is the one that failed last.
     pub(super) fn into_error(self, model: &str) -> ApiError {
+        if let Some(own) = self.own {
+            return *own;
+        }
         let code = match self.failure.kind {
             Kind::RateLimit => Code::UpstreamRateLimited,
             Kind::Timeout => Code::UpstreamTimedOut,

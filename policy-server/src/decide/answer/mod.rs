@@ -21,13 +21,16 @@ mod question;
 mod ranked;
 mod report;
 mod say;
+mod tab;
 mod whole;
 
 pub(crate) use flow::Flow;
 pub(crate) use question::{Question, Target};
+pub(crate) use tab::account;
 
 use crate::decide::Service;
 use crate::live::metrics::PolicyMetrics;
+use crate::live::quota::Quotas;
 use crate::log::Log;
 use crate::serve_error::ServeError;
 use crate::settings::ServerConfig;
@@ -42,6 +45,8 @@ use std::sync::Arc;
 pub(crate) struct Gateway {
     pub(crate) service: Arc<Service>,
     pub(crate) upstreams: Arc<Upstreams>,
+    /// Requests and tokens a minute of each key.
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) log: Log,
 }
 
@@ -59,7 +64,8 @@ impl Gateway {
         let refuse = |(name, reason)| ServeError::Model { name, reason };
         let upstreams = Upstreams::open(&config.models, &Arc::new(Local::new(local))).map_err(refuse)?;
         let upstreams = Arc::new(upstreams);
-        Ok(Self { service: Arc::clone(service), upstreams, log: log.clone() })
+        let (service, quotas) = (Arc::clone(service), Arc::default());
+        Ok(Self { service, upstreams, quotas, log: log.clone() })
     }
 }
 

@@ -53,7 +53,17 @@ impl Gateway {
         if needs_logprobs && question.needs.logprobs.is_none() {
             question.needs.logprobs = Some(0);
         }
-        let reachable = Some(Arc::new(self.reachable(&question)?));
+        let mut reachable = self.reachable(&question)?;
+        if let Some(narrowed) = question.tab.narrow(&mut reachable, &self.upstreams).await? {
+            if !policy.arms.iter().any(|arm| !arm.retired && reachable.has(&arm.model))
+                && policy.arms.iter().any(|arm| narrowed.dear.contains(&arm.model))
+            {
+                return Err(Failure::from(narrowed.error));
+            }
+            let room = narrowed.room as f64 / NANO;
+            question.budget.usd = Some(question.budget.usd.map_or(room, |usd| usd.min(room)));
+        }
+        let reachable = Some(Arc::new(reachable));
         let id = DecisionId::draw();
         let query = Query { seed: id.seed, reachable, ..asked };
         let progress = Progress { episode_id: None, answers: Vec::new(), budget: question.budget };
@@ -196,6 +206,7 @@ impl Gateway {
             streams: false,
             needs: question.needs.clone(),
             headers: question.headers.clone(),
+            tab: Arc::clone(&question.tab),
             query: Err(ApiError::internal("a call of a program has no query")),
             budget: question.budget,
             explains: false,
@@ -255,6 +266,9 @@ impl Gateway {
             }
             Reply::Text(text) => Whole::of_text(text, &run.stepped.episode_id),
             Reply::Abstain => {
+                if let Some(error) = question.tab.refusal() {
+                    return Err(booked(error));
+                }
                 let message =
                     "the policy gives no answer: its calls failed, or none fits budget and deadline";
                 let failures = taken.answers.iter().filter_map(|answer| answer.failed.as_deref());

@@ -1,12 +1,14 @@
 //! A request to be answered, and what its `model` names.
 
 use super::Gateway;
+use super::tab::Tab;
+use crate::caller::Allowance;
 use crate::dialect::needs::Needs;
 use crate::dialect::{Dialect, translate};
 use crate::error::{ApiError, Code};
 use crate::live::Live;
 use crate::live::query::Query;
-use crate::settings::ModelDialect;
+use crate::settings::{FUSION_PREFIX, ModelDialect};
 use crate::upstream::Upstream;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
@@ -57,6 +59,8 @@ pub(crate) struct Question {
     pub(crate) budget: Budget,
     /// Whether the caller asks for the steps and their bill.
     pub(crate) explains: bool,
+    /// What it takes of the limits and budgets of its key.
+    pub(crate) tab: Arc<Tab>,
     /// What a policy reads of it, or why it reads nothing.
     pub(crate) query: Result<Query, ApiError>,
 }
@@ -71,12 +75,12 @@ pub(crate) enum Target {
 }
 
 impl Gateway {
-    /// What a name means here.
+    /// What a name means here, to the holder of a key.
     ///
     /// # Errors
-    /// If it is no policy, and no model that is called.
-    pub(crate) fn target(&self, model: &str) -> Result<Target, ApiError> {
-        if let Some(upstream) = self.upstreams.find(model) {
+    /// If it is no policy, and no model that is called or that may answer the key.
+    pub(crate) fn target(&self, model: &str, key: &Allowance) -> Result<Target, ApiError> {
+        if let Some(upstream) = self.upstreams.find(model).filter(|_| key.allows(model)) {
             return Ok(Target::Arm(Arc::clone(upstream)));
         }
         if model == "auto" {
@@ -85,16 +89,21 @@ impl Gateway {
         let policy = model.strip_prefix("routewright/").or_else(|| model.strip_prefix("router-"));
         match policy {
             Some(policy) => Ok(Target::Policy(Some(policy.to_owned()))),
-            None => Err(self.unknown(model)),
+            None => Err(self.unknown(model, key)),
         }
     }
 
-    fn unknown(&self, model: &str) -> ApiError {
+    /// A model that may not answer the key is as unknown as one that there is not.
+    fn unknown(&self, model: &str, key: &Allowance) -> ApiError {
         let live = self.service.live.load();
         let policies = live.policies.keys().map(|name| format!("routewright/{name}"));
-        let known: Vec<String> =
-            policies.chain(self.upstreams.iter().map(|upstream| upstream.name().to_owned())).collect();
-        let message = if is_arm(&live, model) {
+        let arms = self.upstreams.iter().map(|upstream| upstream.name().to_owned());
+        let known: Vec<String> = policies.chain(arms.filter(|arm| key.allows(arm))).collect();
+        let message = if model.starts_with(FUSION_PREFIX) && key.allows(model) && key.counts_tokens() {
+            format!(
+                "`{model}` has no section [models.\"{model}\"] with its prices, which the limits of this key need"
+            )
+        } else if is_arm(&live, model) && key.allows(model) {
             format!(
                 "`{model}` is an arm, but this server does not call it: it has no section [models.\"{model}\"]; POST \
                  the request to /v1/route or /route/v1/... and call the model named in `action.model` yourself"

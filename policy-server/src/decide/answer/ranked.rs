@@ -4,9 +4,10 @@
 use super::attempt::Given;
 use super::failed::Failed;
 use super::question::{Question, Target};
+use super::tab::{Narrowed, Tab};
 use super::{Answered, By, Chosen, Gateway, able};
 use crate::caller::Caller;
-use crate::decide::{Ask, Decided, DecisionId, Failure};
+use crate::decide::{Ask, Decided, DecisionId, Failure, Service};
 use crate::error::{ApiError, Code};
 use crate::live::metrics::reason_name;
 use crate::live::query::Query;
@@ -21,7 +22,7 @@ impl Gateway {
     /// If it names nothing that there is, no arm can answer it, or all that can fail.
     pub(crate) async fn answer(
         self: &Arc<Self>,
-        question: Question,
+        mut question: Question,
         target: Target,
         caller: &Caller,
         began: Instant,
@@ -30,6 +31,10 @@ impl Gateway {
         let asked = question.budget.deadline_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0));
         let whole = asked.map_or(whole, |asked| asked.min(whole));
         let deadline = began.checked_add(whole).unwrap_or(began);
+        let Service { ledger, limits, .. } = &*self.service;
+        let asked = (&question.needs, question.api);
+        let reserve = limits.reserve_output_tokens;
+        question.tab = Tab::open(&caller.allowance, &self.quotas, ledger.as_ref(), asked, reserve)?;
         match target {
             Target::Arm(upstream) => Ok(self.by_name(&question, &upstream, deadline).await?),
             Target::Policy(policy) => {
@@ -72,6 +77,7 @@ impl Gateway {
         let asked = std::mem::replace(&mut question.query, Err(ApiError::internal("taken")))
             .map_err(Failure::from)?;
         let mut reachable = self.reachable(&question)?;
+        let narrowed = question.tab.narrow(&mut reachable, &self.upstreams).await?;
         let mut passed_over: Vec<String> = Vec::new();
         let mut last: Option<(Failed, By)> = None;
         loop {
@@ -88,7 +94,7 @@ impl Gateway {
                 // What the policy may choose has failed: the caller is told of that.
                 Err(none) if none.error.code == Code::NoEligibleCandidate => match last {
                     Some((failed, by)) => return refused(failed, by).map_err(Failure::from),
-                    None => return Err(none),
+                    None => return Err(self.too_dear(policy.as_deref(), narrowed).unwrap_or(none)),
                 },
                 Err(failure) => return Err(failure),
             };
@@ -117,6 +123,17 @@ impl Gateway {
             }
             last = Some((failed, by));
         }
+    }
+}
+
+impl Gateway {
+    /// Why a policy has no arm to choose, where that is for want of money.
+    fn too_dear(&self, policy: Option<&str>, narrowed: Option<Narrowed>) -> Option<Failure> {
+        let Narrowed { dear, error, .. } = narrowed?;
+        let live = self.service.live.snapshot();
+        let served = live.find(policy).ok()?;
+        let is_dear = served.policy.arms.iter().any(|arm| dear.contains(&arm.model));
+        is_dear.then(|| Failure { error, policy: Some(Arc::clone(&served.metrics)) })
     }
 }
 

@@ -1,12 +1,12 @@
 //! What the log and the metrics learn of a call, once, however it ends.
 
-use super::Gateway;
+use super::tab::Tab;
 use crate::clock::now_ms;
 use crate::dialect::Dialect;
 use crate::dialect::bill::Tariff;
 use crate::dialect::usage::Counts;
 use crate::dialect::watch::Watch;
-use crate::ledger::{CallRecord, FeedbackRecord, Ledger};
+use crate::ledger::{CallRecord, FeedbackRecord, Hold, Ledger};
 use crate::upstream::{Outcome, Spent, Upstream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,12 @@ pub(super) struct Report {
     first: Option<Duration>,
     /// What is known of tokens and price so far.
     pub(super) tally: Tally,
+    tab: Arc<Tab>,
+    /// What is held for it of the budgets of its key.
+    pub(super) hold: Option<Hold>,
+    /// Whether it may have reached the arm, and whether an answer of it began.
+    is_sent: bool,
+    pub(super) is_answered: bool,
     ended: bool,
 }
 
@@ -66,14 +72,29 @@ impl Tally {
 
 impl Report {
     pub(super) fn new(
-        gateway: &Gateway,
         upstream: &Arc<Upstream>,
+        ledger: Option<Arc<Ledger>>,
+        tab: Arc<Tab>,
         decision: Option<(String, Option<Arc<str>>)>,
-        began: Instant,
     ) -> Self {
-        let ledger = gateway.service.ledger.clone();
-        let upstream = Arc::clone(upstream);
-        Self { upstream, ledger, decision, began, first: None, tally: Tally::default(), ended: false }
+        Self {
+            upstream: Arc::clone(upstream),
+            ledger,
+            decision,
+            began: Instant::now(),
+            first: None,
+            tally: Tally::default(),
+            tab,
+            hold: None,
+            is_sent: false,
+            is_answered: false,
+            ended: false,
+        }
+    }
+
+    /// It goes out now.
+    pub(super) fn sends(&mut self) {
+        (self.is_sent, self.began) = (true, Instant::now());
     }
 
     /// Takes in what a stream has come to.
@@ -107,6 +128,8 @@ impl Report {
             whole: self.began.elapsed(),
         };
         self.upstream.count(outcome, &spent);
+        self.settle(outcome);
+        let tally = &self.tally;
         let (Some(ledger), Some((decision_id, tenant))) = (&self.ledger, &self.decision) else { return };
         let call = CallRecord {
             outcome: outcome.name().to_owned(),
@@ -123,6 +146,29 @@ impl Report {
             activation: self.first.is_some(),
             ..record
         });
+    }
+}
+
+impl Report {
+    /// Settles what was held and charged: by what the server counted, else in full where the call may have been carried
+    /// out, since then it may be billed.
+    fn settle(&mut self, outcome: Outcome) {
+        let may_be_billed = match outcome {
+            Outcome::Ok | Outcome::Cancelled | Outcome::TimedOut | Outcome::Broken => self.is_sent,
+            Outcome::NotCalled | Outcome::Unreachable => false,
+            Outcome::Refused | Outcome::RateLimited | Outcome::Failed => self.is_answered,
+        };
+        let Tally { input, output, cache_read, cache_write, nano_usd, .. } = self.tally;
+        let counted = input.map(|input| {
+            [cache_read, cache_write, output.unwrap_or(0)].into_iter().fold(input, u64::saturating_add)
+        });
+        if counted.is_some() || may_be_billed {
+            self.tab.uses(counted);
+        }
+        if let Some(hold) = self.hold.take() {
+            let unknown = if may_be_billed { hold.amount() } else { 0 };
+            hold.charge(nano_usd.unwrap_or(unknown));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a route: its endpoint, and the handler that reads the request, calls the logic and writes the reply.
 
 pub(crate) mod admin_arms;
+pub(crate) mod admin_budgets;
 pub(crate) mod admin_learning;
 pub(crate) mod admin_policies;
 pub(crate) mod admin_promote;

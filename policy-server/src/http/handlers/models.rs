@@ -1,9 +1,11 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`: policies, the arms they choose among, and fused models, as models.
 
+use crate::caller::Allowance;
 use crate::clock::rfc3339;
 use crate::decide::answer::Gateway;
 use crate::error::{ApiError, Code};
 use crate::http::endpoint::Endpoint;
+use crate::http::extract::From;
 use crate::http::reply::json;
 use crate::http::wire::{AnthropicList, AnthropicModel, Body, ModelBody, ModelKind, ModelList};
 use crate::live::fusion::Fusions;
@@ -11,7 +13,6 @@ use crate::live::{InService, Live, Served};
 use crate::settings::FUSION_PREFIX;
 use crate::upstream::Upstreams;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use routewright_data::suggest::near_names;
@@ -52,10 +53,10 @@ async fn handle(
     State(live): State<Arc<InService>>,
     State(fusions): State<Arc<Fusions>>,
     State(gateway): State<Arc<Gateway>>,
-    headers: HeaderMap,
+    From { caller, headers, .. }: From,
 ) -> Result<Response, ApiError> {
     let live = live.load();
-    let data = all(&live, &fusions, &gateway.upstreams);
+    let data = all(&live, &fusions, &gateway.upstreams, &caller.allowance);
     if !headers.contains_key(ANTHROPIC) {
         return json(&ModelList { object: "list", data });
     }
@@ -70,10 +71,10 @@ async fn one(
     State(fusions): State<Arc<Fusions>>,
     State(gateway): State<Arc<Gateway>>,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    From { caller, headers, .. }: From,
 ) -> Result<Response, ApiError> {
     let live = live.load();
-    let mut data = all(&live, &fusions, &gateway.upstreams);
+    let mut data = all(&live, &fusions, &gateway.upstreams, &caller.allowance);
     let Some(at) = data.iter().position(|model| model.id == id) else {
         let hint = near_names(&id, data.iter().map(|model| model.id.as_str()));
         return Err(ApiError::new(Code::ModelNotFound, format!("unknown model `{id}`; {hint}")).param("id"));
@@ -82,8 +83,15 @@ async fn one(
     if headers.contains_key(ANTHROPIC) { json(&as_anthropic(found)) } else { json(&found) }
 }
 
-/// Everything that has a name here: policies, then arms and other models that are called, then fused models.
-fn all<'a>(live: &'a Live, fusions: &'a Fusions, upstreams: &'a Upstreams) -> Vec<ModelBody<'a>> {
+/// Everything that has a name here: policies, then arms and other models that are called, then fused models; of models
+/// those that may answer the key.
+fn all<'a>(
+    live: &'a Live,
+    fusions: &'a Fusions,
+    upstreams: &'a Upstreams,
+    key: &Allowance,
+) -> Vec<ModelBody<'a>> {
+    let available = |served: &'a Served| available(served).filter(|arm| key.allows(&arm.model));
     let mut data: Vec<ModelBody<'_>> = Vec::new();
     let mut arms: BTreeMap<&str, (Option<&Arm>, u64, Vec<&str>)> = BTreeMap::new();
     for served in live.policies.values() {
@@ -100,7 +108,7 @@ fn all<'a>(live: &'a Live, fusions: &'a Fusions, upstreams: &'a Upstreams) -> Ve
             arms.entry(&arm.model).or_insert((Some(arm), created, Vec::new())).2.push(&served.name);
         }
     }
-    for upstream in upstreams.iter() {
+    for upstream in upstreams.iter().filter(|upstream| key.allows(upstream.name())) {
         arms.entry(upstream.name()).or_insert((None, fusions.loaded_at, Vec::new()));
     }
     // Arms of one name are one model; its facts are those of the first policy that has it.
@@ -123,7 +131,8 @@ fn all<'a>(live: &'a Live, fusions: &'a Fusions, upstreams: &'a Upstreams) -> Ve
         let owner = name.split_once('/').map_or("unknown", |(owner, _)| owner);
         model(name.to_owned(), created, owner, kind)
     }));
-    data.extend(fusions.models.iter().map(|(name, ensemble)| {
+    let may_answer = |name: &str| key.allows(&format!("{FUSION_PREFIX}{name}"));
+    data.extend(fusions.models.iter().filter(|(name, _)| may_answer(name)).map(|(name, ensemble)| {
         let kind = ModelKind::Fusion {
             system: ensemble.system().name,
             members: ensemble.backends().iter().map(|backend| backend.name()).collect(),

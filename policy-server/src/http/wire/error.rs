@@ -22,7 +22,9 @@ pub(crate) struct ErrorObject {
     /// for people; may change
     message: String,
     #[serde(rename = "type")]
-    #[schemars(extend("enum" = ["invalid_request_error", "authentication_error", "server_error"]))]
+    #[schemars(extend("enum" = [
+        "invalid_request_error", "authentication_error", "insufficient_quota", "server_error"
+    ]))]
     kind: &'static str,
     /// field at fault
     param: Option<String>,

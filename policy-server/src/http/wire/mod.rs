@@ -6,6 +6,7 @@
 mod answers;
 mod arms;
 mod body;
+mod budgets;
 mod document;
 mod error;
 mod feedback;
@@ -24,6 +25,7 @@ mod weights;
 pub(crate) use answers::{AnswerOfModel, EmbeddingsRequest};
 pub(crate) use arms::{ArmBody, ArmsReply, ChangeArmsRequest, PolicyArms};
 pub(crate) use body::{Body, Schemas, schemas};
+pub(crate) use budgets::{BudgetBody, BudgetsReply};
 pub(crate) use document::OpenApiDocument;
 pub(crate) use error::{ErrorBody, ErrorObject};
 pub(crate) use feedback::{FeedbackLine, FeedbackReply, FeedbackRequest};

@@ -2,7 +2,7 @@
 
 use crate::ledger::tests::{Dice, decision};
 use crate::ledger::writer::*;
-use crate::ledger::{Checkpoint, Event, Found, Listed, Row, Silent, SqliteStore, Table};
+use crate::ledger::{Checkpoint, Done, Event, Found, Listed, Order, Row, Silent, SqliteStore, Table};
 use crate::settings::StoreConfig;
 use std::sync::Mutex;
 
@@ -51,6 +51,9 @@ impl Store for Fake {
     }
     fn expire(&mut self, _: i64) -> Result<u64, StoreError> {
         Ok(0)
+    }
+    fn account(&mut self, _: &[Order], _: i64) -> Result<Vec<Done>, StoreError> {
+        Ok(Vec::new())
     }
     fn probe(&mut self) -> Result<(), StoreError> {
         Ok(())
