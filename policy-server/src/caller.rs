@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One share of the server: a key, or an address where no key is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +39,10 @@ pub(crate) struct Allowance {
     pub(crate) budget_day: Option<u64>,
     /// Nano-dollars that its calls may cost in one month (UTC).
     pub(crate) budget_month: Option<u64>,
+    /// How long answers are kept for it.
+    pub(crate) cache: Option<Duration>,
+    /// Whether answers that are drawn at random are kept, too.
+    pub(crate) cache_samples: bool,
 }
 
 impl Allowance {

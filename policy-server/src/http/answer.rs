@@ -1,6 +1,6 @@
 //! An answer of a model on its way out: its body as it came, and the headers beside it.
 
-use crate::decide::answer::{Answered, By, Chosen, Gateway, Said};
+use crate::decide::answer::{Answered, By, Chosen, Gateway, Said, Source};
 use crate::dialect::Dialect;
 use crate::error::ApiError;
 use crate::http::decision::Attribution;
@@ -10,7 +10,11 @@ use crate::http::question;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use futures_core::Stream;
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 /// Has models answer a request; `None` where it is for a fused model, or no model is called here.
 ///
@@ -40,10 +44,11 @@ pub(crate) async fn by_models(
 /// The reply to a request that a model answered.
 fn reply(answered: Answered) -> Response {
     let Answered { status, headers, body, by } = answered;
-    let streams = matches!(body, Said::Stream(_));
+    let streams = matches!(body, Said::Stream(_) | Said::Kept(_));
     let body = match body {
         Said::Whole(bytes) => Body::from(bytes),
         Said::Stream(flow) => Body::from_stream(*flow),
+        Said::Kept(pieces) => Body::from_stream(Pieces(pieces.into_iter())),
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -62,6 +67,17 @@ fn reply(answered: Answered) -> Response {
         response.extensions_mut().insert(attribution);
     }
     response
+}
+
+/// The pieces of a stream that was kept, each by itself, as they came.
+struct Pieces(std::vec::IntoIter<Bytes>);
+
+impl Stream for Pieces {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next().map(Ok))
+    }
 }
 
 /// Adds who answered, and how that came about.
@@ -86,6 +102,12 @@ fn mark(headers: &mut HeaderMap, by: &By) {
     }
     if !by.dropped.is_empty() {
         put("x-router-dropped", &by.dropped.join(","));
+    }
+    match by.cache {
+        Some(Source::Hit) => put("x-router-cache", "hit"),
+        Some(Source::Miss) => put("x-router-cache", "miss"),
+        Some(Source::Bypass) => put("x-router-cache", "bypass"),
+        None => {}
     }
     if let Some(nano) = by.nano_usd {
         put("x-router-cost-usd", &usd(nano));

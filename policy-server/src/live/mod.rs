@@ -3,6 +3,7 @@
 pub(crate) mod arm_table;
 pub(crate) mod assignment;
 pub(crate) mod batcher;
+pub(crate) mod cache;
 pub(crate) mod deadline;
 pub(crate) mod exploration;
 pub(crate) mod fusion;

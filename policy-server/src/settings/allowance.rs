@@ -4,11 +4,14 @@ use crate::caller::Allowance;
 use crate::settings::keys::KeyRecord;
 use routewright_data::suggest::near_names;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Most requests and tokens a minute that are believed.
 const RATE_MAX: i64 = 1_000_000_000_000;
 /// Largest budget, US dollars.
 const BUDGET_MAX: u64 = 1_000_000_000;
+/// Longest time that an answer is kept: a year.
+const SECONDS_MAX: u64 = 31_536_000;
 /// Nano-dollars in a dollar.
 const NANO: u64 = 1_000_000_000;
 /// Decimals of a nano-dollar.
@@ -40,7 +43,28 @@ pub(super) fn of(record: &KeyRecord) -> Result<Allowance, Misfit> {
         tokens_per_minute: rate("tokens_per_minute", record.tokens_per_minute)?,
         budget_day: budget("budget_day_usd", record.budget_day_usd)?,
         budget_month: budget("budget_month_usd", record.budget_month_usd)?,
+        cache: lifetime(record)?,
+        cache_samples: record.cache_samples,
     })
+}
+
+fn lifetime(record: &KeyRecord) -> Result<Option<Duration>, Misfit> {
+    let refuse = |field, value, expected: &str| Err(Misfit { field, value, expected: expected.to_owned() });
+    match record.cache_seconds {
+        None if record.cache_samples => refuse(
+            "cache_samples",
+            "true".to_owned(),
+            "`cache_seconds` beside it: without them nothing is kept",
+        ),
+        None => Ok(None),
+        Some(seconds) => match u64::try_from(seconds) {
+            Ok(known) if (1..=SECONDS_MAX).contains(&known) => Ok(Some(Duration::from_secs(known))),
+            _ => {
+                let expected = "a whole number from 1 to 31536000; without the field nothing is kept";
+                refuse("cache_seconds", seconds.to_string(), expected)
+            }
+        },
+    }
 }
 
 fn rate(field: &'static str, given: Option<i64>) -> Result<Option<u64>, Misfit> {
@@ -137,6 +161,11 @@ mod tests {
             assert_eq!((misfit.field, misfit.value), ("tokens_per_minute", wrong.to_string()));
         }
         assert_eq!(record(&|record| record.models = Some(Vec::new())).unwrap_err().field, "models");
+        for wrong in [0, -1, i64::MAX] {
+            let misfit = record(&|record| record.cache_seconds = Some(wrong)).unwrap_err();
+            assert_eq!((misfit.field, misfit.value), ("cache_seconds", wrong.to_string()));
+        }
+        assert_eq!(record(&|record| record.cache_samples = true).unwrap_err().field, "cache_samples");
         let known = ["small".to_owned(), "large".to_owned()];
         let allowed = record(&|record| record.models = Some(vec!["smal".into()])).unwrap();
         let misfit = check(&allowed, true, &known).unwrap_err();

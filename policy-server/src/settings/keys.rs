@@ -85,6 +85,12 @@ pub struct KeyRecord {
     /// US dollars that its calls may cost in one month (UTC).
     #[serde(default)]
     pub budget_month_usd: Option<f64>,
+    /// Seconds that answers are kept for a request that comes again.
+    #[serde(default)]
+    pub cache_seconds: Option<i64>,
+    /// Whether answers that are drawn at random are kept, too.
+    #[serde(default)]
+    pub cache_samples: bool,
 }
 
 impl KeyRecord {

@@ -15,6 +15,8 @@ pub struct Limits {
     /// Time such a request may take from its head to the end of its answer, milliseconds; each model has limits of its
     /// own beside it.
     pub answer_timeout_ms: u64,
+    /// Memory for answers that are kept for requests that come again, bytes; 0 keeps none.
+    pub cache_bytes_max: usize,
     /// Tokens of an answer that are held against the budget of a key where the request does not say how long it may be.
     pub reserve_output_tokens: u64,
     /// Most requests in one `/v1/route/batch`.
@@ -67,6 +69,7 @@ impl Default for Limits {
             answer_body_bytes_max: 32 << 20,
             answer_timeout_ms: 600_000,
             reserve_output_tokens: 4096,
+            cache_bytes_max: 64 << 20,
             batch_max: 256,
             feedback_batch_max: 10_000,
             head_timeout_ms: 10_000,

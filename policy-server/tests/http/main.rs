@@ -5,6 +5,7 @@ mod arms;
 mod auth;
 mod batch;
 mod budgets;
+mod cache;
 mod client;
 mod connections;
 mod deadline;

@@ -4,6 +4,7 @@
 
 use super::commit::Begun;
 use super::episode::Told;
+use super::recording::Recording;
 use super::report::Report;
 use crate::dialect::Dialect;
 use crate::dialect::failure::Problem;
@@ -52,6 +53,8 @@ pub(crate) struct Flow {
     ended: Option<Outcome>,
     /// Who hears of its text and its end.
     then: Option<Box<Told>>,
+    /// Keeps what goes out for a request that comes again.
+    recording: Option<Box<Recording>>,
 }
 
 impl Flow {
@@ -74,6 +77,7 @@ impl Flow {
             is_over: false,
             ended: None,
             then: None,
+            recording: None,
         };
         flow.begin(held);
         if is_over {
@@ -104,6 +108,11 @@ impl Flow {
             Some(outcome) => told.end(outcome, &self.report.tally, self.report.elapsed()),
             None => self.then = Some(Box::new(told)),
         }
+    }
+
+    /// Has what goes out recorded.
+    pub(super) fn record(&mut self, recording: Box<Recording>) {
+        self.recording = Some(recording);
     }
 
     fn forward(&mut self, bytes: Bytes) {
@@ -222,9 +231,13 @@ impl Stream for Flow {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
+                self.recording = self.recording.take().and_then(|recording| recording.piece(&bytes));
                 return Poll::Ready(Some(Ok(bytes)));
             }
             if self.is_over {
+                if let Some(recording) = self.recording.take().filter(|_| self.ended == Some(Outcome::Ok)) {
+                    recording.end(self.watch.finish());
+                }
                 return Poll::Ready(None);
             }
             match ready!(self.chunks.poll(context)) {

@@ -15,10 +15,12 @@ mod commit;
 mod episode;
 mod failed;
 mod flow;
+mod kept;
 mod outgoing;
 mod program;
 mod question;
 mod ranked;
+mod recording;
 mod report;
 mod say;
 mod tab;
@@ -26,9 +28,11 @@ mod whole;
 
 pub(crate) use flow::Flow;
 pub(crate) use question::{Question, Target};
+pub(crate) use recording::Source;
 pub(crate) use tab::account;
 
 use crate::decide::Service;
+use crate::live::cache::Cache;
 use crate::live::metrics::PolicyMetrics;
 use crate::live::quota::Quotas;
 use crate::log::Log;
@@ -47,6 +51,8 @@ pub(crate) struct Gateway {
     pub(crate) upstreams: Arc<Upstreams>,
     /// Requests and tokens a minute of each key.
     pub(crate) quotas: Arc<Quotas>,
+    /// Answers for requests that come again.
+    pub(crate) cache: Arc<Cache>,
     pub(crate) log: Log,
 }
 
@@ -65,7 +71,8 @@ impl Gateway {
         let upstreams = Upstreams::open(&config.models, &Arc::new(Local::new(local))).map_err(refuse)?;
         let upstreams = Arc::new(upstreams);
         let (service, quotas) = (Arc::clone(service), Arc::default());
-        Ok(Self { service, upstreams, quotas, log: log.clone() })
+        let cache = Arc::new(Cache::new(config.limits.cache_bytes_max));
+        Ok(Self { service, upstreams, quotas, cache, log: log.clone() })
     }
 }
 
@@ -84,6 +91,8 @@ pub(crate) struct Answered {
 pub(crate) enum Said {
     Whole(Bytes),
     Stream(Box<Flow>),
+    /// The pieces of a stream that was kept.
+    Kept(Vec<Bytes>),
 }
 
 /// Who answers, and how that came about.
@@ -100,6 +109,8 @@ pub(crate) struct By {
     pub(crate) nano_usd: Option<u64>,
     /// Fields of the request that a translation left out or changed.
     pub(crate) dropped: Vec<String>,
+    /// What the cache has to do with it; `None` where the key has none.
+    pub(crate) cache: Option<Source>,
     /// The steps of a program and their bill, JSON.
     pub(crate) detail: Option<String>,
 }

@@ -236,6 +236,8 @@ impl Gateway {
         let mut told = Told::new(Arc::clone(&self.service), run.clone(), caller.clone(), blank);
         match &mut body {
             Said::Stream(flow) => flow.then(told),
+            // A call is answered by its arm.
+            Said::Kept(_) => {}
             Said::Whole(bytes) => {
                 let read = saying(bytes);
                 told.says(&read.text);

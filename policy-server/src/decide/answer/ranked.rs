@@ -3,6 +3,7 @@
 
 use super::attempt::Given;
 use super::failed::Failed;
+use super::kept::{Lookup, replayed};
 use super::question::{Question, Target};
 use super::tab::{Narrowed, Tab};
 use super::{Answered, By, Chosen, Gateway, able};
@@ -31,24 +32,30 @@ impl Gateway {
         let asked = question.budget.deadline_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0));
         let whole = asked.map_or(whole, |asked| asked.min(whole));
         let deadline = began.checked_add(whole).unwrap_or(began);
+        let lookup = self.look_up(&question, &target, &caller.allowance);
+        if let Lookup::Hit(kept, age) = &lookup {
+            return Ok(replayed(kept, *age));
+        }
         let Service { ledger, limits, .. } = &*self.service;
         let asked = (&question.needs, question.api);
         let reserve = limits.reserve_output_tokens;
         question.tab = Tab::open(&caller.allowance, &self.quotas, ledger.as_ref(), asked, reserve)?;
-        match target {
-            Target::Arm(upstream) => Ok(self.by_name(&question, &upstream, deadline).await?),
+        let api = question.api;
+        let answered = match target {
+            Target::Arm(upstream) => self.by_name(&question, &upstream, deadline).await?,
             Target::Policy(policy) => {
                 let live = self.service.live.snapshot();
                 let served = live.find(policy.as_deref()).ok();
                 match served.filter(|served| served.policy.router().is_err()) {
                     Some(served) => {
                         let policy = (policy, &*served.policy);
-                        self.by_program(question, policy, caller, deadline).await
+                        self.by_program(question, policy, caller, deadline).await?
                     }
-                    None => self.by_policy(question, policy, caller, deadline).await,
+                    None => self.by_policy(question, policy, caller, deadline).await?,
                 }
             }
-        }
+        };
+        Ok(self.keep(answered, lookup, api))
     }
 
     async fn by_name(

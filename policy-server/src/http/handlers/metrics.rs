@@ -32,6 +32,9 @@ async fn handle(
     let mut text = metrics.render();
     text.push_str(&rollouts.render());
     text.push_str(&gateway.upstreams.render());
+    if !gateway.upstreams.is_empty() {
+        text.push_str(&gateway.cache.render());
+    }
     if let Some(ledger) = ledger {
         let accounts: Vec<Account> = keys.load().with_budget().filter_map(|(_, key)| account(key)).collect();
         // The lag of the statistics and the balances are read from the store.
