@@ -110,7 +110,7 @@ fn a_budget_refuses_before_money_is_spent_and_survives_a_restart() {
     let refused_total = metrics.lines().find(|line| line.starts_with("routewright_budget_refused_total"));
     assert!(refused_total.unwrap().ends_with("window=\"day\"} 2"), "{refused_total:?}");
     drop(gate);
-    let (_, file) = (key.clone(), dir.path().join("keys.toml"));
+    let file = dir.path().join("keys.toml");
     let models: Vec<(&str, &str)> = models.iter().map(|(name, url)| (*name, url.as_str())).collect();
     let gate = Gate::start(&models, |config| {
         config.keys_file = Some(file);

@@ -3,7 +3,7 @@
 use crate::client::{Reply, get, send, until};
 use crate::gate::{CHAT, Gate, body, logged, model, streaming};
 use crate::upstream::{
-    DONE, Do, FINISH, ROLE, Upstream, chat, chat_body, delta, piece, stream, stream_end, stream_head, whole,
+    DONE, Do, FINISH, ROLE, Upstream, chat, chat_body, delta, piece, stream, stream_head, whole,
 };
 use routewright_policy_server::keys;
 use serde_json::{Value, json};
@@ -201,7 +201,6 @@ fn errors_and_answers_that_are_not_whole_are_not_kept() {
         drop(client);
         until("the call is given up", || endless.abandoned() == n);
     }
-    drop(stream_end());
 }
 
 #[test]
