@@ -15,6 +15,7 @@
 
 pub mod allowance;
 pub mod artifact;
+pub mod assignment;
 pub mod decide;
 pub mod distribution;
 pub mod drift;

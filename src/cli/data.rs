@@ -1,7 +1,7 @@
-//! `routewright data collect|import|validate|stats|split|price|simulate|log-decisions|export|from-store`: logs made,
+//! `routewright data collect|import|validate|stats|split|pool|price|simulate|log-decisions|export|from-store`: logs made,
 //! foreign formats to logs and back, and logs looked at.
 
-use super::{collect, export, from_store, output, price, query_text};
+use super::{collect, export, from_store, output, pool, price, query_text};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use routewright_data::importers::{self, ImportOptions, ImportSummary, LatencyUnit};
@@ -36,6 +36,8 @@ enum Action {
     Stats(Stats),
     /// Assign splits by prompt and write them as a column of a new log.
     Split(Split),
+    /// Models that complement each other, by greedy cover.
+    Pool(pool::PoolCommand),
     /// Write the price of every call by list prices and tokens, for a log that has none.
     Price(price::PriceCommand),
     /// Write a log of a simulated world whose expected scores and costs are known.
@@ -262,6 +264,7 @@ impl DataCommand {
             Action::Validate(validate) => validate.run(json),
             Action::Stats(stats) => stats.run(json),
             Action::Split(split) => split.run(json),
+            Action::Pool(command) => command.run(json),
             Action::Price(price) => price.run(json),
             Action::Simulate(simulate) => simulate.run(json),
             Action::LogDecisions(log) => log.run(json),

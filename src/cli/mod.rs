@@ -6,6 +6,7 @@
 
 mod answers;
 mod ask;
+mod assign;
 mod bench;
 mod benchmarks;
 mod calibrate;
@@ -29,6 +30,7 @@ mod ope;
 pub(crate) mod output;
 mod pair_log;
 mod policy;
+mod pool;
 mod predictions;
 mod price;
 mod promotion;
@@ -89,6 +91,12 @@ Examples:
   routewright ask --policy cascade --answers answers.json 'What is 2+2?' --budget 0.01
 Exit code 1: the policy abstained. Steps: docs/programs.md";
 
+const ASSIGN: &str = "\
+Examples:
+  routewright assign prompts.jsonl --policy policy --budget-usd 20 --out choices.jsonl
+  routewright assign prompts.jsonl --policy policy --rule threshold --least 0.5 --out choices.jsonl
+The rules: docs/methods/forc.md";
+
 /// Decide which language model answers: train routers on your own logs, prove them, serve them.
 #[derive(Debug, Parser)]
 #[command(name = "routewright", version = env!("ROUTEWRIGHT_VERSION"), about, propagate_version = true)]
@@ -134,6 +142,9 @@ enum Command {
     /// Ask a policy which arm should answer a prompt.
     #[command(after_help = ROUTE)]
     Route(route::RouteCommand),
+    /// Choose the models of a whole batch of prompts within a budget.
+    #[command(after_help = ASSIGN)]
+    Assign(assign::AssignCommand),
     /// Drive a policy step by step on recorded or scripted answers.
     #[command(after_help = ASK)]
     Ask(ask::AskCommand),
@@ -163,6 +174,7 @@ impl Cli {
             Command::Serve(command) => command.run(),
             Command::Store(command) => command.run(self.json),
             Command::Route(command) => command.run(self.json),
+            Command::Assign(command) => command.run(self.json),
             Command::Ask(command) => command.run(self.json),
             Command::Policy(command) => command.run(self.json),
             Command::Bench(command) => command.run(self.json),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod artifacts;
+mod assign;
 #[cfg(unix)]
 mod bad_feedback;
 mod bad_input;

@@ -15,6 +15,7 @@ pub mod method;
 pub mod methods;
 pub mod neural;
 pub mod ope;
+pub mod pool;
 pub mod preferences;
 pub mod progress;
 pub mod promise;

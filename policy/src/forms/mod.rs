@@ -2,9 +2,12 @@
 
 use crate::{FormState, LoadError, Predictor};
 
+mod bradley_terry;
 mod calibration;
 mod clusters;
+mod coded_rows;
 mod constant;
+mod correctness;
 mod cost;
 mod duels;
 mod ensemble;
@@ -13,23 +16,28 @@ mod forest;
 mod guarded;
 mod identities;
 mod linear;
+mod meta;
 mod mixture;
 mod neighbors;
 mod neural;
 mod neural_linear;
 mod posterior;
 mod preference;
+mod ratings;
 mod row;
 mod simplex;
 mod stack;
 mod table;
+mod weighted_battles;
 
 pub use row::FormRow;
 pub(crate) use row::config;
 
+pub use bradley_terry::strengths;
 pub use calibration::Calibration;
 pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
+pub use correctness::{Correctness, CorrectnessShape, Foretold, Reliability, Statement, task_scores};
 pub use cost::CostModel;
 pub use duels::{COEFFICIENTS_MAX, DuelShape, Duels};
 pub use ensemble::{Ensemble, EnsembleShape};
@@ -38,15 +46,18 @@ pub use forest::{Forest, Node};
 pub use guarded::{GuardTables, Guarded, LabelRidge, NearGuard};
 pub use identities::{IdentitySet, SetParts, relative_costs, tokens};
 pub use linear::{Linear, Link};
+pub use meta::{Meta, MetaWeights};
 pub use mixture::Mixture;
 pub use neighbors::{Memory, Neighbors, Weighting, weighted_means};
 pub use neural::{Head, Neural};
 pub use neural_linear::{Embedding, NeuralLinear};
 pub use posterior::{BayesianRidge, RidgeShape};
 pub use preference::PreferenceNetwork;
+pub use ratings::{Battle, RatingShape, Ratings};
 pub use simplex::{Heads, Simplex};
 pub use stack::Stack;
 pub use table::{Cell, Rule, ValueTable};
+pub use weighted_battles::{WeightShape, WeightedBattles};
 
 /// Every form, in the order of the documentation.
 pub static ALL: &[FormRow] = &[
@@ -67,6 +78,10 @@ pub static ALL: &[FormRow] = &[
     forest::ROW,
     mixture::ROW,
     guarded::ROW,
+    ratings::ROW,
+    weighted_battles::ROW,
+    correctness::ROW,
+    meta::ROW,
 ];
 
 /// Greatest size in the configuration of a form: products of three still fit a `usize`.

@@ -281,7 +281,7 @@ fn widened(values: &[f64], n_arms: usize, last: f64) -> Vec<f64> {
 }
 
 /// Stores f64 values bit for bit, as pairs of words.
-fn insert_f64(tensors: &mut Tensors, name: &str, shape: &[usize; 2], values: &[f64]) {
+pub(super) fn insert_f64(tensors: &mut Tensors, name: &str, shape: &[usize; 2], values: &[f64]) {
     let words = values.iter().flat_map(|value| {
         let bits = value.to_bits();
         [bits as u32, (bits >> 32) as u32]
@@ -289,7 +289,7 @@ fn insert_f64(tensors: &mut Tensors, name: &str, shape: &[usize; 2], values: &[f
     tensors.insert_u32(name, &[shape[0], 2 * shape[1]], words.collect());
 }
 
-fn take_f64(tensors: &mut Tensors, name: &str, shape: &[usize; 2]) -> Result<Vec<f64>, LoadError> {
+pub(super) fn take_f64(tensors: &mut Tensors, name: &str, shape: &[usize; 2]) -> Result<Vec<f64>, LoadError> {
     let words = tensors.take_u32(name, &[shape[0], 2 * shape[1]])?;
     let float = |pair: &[u32]| f64::from_bits(u64::from(pair[0]) | (u64::from(pair[1]) << 32));
     let values: Vec<f64> = words.chunks_exact(2).map(float).collect();

@@ -12,6 +12,7 @@ mod crowds;
 mod guards;
 mod mixtures;
 mod neighbors;
+mod ratings;
 mod scorers;
 mod votes;
 
@@ -29,13 +30,19 @@ pub static ALL: &[MethodRow] = &[
     baselines::source_best::ROW,
     baselines::oracle::ROW,
     neighbors::knn::ROW,
+    neighbors::benchmark_datasets::ROW,
     clusters::kmeans::ROW,
+    clusters::avengers::ROW,
     scorers::ridge::ROW,
     scorers::logistic::ROW,
     mixtures::stack::ROW,
     contrastive::routerdc::ROW,
     scorers::mlp::ROW,
+    scorers::forc::ROW,
+    scorers::routoo::ROW,
     scorers::routellm_mf::ROW,
+    ratings::routellm_sw::ROW,
+    ratings::eagle::ROW,
     bandits::ucb1::ROW,
     bandits::thompson::ROW,
     bandits::linucb::ROW,

@@ -172,14 +172,14 @@ fn quick(name: &str) -> serde_json::Value {
 fn every_method_that_reads_pairs_learns_from_them_what_strengths_cannot_know() {
     let (train, test) = (world(500, 1), world(200, 2));
     let methods: Vec<_> = methods::reading_pairs().map(|row| (row, quick(row.name))).collect();
-    assert_eq!(methods.len(), 4);
+    assert_eq!(methods.len(), 6);
     let options =
         PairsOptions { features: choice(), average: Average::Micro, seed: 1, folds: 2, device: Device::Cpu };
     let mut honest = test;
     honest.pairs.retain(|p| p.judge.is_none());
     let (compared, _, fitted) = compare_pairs(&train, &honest, &methods, &options, &Silent).unwrap();
     assert!(compared.refused.is_empty(), "{:?}", compared.refused);
-    assert_eq!((fitted.len(), compared.rows[0].name.as_str()), (4, "bradley-terry"));
+    assert_eq!((fitted.len(), compared.rows[0].name.as_str()), (6, "bradley-terry"));
     // Between `sums` and `poems` strengths are a coin: about 5/6 is all they reach.
     let strengths = compared.rows[0].accuracy.unwrap().mean;
     assert!(strengths < 0.9, "{strengths}");

@@ -143,7 +143,7 @@ fn build(
 
 /// Mean of a column shrunk to `overall` by `prior` observations, and its standard error; a column without
 /// values is `overall`.
-fn shrunk(cells: &Cells, col: usize, overall: f32, prior: f32) -> (f32, f32) {
+pub(super) fn shrunk(cells: &Cells, col: usize, overall: f32, prior: f32) -> (f32, f32) {
     let values: Vec<f64> = (0..cells.n_rows()).filter_map(|row| cells.get(row, col)).map(f64::from).collect();
     if values.is_empty() {
         return (overall, 0.5);

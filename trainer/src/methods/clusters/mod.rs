@@ -1,1 +1,2 @@
+pub(super) mod avengers;
 pub(super) mod kmeans;

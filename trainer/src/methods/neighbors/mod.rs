@@ -1,1 +1,2 @@
+pub(super) mod benchmark_datasets;
 pub(super) mod knn;

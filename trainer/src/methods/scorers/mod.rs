@@ -1,6 +1,9 @@
+pub(super) mod adam;
+pub(super) mod forc;
 pub(super) mod gram;
 pub(super) mod logistic;
 pub(super) mod mlp;
 pub(super) mod ridge;
 pub(super) mod routellm_mf;
+pub(super) mod routoo;
 pub(super) mod systems;
