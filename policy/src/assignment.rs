@@ -49,7 +49,8 @@ pub struct Assignment {
 pub enum AssignError {
     /// The shapes do not fit.
     #[error(
-        "cannot assign: {scores} scores and {costs} prices for {n_arms} arms, expected as many of both, a multiple of the arms"
+        "cannot assign: {scores} scores and {costs} prices for {n_arms} arms, expected as many of both, \
+         a multiple of the arms"
     )]
     Shape {
         /// Scores given.
@@ -75,7 +76,8 @@ pub enum AssignError {
     },
     /// The cheapest arms cost more than the budget.
     #[error(
-        "cannot assign: the cheapest arms of the batch cost {least_usd:.6} US dollars together, the budget is {budget_usd:.6}"
+        "cannot assign: the cheapest arms of the batch cost {least_usd:.6} US dollars together, \
+         the budget is {budget_usd:.6}"
     )]
     OutOfReach {
         /// What was given.

@@ -1,5 +1,5 @@
-//! `routewright data collect|import|validate|stats|split|pool|price|simulate|log-decisions|export|from-store`: logs made,
-//! foreign formats to logs and back, and logs looked at.
+//! `routewright data collect|import|validate|stats|split|pool|price|simulate|log-decisions|export|from-store`: logs
+//! made, foreign formats to logs and back, and logs looked at.
 
 use super::{collect, export, from_store, output, pool, price, query_text};
 use anyhow::Context as _;

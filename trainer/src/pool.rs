@@ -1,8 +1,8 @@
 //! Which models complement each other: a pool by greedy cover (Routoo's universe constructor, arXiv 2401.13979).
 //!
-//! The value of a pool is the mean over queries of the best score that one of its models has, what a perfect router would
-//! earn from it. It is monotone and submodular, so that adding the model of the greatest gain again and again earns at least
-//! 1 - 1/e of the best pool of that size (Nemhauser, Wolsey and Fisher 1978).
+//! The value of a pool is the mean over queries of the best score that one of its models has, what a perfect router
+//! would earn from it. It is monotone and submodular, so that adding the model of the greatest gain again and again
+//! earns at least 1 - 1/e of the best pool of that size (Nemhauser, Wolsey and Fisher 1978).
 
 use routewright_data::Cells;
 use serde::Serialize;

@@ -9,7 +9,8 @@ const STEP_MAX: f64 = 2.0;
 /// Change below which strengths have settled, log-odds.
 const SETTLED: f64 = 1e-5;
 
-/// Mode of the strengths `theta` under `P(i beats j) = 1 / (1 + exp(theta_j - theta_i))` and `theta_i ~ N(0, 1 / penalty)`.
+/// Mode of the strengths `theta` under `P(i beats j) = 1 / (1 + exp(theta_j - theta_i))`, normal around 0 with
+/// precision `penalty`.
 ///
 /// `wins[i * n + j]` is the weight of what `i` won against `j`, a tie being half a win of either. `start` has one entry
 /// a player; `penalty` is above 0, so that a player who always won has a finite strength.

@@ -1,7 +1,7 @@
 //! One network for all arms, which reads the query and which arm it is asked of (FORC's meta-model, arXiv 2308.06077).
 //!
-//! `score_m(x) = sigmoid(w . relu(A x + b_m) + c)`: a hidden layer over the features and a one-hot code of the arm, of which
-//! `b_m` is the part that the code selects. `A x` is computed once a query, whatever the number of arms.
+//! `score_m(x) = sigmoid(w . relu(A x + b_m) + c)`: a hidden layer over the features and a one-hot code of the arm,
+//! of which `b_m` is the part that the code selects. `A x` is computed once a query, whatever the number of arms.
 
 use super::{CostModel, FormRow};
 use crate::{Batch, FormState, LoadError, PredictError, Prediction, Predictor, check_batch};

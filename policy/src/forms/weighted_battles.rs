@@ -2,10 +2,10 @@
 //! ranking, arXiv 2406.18665).
 //!
 //! With `s_i` the cosine of the query with query `i` of the log and `s` the greatest of them, comparisons of query `i`
-//! count `base^(s_i / s)`. Arms are merged into tiers; the strengths `theta` of the tiers are the Bradley-Terry fit of the
-//! weighted comparisons, a tie being half a win of either. The score of an arm is the calibrated chance to win against
-//! an arm of the mean strength, `1 / (1 + exp(mean theta - theta_m))`. Arms of one tier differ by a thousandth of the
-//! difference of their own strengths over all comparisons.
+//! count `base^(s_i / s)`. Arms are merged into tiers; the strengths `theta` of the tiers are the Bradley-Terry fit
+//! of the weighted comparisons, a tie being half a win of either. The score of an arm is the calibrated chance to win
+//! against an arm of the mean strength, `1 / (1 + exp(mean theta - theta_m))`. Arms of one tier differ by a
+//! thousandth of the difference of their own strengths over all comparisons.
 //!
 //! A query without features, or near to nothing, has the strengths of all comparisons alike.
 

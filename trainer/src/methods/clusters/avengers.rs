@@ -10,8 +10,8 @@
 //! ```
 //!
 //! `mean_cm` is the mean score of the cluster, `cost_cm` its mean cost. Clusters, prior and sharpness are chosen by
-//! cross-validation on the train split, folds cut by prompt hash. Other than `kmeans`, which predicts scores, this ranks:
-//! how far ahead an arm is in a cluster does not count.
+//! cross-validation on the train split, folds cut by prompt hash. Other than `kmeans`, which predicts scores, this
+//! ranks: how far ahead an arm is in a cluster does not count.
 //!
 //! Deviations from the papers: (1) the number of clusters is cross-validated, the papers have 64 and 25 to 60; (2) a
 //! cluster's mean is shrunk to the arm's mean by `prior` cells before it is ranked, 0 among the choices; (3) equal arms

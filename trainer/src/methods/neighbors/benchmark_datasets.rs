@@ -1,17 +1,19 @@
-//! LLM routing with benchmark datasets (arXiv 2309.15789): for each arm the chance that it answers right, from the nearest
-//! training queries, corrected by how often such a statement holds for a task this far from the training tasks.
+//! LLM routing with benchmark datasets (arXiv 2309.15789): for each arm the chance that it answers right, from the
+//! nearest training queries, corrected by how often such a statement holds for a task this far from the training
+//! tasks.
 //!
-//! See [`routewright_policy::forms::Correctness`] for the three scores. The accuracy of the statements is measured on the
-//! train split: on each source with neighbors from its other folds, and with neighbors from other sources alone, which is
-//! what a new task meets (leave one dataset out). `per = "query"` scores every query by itself; `per = "task"` gives
-//! every source of the train split one score, the mean over its queries, also to a source without any score: a new task
-//! of which prompts are known and no outcomes. Neighbors and score are chosen by cross-validation, folds cut by prompt hash.
+//! See [`routewright_policy::forms::Correctness`] for the three scores. The accuracy of the statements is measured on
+//! the train split: on each source with neighbors from its other folds, and with neighbors from other sources alone,
+//! which is what a new task meets (leave one dataset out). `per = "query"` scores every query by itself; `per =
+//! "task"` gives every source of the train split one score, the mean over its queries, also to a source without any
+//! score: a new task of which prompts are known and no outcomes. Neighbors and score are chosen by cross-validation,
+//! folds cut by prompt hash.
 //!
 //! Deviations from the paper: (1) a graded score counts as it is where the paper has right or wrong; (2) neighbors, and
-//! which of the three scores is taken, are cross-validated, the paper has k = 5 and compares all three; (3) the accuracy
-//! is also measured within each source, so that a query like the training queries is not treated as out of domain;
-//! (4) the bandwidth is the root mean square distance between the measurements and their mean unless it is given; (5)
-//! equal statements are told apart by a thousandth of the share of right neighbors.
+//! which of the three scores is taken, are cross-validated, the paper has k = 5 and compares all three; (3) the
+//! accuracy is also measured within each source, so that a query like the training queries is not treated as out of
+//! domain; (4) the bandwidth is the root mean square distance between the measurements and their mean unless it is
+//! given; (5) equal statements are told apart by a thousandth of the share of right neighbors.
 
 use crate::calibration;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};

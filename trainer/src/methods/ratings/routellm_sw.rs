@@ -6,12 +6,12 @@
 //! else is trained. Trains from a pair log, from outcomes (every two arms of a query, the greater score wins), or both.
 //! The base of the weights is chosen by cross-validation on the train split, folds cut by prompt hash.
 //!
-//! Deviations from the paper and its released code: (1) the base is cross-validated, there it is 10; (2) strengths have a
-//! weak normal prior, there they are not regularised and infinite where a tier never loses; (3) ties are half a win of
-//! either, there the rows are doubled, which is the same; (4) two or more arms, the score being the chance to win against
-//! an arm of mean strength, on a line to the scores of the log; (5) arms of one tier are told apart by a thousandth of
-//! the difference of their own strengths; (6) cosines are of 8-bit codes; (7) a weight is `base^(s_i / s - 1)`: the
-//! constant 10 in front changes nothing without regularisation.
+//! Deviations from the paper and its released code: (1) the base is cross-validated, there it is 10; (2) strengths
+//! have a weak normal prior, there they are not regularised and infinite where a tier never loses; (3) ties are half
+//! a win of either, there the rows are doubled, which is the same; (4) two or more arms, the score being the chance
+//! to win against an arm of mean strength, on a line to the scores of the log; (5) arms of one tier are told apart by
+//! a thousandth of the difference of their own strengths; (6) cosines are of 8-bit codes; (7) a weight is `base^(s_i
+//! / s - 1)`: the constant 10 in front changes nothing without regularisation.
 
 use super::Battles;
 use crate::calibration;

@@ -52,7 +52,8 @@ mod tests {
         moments.step(&mut weights, &[1e-3, -50.0], 0.1, 0.0, corrections(1));
         assert!((weights[0] - 0.9).abs() < 1e-4 && (weights[1] + 1.9).abs() < 1e-4, "{weights:?}");
         moments.step(&mut weights, &[0.0, 0.0], 0.1, 0.5, corrections(2));
-        // The moments carry on by 0.9 (1 - 0.9) / (1 - 0.81) over sqrt(0.999 (1 - 0.999) / (1 - 0.998001)), and decay takes 5 %.
+        // The moments carry on by 0.9 (1 - 0.9) / (1 - 0.81) over sqrt(0.999 (1 - 0.999) / (1 - 0.998001)), and decay
+        // takes 5 %.
         let carried = 0.1 * (0.09 / 0.19) / (0.000_999_f32 / 0.001_999).sqrt();
         assert!((weights[0] - (0.9 - carried - 0.045)).abs() < 1e-3, "{weights:?}");
     }

@@ -1,10 +1,10 @@
-//! FORC (*Fly-swat or cannon*, arXiv 2308.06077): one meta-model for all arms, which reads the query and the arm, and a batch
-//! assigned within a budget.
+//! FORC (*Fly-swat or cannon*, arXiv 2308.06077): one meta-model for all arms, which reads the query and the arm, and
+//! a batch assigned within a budget.
 //!
 //! The meta-model is a network with one hidden layer over the features and a one-hot code of the arm,
-//! `P(right) = sigmoid(w . relu(A x + b_m) + c)`, trained by the cross-entropy of every scored cell: all arms share what is
-//! learned of queries, and an arm with few rows borrows from the others. `routewright assign` chooses the arms of a
-//! whole batch from its scores, see [`routewright_policy::assignment`].
+//! `P(right) = sigmoid(w . relu(A x + b_m) + c)`, trained by the cross-entropy of every scored cell: all arms share
+//! what is learned of queries, and an arm with few rows borrows from the others. `routewright assign` chooses the
+//! arms of a whole batch from its scores, see [`routewright_policy::assignment`].
 //!
 //! Deviations from the paper: (1) the network reads the features of the policy, the paper fine-tunes DistilBERT on the
 //! text with the model's name in front; (2) the number of epochs is chosen on slices of train, and the best mean logged

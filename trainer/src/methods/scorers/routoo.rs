@@ -1,15 +1,16 @@
 //! Routoo (arXiv 2401.13979): a predictor of scores over a pool of models that complement each other.
 //!
-//! The predictor is a logistic regression of reduced rank, `P(m right | x) = sigmoid(u_m . V x + c_m)`: a query is read once
-//! into `rank` numbers, `V x`, and a model is its vector `u_m` over them. It is trained by the cross-entropy of every
-//! scored cell and stored as one linear function an arm. With `pool` the models that are not among the first so many of the
-//! greedy cover of train ([`crate::pool`]) get a score of 0. The cost-aware selection is that of every policy: a price of
-//! money, a budget, or `--save`.
+//! The predictor is a logistic regression of reduced rank, `P(m right | x) = sigmoid(u_m . V x + c_m)`: a query is
+//! read once into `rank` numbers, `V x`, and a model is its vector `u_m` over them. It is trained by the
+//! cross-entropy of every scored cell and stored as one linear function an arm. With `pool` the models that are not
+//! among the first so many of the greedy cover of train ([`crate::pool`]) get a score of 0. The cost-aware selection
+//! is that of every policy: a price of money, a budget, or `--save`.
 //!
-//! Deviations from the paper: (1) the predictor reads the features of the policy, the paper fine-tunes a language model of 7
-//! billion weights with an embedding of the model to be judged; (2) rank and number of epochs are chosen on folds; (3) graded
-//! scores are soft labels; (4) the pool is made of logged scores, the paper makes it of predicted ones, which are smoother
-//! where few answers were logged; (5) the paper's selector solves for the best score at a mean cost, here the selector does.
+//! Deviations from the paper: (1) the predictor reads the features of the policy, the paper fine-tunes a language
+//! model of 7 billion weights with an embedding of the model to be judged; (2) rank and number of epochs are chosen
+//! on folds; (3) graded scores are soft labels; (4) the pool is made of logged scores, the paper makes it of
+//! predicted ones, which are smoother where few answers were logged; (5) the paper's selector solves for the best
+//! score at a mean cost, here the selector does.
 
 use super::adam::{self, Moments};
 use crate::evaluate::Average;
