@@ -97,7 +97,7 @@ impl Batch<'_> {
         if n_arms == 0 || scores != costs || scores % n_arms != 0 {
             return Err(AssignError::Shape { scores, costs, n_arms });
         }
-        if !(budget_usd >= 0.0) {
+        if budget_usd.is_nan() || budget_usd < 0.0 {
             return Err(AssignError::Budget { budget_usd });
         }
         let mut least_usd = 0.0;
@@ -295,9 +295,8 @@ mod tests {
                 assert!(bound >= best - 1e-6, "seed {seed}: bound {bound} below {best}");
                 // At most one step of one query is missing.
                 assert!(found.score > bound - 1.0 && found.score <= best + 1e-6, "{} {best}", found.score);
-                for simple in [greedy(&batch, budget).unwrap()] {
-                    assert!(simple.cost_usd <= budget * (1.0 + 1e-9) && simple.score <= bound + 1e-6);
-                }
+                let simple = greedy(&batch, budget).unwrap();
+                assert!(simple.cost_usd <= budget * (1.0 + 1e-9) && simple.score <= bound + 1e-6);
             }
         }
     }

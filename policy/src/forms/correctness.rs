@@ -74,7 +74,7 @@ impl Reliability {
         let least = exponents.iter().copied().fold(f32::INFINITY, f32::min);
         let weights: Vec<f32> = exponents.iter().map(|e| (least - e).exp()).collect();
         let total: f32 = weights.iter().sum();
-        if !(total > 0.0) {
+        if total.is_nan() || total <= 0.0 {
             return vec![0.5; n_arms];
         }
         let of = |arm: usize| {
