@@ -42,7 +42,7 @@ pub(crate) struct AssignCommand {
     #[arg(long, value_enum, default_value = "best")]
     rule: Rule,
     /// Expected score that is good enough for `--rule threshold`.
-    #[arg(long, value_name = "SCORE", required_if_eq("rule", "threshold"))]
+    #[arg(long, value_name = "SCORE", required_if_eq("rule", "threshold"), allow_negative_numbers = true)]
     least: Option<f64>,
     /// File the choices are written to, one JSON object a line.
     #[arg(long, value_name = "FILE")]

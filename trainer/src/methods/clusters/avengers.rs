@@ -225,10 +225,13 @@ fn balance(means: &[f32], costs: &[f32], performance: f32) -> Vec<f32> {
     means.iter().zip(costs).map(of).collect()
 }
 
+/// A clustering and the rows that were clustered; `None` where there are none.
+type Part = Option<(Clustered, OutcomeTable)>;
+
 /// Clusterings without each fold, by number of clusters.
 struct HeldOut {
     folds: Folds,
-    parts: Vec<(usize, Vec<Option<(Clustered, OutcomeTable)>>)>,
+    parts: Vec<(usize, Vec<Part>)>,
 }
 
 impl HeldOut {

@@ -77,8 +77,11 @@ impl Params {
                 self.hidden, self.batch, self.folds
             ));
         }
-        if !(self.rate > 0.0 && self.rate < 1.0)
-            || !(self.weight_decay >= 0.0 && self.weight_decay.is_finite())
+        let is_rate = self.rate > 0.0 && self.rate < 1.0;
+        if !is_rate
+            || self.weight_decay.is_nan()
+            || self.weight_decay.is_infinite()
+            || self.weight_decay < 0.0
         {
             let expected = "expected a rate in (0, 1) and a decay of at least 0";
             return error(format!("`rate` {}, `weight_decay` {}: {expected}", self.rate, self.weight_decay));
