@@ -1,7 +1,7 @@
 //! Cosines of a query with every one of many rows: 8-bit codes, a quarter of the bytes of the rows.
 //!
 //! A value is `code * scale` with the scale of its row, the greatest magnitude over 127. Of unit vectors of width 128
-//! the cosine is off by about 0.002. Sums are of integers, so that they have the same bits on every processor.
+//! the cosine is off by a few thousandths. Sums are of integers, so that they have the same bits on every processor.
 
 use crate::LoadError;
 use routewright_data::{FeatureMatrix, TensorError, Tensors};
