@@ -6,10 +6,10 @@
 //! reported while serving is one step of the ratings and one more query to look up.
 //!
 //! Deviations from the paper: (1) `K` of the local ratings, neighbors and `P` are cross-validated, the paper has 32, 20
-//! and 0.5; (2) the comparisons of the farthest neighbor come first, those of the nearest last; (3) only neighbors of positive cosine count; (4) the
-//! score is the chance to win against an arm of mean rating on a line to the scores of the log, so that any selector
-//! may follow; the paper takes the greatest rating within a budget; (5) the global rating is the mean over the history
-//! of all comparisons from the first on.
+//! and 0.5; (2) the comparisons of the farthest neighbor come first, those of the nearest last; (3) only neighbors of
+//! positive cosine count; (4) the score is the chance to win against an arm of mean rating on a line to the scores of
+//! the log, so that any selector may follow; the paper takes the greatest rating within a budget; (5) the global rating
+//! is the mean over the history of all comparisons from the first on.
 
 use super::Battles;
 use crate::calibration;
