@@ -37,8 +37,9 @@ pub(crate) fn of_sides<'a>(
     [train, test]: [&OutcomeTable; 2],
     methods: impl Iterator<Item = &'a MethodRow>,
 ) -> anyhow::Result<Option<Answers>> {
-    let methods: Vec<&MethodRow> = methods.filter(|row| row.looks_at_answers()).collect();
-    if methods.is_empty() || (!methods.iter().any(|row| row.reads(Reads::Calls)) && !are_in(log)?) {
+    let methods: Vec<&MethodRow> = methods.filter(|row| row.loads_answers()).collect();
+    let without_texts = |row: &&MethodRow| row.reads(Reads::Calls) || row.reads(Reads::Samples);
+    if methods.is_empty() || (!methods.iter().any(without_texts) && !are_in(log)?) {
         return Ok(None);
     }
     Ok(Some(Answers { train: of(log, train)?, test: of(log, test)? }))

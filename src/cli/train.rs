@@ -264,18 +264,18 @@ impl TrainCommand {
 
     /// The rows with their answers, where the method reads them.
     fn answered(&self, method: &MethodRow, prepared: Prepared, has_goal: bool) -> anyhow::Result<Prepared> {
-        if !method.looks_at_answers() {
+        if !method.loads_answers() {
             return Ok(prepared);
         }
         ensure!(
-            self.selector.is_none() && !has_goal,
+            !method.looks_at_answers() || (self.selector.is_none() && !has_goal),
             "`--selector`, `--save`, `--max-loss` and `--budget` steer a router; `{}` makes a policy of several steps, \
              whose parameters are on docs/methods/{}.md",
             method.name,
             method.name
         );
         let Some(log) = &self.rows.log else { return Ok(prepared) };
-        if !method.reads(Reads::Calls) && !answers::are_in(log)? {
+        if method.reads(Reads::Answers) && !answers::are_in(log)? {
             return Ok(prepared);
         }
         let all = self.fitting.read(log, &self.fitting.split)?;

@@ -17,7 +17,10 @@ use routewright_trainer::train::{BaseFeatures, FeatureChoice, Prepared, RunOptio
 use serde_json::{Map, Value, json};
 
 /// Keys and words that manifests and headers of tensors know.
-const NAMES: [&str; 60] = [
+const NAMES: [&str; 63] = [
+    "dual",
+    "subjects",
+    "unsure",
     "argmax",
     "uniform",
     "softmax",

@@ -238,6 +238,8 @@ pub enum Reads {
     Answers,
     /// The answers of an outcome log, or of a log without texts that there was one.
     Calls,
+    /// Scores of each of several answers of a model to a query, where an outcome log has them.
+    Samples,
     /// Judgements of a pair log.
     Pairs,
     /// Tasks that an ensemble plays.
@@ -320,6 +322,11 @@ impl MethodRow {
     /// Whether its policies look at answers.
     pub fn looks_at_answers(&self) -> bool {
         self.reads(Reads::Answers) || self.reads(Reads::Calls)
+    }
+
+    /// Whether the answers of a log are loaded for it.
+    pub fn loads_answers(&self) -> bool {
+        self.looks_at_answers() || self.reads(Reads::Samples)
     }
 
     /// Whether it learns from `what`.

@@ -9,6 +9,7 @@ mod coded_rows;
 mod constant;
 mod correctness;
 mod cost;
+mod dual;
 mod duels;
 mod ensemble;
 mod factor;
@@ -27,6 +28,7 @@ mod ratings;
 mod row;
 mod simplex;
 mod stack;
+mod subjects;
 mod table;
 mod weighted_battles;
 
@@ -39,6 +41,7 @@ pub use clusters::{ClusterTables, Clusters, Mixing};
 pub use constant::Constant;
 pub use correctness::{Correctness, CorrectnessShape, Foretold, Reliability, Statement, task_scores};
 pub use cost::CostModel;
+pub use dual::{Dual, PriceLink};
 pub use duels::{COEFFICIENTS_MAX, DuelShape, Duels};
 pub use ensemble::{Ensemble, EnsembleShape};
 pub use factor::Factor;
@@ -56,6 +59,7 @@ pub use preference::PreferenceNetwork;
 pub use ratings::{Battle, RatingShape, Ratings};
 pub use simplex::{Heads, Simplex};
 pub use stack::Stack;
+pub use subjects::Subjects;
 pub use table::{Cell, Rule, ValueTable};
 pub use weighted_battles::{WeightShape, WeightedBattles};
 
@@ -82,12 +86,15 @@ pub static ALL: &[FormRow] = &[
     weighted_battles::ROW,
     correctness::ROW,
     meta::ROW,
+    dual::ROW,
+    subjects::ROW,
 ];
 
 /// Greatest size in the configuration of a form: products of three still fit a `usize`.
 pub const SIZE_MAX: usize = 1 << 20;
 /// Keys of configurations that are sizes, in lists or alone.
-const SIZES: &[&str] = &["dim", "width", "hidden", "ability", "tokens", "trunk", "pool", "members"];
+const SIZES: &[&str] =
+    &["dim", "width", "hidden", "ability", "tokens", "trunk", "pool", "members", "subjects"];
 
 /// Refuses a configuration with a size that no form has, so that arithmetic on shapes cannot overflow.
 fn check_sizes(form: &'static str, config: &serde_json::Value) -> Result<(), LoadError> {

@@ -48,6 +48,8 @@ fn specs() -> Vec<SelectorSpec> {
         ("proportional", json!({})),
         ("votes", json!({})),
         ("cover", json!({"psi": SETTING_MAX})),
+        ("unsure", json!({"confidence": 0.6, "top": 3})),
+        ("unsure", json!({"confidence": SETTING_MAX, "top": 2})),
     ];
     let mut specs: Vec<SelectorSpec> =
         all.into_iter().map(|(name, settings)| SelectorSpec { name: name.to_owned(), settings }).collect();

@@ -24,6 +24,7 @@ mod thompson;
 mod threshold;
 mod ucb;
 mod uniform;
+mod unsure;
 mod utility;
 mod votes;
 
@@ -46,6 +47,7 @@ pub use thompson::Thompson;
 pub use threshold::{Settings as ThresholdSettings, Threshold};
 pub use ucb::Ucb;
 pub use uniform::Uniform;
+pub use unsure::Unsure;
 pub use utility::Utility;
 pub use votes::Votes;
 
@@ -69,6 +71,7 @@ pub static ALL: &[SelectorRow] = &[
     proportional::ROW,
     votes::ROW,
     cover::ROW,
+    unsure::ROW,
 ];
 
 /// Builds a selector for the given arms.

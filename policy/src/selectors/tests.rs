@@ -39,6 +39,18 @@ fn each_selector_follows_its_definition() {
 }
 
 #[test]
+fn an_unsure_choice_is_drawn_among_the_best() {
+    let unsure = |confidence: f64, top: usize, score: &[f32], eligible: &[bool]| {
+        pick("unsure", json!({"confidence": confidence, "top": top}), score, COST, eligible)
+    };
+    assert_eq!(unsure(0.75, 2, SCORE, ALL_OK), [0.0, 0.0, 1.0]);
+    assert_eq!(unsure(0.85, 2, SCORE, ALL_OK), [0.0, 0.5, 0.5]);
+    assert_eq!(unsure(0.8, 9, SCORE, &[true, true, false]), [0.5, 0.5, 0.0]);
+    // Two arms tie for the second of two places.
+    assert_eq!(unsure(0.9, 2, &[0.5, 0.5, 0.8], ALL_OK), [0.25, 0.25, 0.5]);
+}
+
+#[test]
 fn exact_ties_go_to_the_cheaper_arm_and_equal_arms_share() {
     assert_eq!(pick("argmax", json!({}), &[0.5, 0.5, 0.1], &[0.2, 0.1, 0.1], ALL_OK), [0.0, 1.0, 0.0]);
     assert_eq!(pick("argmax", json!({}), &[0.5, 0.5, 0.1], &[0.1, 0.1, 0.1], ALL_OK), [0.5, 0.5, 0.0]);

@@ -15,6 +15,8 @@ use routewright_policy::LoadError;
 
 /// Lengths below this count as zero.
 const NORM_MIN: f32 = 1e-12;
+/// Taken off the outputs of arms without a target, so that no softmax sees them.
+const ABSENT: f32 = 1e9;
 
 /// The engine over backend `B`.
 #[derive(Debug)]
@@ -187,6 +189,7 @@ fn loss<B: Backend>(
             }
         }
         Targets::Scores(labels, kind) => scores(z, labels, *kind),
+        Targets::Distribution(targets) => divergence(z, targets),
         Targets::Preferences(labels) => preferences(z, labels),
         Targets::Duels(judged) => duels(z, judged),
         Targets::Gradient(gradient) => {
@@ -253,6 +256,19 @@ pub(super) fn scores<B: Backend>(z: Tensor<B, 2>, labels: &[f32], kind: ScoreLos
         ScoreLoss::Bce => softplus(z.clone()) - y * z,
     };
     (cells * mask).sum() / n_present
+}
+
+/// Divergence of softmaxes from distributions over the arms observed; formula in [`super::losses::divergence`].
+pub(super) fn divergence<B: Backend>(z: Tensor<B, 2>, targets: &[f32]) -> Tensor<B, 1> {
+    let (device, [n, m]) = (z.device(), z.dims());
+    let present: Vec<f32> = targets.iter().map(|q| f32::from(!q.is_nan())).collect();
+    let known: Vec<f32> = targets.iter().map(|q| if q.is_nan() { 0.0 } else { *q }).collect();
+    let n_judged = present.chunks_exact(m).filter(|row| row.contains(&1.0)).count().max(1);
+    let entropy: f32 = known.iter().filter(|q| **q > 0.0).map(|q| q * q.ln()).sum();
+    let absent: Vec<f32> = present.iter().map(|p| (p - 1.0) * ABSENT).collect();
+    let z = z + upload::<B>(&absent, [n, m], &device);
+    let cross = activation::log_softmax(z, 1) * upload::<B>(&known, [n, m], &device);
+    (cross.sum().neg() + entropy) / n_judged as f32
 }
 
 /// The pairwise logistic loss on strengths `(n, m)`; formula in [`super::losses::preferences`].

@@ -32,6 +32,15 @@ fn labels() -> Cells {
     Cells::from_vec(N, N_ARMS, (0..N * N_ARMS).map(|_| cell()).collect())
 }
 
+/// Labels over their sums, holes kept; a query whose labels are all 0 has no target.
+fn distributions(labels: &[f32]) -> Vec<f32> {
+    let of_row = |row: &[f32]| {
+        let total: f32 = row.iter().filter(|y| !y.is_nan()).sum();
+        row.iter().map(|y| if total > 0.0 { y / total } else { f32::NAN }).collect::<Vec<f32>>()
+    };
+    labels.chunks_exact(N_ARMS).flat_map(of_row).collect()
+}
+
 fn contrast(variant: Variant) -> Targets {
     let contrast =
         Contrast { variant, positives: 3, negatives: 2, temperature: 0.3, outsiders: 2, cluster_weight: 0.8 };
@@ -96,6 +105,8 @@ fn score_and_preference_steps_agree() {
         let linear = network(HeadShape::Linear(Activation::Identity), hidden);
         engines_agree(linear, &Targets::Scores(labels.clone(), kind));
     }
+    let linear = network(HeadShape::Linear(Activation::Identity), Activation::Gelu);
+    engines_agree(linear, &Targets::Distribution(distributions(&labels)));
     engines_agree(network(HeadShape::Factor, Activation::Gelu), &Targets::Preferences(labels));
     let duel = |(a, b, share, weight)| Duel { a, b, share, weight };
     let judged = [(0, 1, 1.0, 1.0), (3, 4, 0.5, 2.0), (6, 5, 0.0, 0.3), (59, 56, 1.0, 1.0)].map(duel);

@@ -293,6 +293,7 @@ fn judge(z: &[f32], m: usize, targets: &Targets, dz: &mut [f32]) -> f32 {
     match targets {
         Targets::Contrast(t) => losses::sample_llm(z, m, t, dz),
         Targets::Scores(labels, kind) => losses::scores(z, labels, *kind, dz),
+        Targets::Distribution(targets) => losses::divergence(z, targets, m, dz),
         Targets::Preferences(labels) => losses::preferences(z, labels, m, dz),
         Targets::Duels(duels) => losses::duels(z, duels, dz),
         Targets::Gradient(gradient) => {

@@ -102,6 +102,33 @@ pub(super) fn scores(z: &[f32], labels: &[f32], kind: ScoreLoss, grad: &mut [f32
     loss
 }
 
+/// Mean over the queries with a target of `KL(q || softmax(z))`, the softmax taken over the arms that have a target.
+///
+/// With `q` from rewards it is the loss of ZOOTER (arXiv 2311.08692); the cross-entropy with soft labels
+/// of TO-Router (arXiv 2408.12320) is the same plus the entropy of `q`, so both have the gradient `softmax(z) - q`.
+pub(super) fn divergence(z: &[f32], targets: &[f32], m: usize, grad: &mut [f32]) -> f32 {
+    let rows = || z.chunks_exact(m).zip(targets.chunks_exact(m));
+    let is_judged = |q: &[f32]| q.iter().any(|q| !q.is_nan());
+    let scale = 1.0 / rows().filter(|(_, q)| is_judged(q)).count().max(1) as f32;
+    let mut loss = 0.0;
+    for ((z, q), grad) in rows().zip(grad.chunks_exact_mut(m)) {
+        if !is_judged(q) {
+            continue;
+        }
+        let present = || z.iter().zip(q).filter(|(_, q)| !q.is_nan());
+        let greatest = present().fold(f32::NEG_INFINITY, |greatest, (z, _)| greatest.max(*z));
+        let total: f32 = present().map(|(z, _)| exp(z - greatest)).sum();
+        let log_total = total.ln();
+        for ((z, &q), grad) in z.iter().zip(q).zip(grad).filter(|((_, q), _)| !q.is_nan()) {
+            let log_p = z - greatest - log_total;
+            let entropy = if q > 0.0 { q * q.ln() } else { 0.0 };
+            loss += scale * (entropy - q * log_p);
+            *grad += scale * (exp(log_p) - q);
+        }
+    }
+    loss
+}
+
 /// The pairwise logistic loss of RouteLLM's matrix factorization (arXiv 2406.18665, its Bradley-Terry form)
 /// on strengths `z` `(n, m)`: the mean of `ln(1 + exp(z_loser - z_winner))` over all two arms of a query whose logged
 /// scores differ.
@@ -219,6 +246,21 @@ mod tests {
         assert_near(&grad, &BCE_GRAD);
     }
 
+    /// Reference: the formula in double precision, Python 3 `math`.
+    #[test]
+    fn divergence_equals_the_formula_and_skips_holes() {
+        let nan = f32::NAN;
+        let z = [0.5, -1.0, 2.0, 0.3, 0.1, 9.0, 1.0, 1.0, 1.0];
+        let q = [0.2, 0.5, 0.3, 0.75, 0.25, nan, nan, nan, nan];
+        let mut grad = vec![0.0; 9];
+        assert_near(&[divergence(&z, &q, 3, &mut grad)], &DIVERGENCE_LOSS);
+        assert_near(&grad, &DIVERGENCE_GRAD);
+        // A target that is met has no gradient, and a divergence of 0.
+        let mut grad = vec![0.0; 2];
+        assert_near(&[divergence(&[3.0, 3.0], &[0.5, 0.5], 2, &mut grad)], &[0.0]);
+        assert_near(&grad, &[0.0, 0.0]);
+    }
+
     /// Reference: torch 2.15.0, `softplus(z_loser - z_winner).mean()` over the pairs (0, 1), (2, 1) and (4, 3).
     #[test]
     fn preferences_equal_pytorch_and_skip_ties_and_holes() {
@@ -260,6 +302,9 @@ mod tests {
         [-0.4638774, 0.5287126, -0.2708391, -0.1728695, 0.6923009, 0.2190642, 0.0510302, -0.2593238];
     const BCE_LOSS: [f32; 1] = [0.4960927];
     const BCE_GRAD: [f32; 4] = [-0.1258469, 0.0896471, 0.0000000, 0.0207255];
+    const DIVERGENCE_LOSS: [f32; 1] = [0.548_731];
+    const DIVERGENCE_GRAD: [f32; 9] =
+        [-0.0123548, -0.2304437, 0.2427985, -0.100_083, 0.100_083, 0.0, 0.0, 0.0, 0.0];
     const PREFERENCE_LOSS: [f32; 1] = [0.7331777];
     const PREFERENCE_GRAD: [f32; 6] = [-0.1418525, 0.2676994, -0.1258469, 0.2299915, -0.2299915, 0.0000000];
 }

@@ -94,7 +94,8 @@ impl Network {
         parameters
     }
 
-    /// The policy form of trained parameters. `calibration` is for heads whose output is not a score; a
+    /// The policy form of trained parameters. `calibration` is for heads whose output is not a score; it is folded into
+    /// the weights of a linear head without activation, and one with an activation has none. A
     /// factor head has exactly one layer below it, without bias or activation.
     ///
     /// # Panics
@@ -118,6 +119,12 @@ impl Network {
             layers.push(Dense::new(weights, bias, layer.activation));
         }
         let head = match self.head {
+            HeadShape::Linear(Activation::Identity) => {
+                let scaled = |value: f32| calibration.slope() * value;
+                let weights = next().into_iter().map(scaled).collect();
+                let bias = next().into_iter().map(|b| calibration.intercept() + scaled(b)).collect();
+                Head::Linear(Dense::new(weights, bias, Activation::Identity))
+            }
             HeadShape::Linear(activation) => Head::Linear(Dense::new(next(), next(), activation)),
             HeadShape::Cosine | HeadShape::Factor => Head::Cosine { arms: next(), calibration },
         };

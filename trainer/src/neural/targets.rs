@@ -107,6 +107,9 @@ pub enum Targets {
     Contrast(ContrastTargets),
     /// Scores `(n, n_arms)`, `NaN` where missing, under a loss.
     Scores(Vec<f32>, ScoreLoss),
+    /// Distributions over arms `(n, n_arms)`, `NaN` where an arm was not observed: the Kullback-Leibler divergence
+    /// from the softmax of the outputs over the arms observed.
+    Distribution(Vec<f32>),
     /// Scores `(n, n_arms)`, `NaN` where missing; every two arms of different score are a preference.
     Preferences(Vec<f32>),
     /// Judged duels between two arms of a query, weighted, ties between.

@@ -254,6 +254,10 @@ fn calibrate(
     parameters: &[Parameter],
     weights: &Tensors,
 ) -> Result<Calibration, FitError> {
+    // Outputs of a network with several heads are not scores of arms; its method knows what they are.
+    if recipe.network.n_arms != context.train.n_arms() {
+        return Ok(Calibration::default());
+    }
     let mut encoder = encoder(recipe, context)?;
     encoder
         .set_weights(weights)

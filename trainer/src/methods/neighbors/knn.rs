@@ -135,7 +135,8 @@ fn choose(
         return Ok(Choice::given(value));
     }
     let rows = sample(n, params.validation_queries_max, context.seed);
-    let found = search(params, context, &rows, ks.iter().copied().max().unwrap_or(1))?;
+    let k_max = ks.iter().copied().max().unwrap_or(1);
+    let found = nearest_of_other_folds(Knn::NAME, params.folds, context, &rows, k_max)?;
     let judged = context.train.select_rows(&rows);
     let overall = means::mean_scores(context.train);
     let name = |(k, power)| format!("k {k}, power {power}");
@@ -158,13 +159,15 @@ fn sample(n: usize, limit: usize, seed: u64) -> Vec<usize> {
 }
 
 /// The nearest queries of other folds, for each of `rows`.
-fn search(
-    params: &Params,
+pub(in crate::methods) fn nearest_of_other_folds(
+    method: &'static str,
+    n_folds: usize,
     context: &FitContext<'_>,
     rows: &[usize],
     k: usize,
 ) -> Result<Vec<Vec<Neighbor>>, FitError> {
-    let folds = Folds::new(context.train, context.seed, params.folds);
+    let failed = |reason: &dyn ToString| FitError::Numeric { method, reason: reason.to_string() };
+    let folds = Folds::new(context.train, context.seed, n_folds);
     let features = context.features;
     let index = ExactIndex::new(features.values().to_vec(), features.dim()).map_err(|e| failed(&e))?;
     let queries = features.select_rows(rows);

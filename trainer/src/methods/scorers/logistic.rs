@@ -13,7 +13,7 @@ use crate::methods::baselines::means;
 use crate::methods::costs;
 use crate::validation::{self, Choice};
 use routewright_data::linalg::{Cholesky, LinalgError};
-use routewright_data::{FeatureMatrix, OutcomeTable};
+use routewright_data::{Cells, FeatureMatrix, OutcomeTable};
 use routewright_policy::forms::{Linear, Link};
 use serde::{Deserialize, Serialize};
 
@@ -88,20 +88,33 @@ fn solve(
     train: &OutcomeTable,
     features: &FeatureMatrix,
 ) -> Result<Vec<f32>, FitError> {
+    let start = means::mean_scores(train);
+    regress(Logistic::NAME, (alpha, params.steps), &train.score, &start, features)
+}
+
+/// Weights `(n_arms, dim + 1)` of the logistic regressions of `labels` `(n_queries, n_arms)` with penalty and number of
+/// steps; an arm without labels keeps the probability that it starts from.
+pub(super) fn regress(
+    method: &'static str,
+    (alpha, steps): (f64, usize),
+    labels: &Cells,
+    start: &[f32],
+    features: &FeatureMatrix,
+) -> Result<Vec<f32>, FitError> {
     let width = features.dim() + 1;
-    let logit = |mean: f32| (mean.clamp(0.001, 0.999) / (1.0 - mean.clamp(0.001, 0.999))).ln();
-    let start: Vec<f32> = means::mean_scores(train).into_iter().map(logit).collect();
+    let logit = |mean: &f32| (mean.clamp(0.001, 0.999) / (1.0 - mean.clamp(0.001, 0.999))).ln();
+    let start: Vec<f32> = start.iter().map(logit).collect();
     let mut weights = constant_weights(&start, features.dim());
-    for group in gram::mask_groups(&train.score) {
+    for group in gram::mask_groups(labels) {
         let mut bound: Vec<f64> = gram::gram(features, &group.rows).iter().map(|v| v / 4.0).collect();
         gram::penalize(&mut bound, width, alpha);
-        let failed = |e: LinalgError| FitError::Numeric { method: Logistic::NAME, reason: e.to_string() };
+        let failed = |e: LinalgError| FitError::Numeric { method, reason: e.to_string() };
         let bound = Cholesky::of(bound, width).map_err(failed)?;
         let n_arms = group.arms.len();
-        for _ in 0..params.steps {
+        for _ in 0..steps {
             let residual = |row: usize, k: usize| {
                 let z = f64::from(linear(&weights, group.arms[k], features.row(row)));
-                f64::from(train.score.get(row, group.arms[k]).unwrap_or(0.0)) - 1.0 / (1.0 + (-z).exp())
+                f64::from(labels.get(row, group.arms[k]).unwrap_or(0.0)) - 1.0 / (1.0 + (-z).exp())
             };
             let mut gradient = gram::moments(features, &group.rows, n_arms, residual);
             for i in 0..width - 1 {

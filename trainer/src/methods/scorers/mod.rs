@@ -1,9 +1,17 @@
 pub(super) mod adam;
+pub(super) mod bench_coe;
+pub(super) mod carrot;
 pub(super) mod forc;
 pub(super) mod gram;
+pub(super) mod homorouter;
+pub(super) mod hybrid_llm;
+mod labels;
 pub(super) mod logistic;
 pub(super) mod mlp;
+pub(super) mod multiple_minds;
 pub(super) mod ridge;
 pub(super) mod routellm_mf;
 pub(super) mod routoo;
 pub(super) mod systems;
+pub(super) mod to_router;
+pub(super) mod zooter;
