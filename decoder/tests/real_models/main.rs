@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a test shows its figures")]
 
 mod llama_cpp;
+mod llama_server;
 mod systems;
 
 use routewright_decoder::backend::Backend;

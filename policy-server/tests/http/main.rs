@@ -19,6 +19,7 @@ mod gateway;
 mod gateway_apis;
 mod gateway_faults;
 mod gateway_fusion;
+mod gateway_llama_cpp;
 mod gateway_programs;
 mod gateway_tls;
 mod key_limits;
