@@ -5,6 +5,7 @@
 
 pub mod bytes;
 mod min_edit;
+mod nearest;
 mod projection;
 mod relative;
 mod rows;

@@ -14,6 +14,7 @@ use super::rows::{to_unit, with_products};
 use crate::backend::{Backend, Embeddings};
 use crate::distribution::Distribution;
 use crate::vocabulary::{Role, Vocabulary};
+use routewright_data::dense::exp_within;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 const LEAST: f32 = 1e-4;
 /// Tokens less probable than this do not count where rows are made on demand.
 const LEAST_P: f32 = 1e-6;
+/// Logarithms below this are none of a sum of f32.
+const LOG_LEAST: f32 = -80.0;
 /// What cosines are multiplied by before the softmax.
 const SHARPNESS: f32 = 100.0;
 
@@ -174,10 +177,21 @@ impl RelativeOnDemand {
 /// The softmax of [`SHARPNESS`] times the cosines, what is next to nothing left out.
 fn representation(cosines: &[f32]) -> Vec<(u32, f32)> {
     let max = SHARPNESS * cosines.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let scores: Vec<f32> = cosines.iter().map(|cosine| (SHARPNESS * cosine - max).exp()).collect();
+    let mut scores = vec![0.0_f32; cosines.len()];
+    routewright_data::simd::widest(
+        #[inline(always)]
+        || {
+            for (score, cosine) in scores.iter_mut().zip(cosines) {
+                let log = SHARPNESS * cosine - max;
+                // None is above 0.
+                *score = if log > LOG_LEAST { exp_within(log) } else { 0.0 };
+            }
+        },
+    );
     let sum: f32 = scores.iter().sum();
-    let share = scores.iter().zip(0..).map(|(score, anchor)| (anchor, score / sum));
-    share.filter(|(_, value)| *value >= LEAST).collect()
+    let least = LEAST * sum;
+    let kept = scores.iter().zip(0..).filter(|(score, _)| **score >= least);
+    kept.map(|(score, anchor)| (anchor, score / sum)).collect()
 }
 
 #[cfg(test)]
@@ -200,6 +214,21 @@ mod tests {
         assert_eq!(relative.row(1).len(), 1);
         assert_eq!(relative.represent(&[0.25, 0.0, 0.75]), [0.25, 0.75]);
         assert_eq!(super::anchors(&[&a, &a], 2), [b"x".to_vec(), b"y".to_vec()]);
+    }
+
+    #[test]
+    fn a_representation_is_the_softmax_without_what_is_next_to_nothing() {
+        let cosines: Vec<f32> = (0..500).map(|at| (at as f32 * 0.37).sin()).collect();
+        let scores: Vec<f64> = cosines.iter().map(|cosine| f64::from(100.0 * cosine).exp()).collect();
+        let sum: f64 = scores.iter().sum();
+        let expected: Vec<(u32, f64)> =
+            (0..).zip(scores.iter().map(|score| score / sum)).filter(|(_, share)| *share >= 1e-4).collect();
+        let found = representation(&cosines);
+        assert_eq!(found.len(), expected.len());
+        for ((anchor, found), (at, expected)) in found.into_iter().zip(expected) {
+            assert_eq!(anchor, at);
+            assert!((f64::from(found) / expected - 1.0).abs() < 1e-5, "{found} {expected}");
+        }
     }
 
     #[test]

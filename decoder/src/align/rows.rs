@@ -3,8 +3,11 @@
 use rayon::prelude::*;
 use routewright_data::product::{View, product};
 
-/// Rows of a block: its products with a whole vocabulary stay in the nearer caches.
+/// Rows of a block at least.
 pub(super) const BLOCK: usize = 64;
+/// Products of a block at most, unless that is fewer rows than [`BLOCK`]: they stay in the nearer caches. The more
+/// rows, the less often the kernel puts the other matrix in its order.
+const PRODUCTS: usize = 1 << 20;
 
 /// `a b'` of `a` `(n, dim)` and `b` `(m, dim)`, all by rows; the result is `(n, m)`.
 ///
@@ -29,12 +32,13 @@ pub(super) fn with_products<T: Send>(
     each: impl Fn(usize, &[f32]) -> T + Sync,
 ) -> Vec<T> {
     let m = b.len() / dim.max(1);
-    let blocks = a.par_chunks(BLOCK * dim.max(1)).enumerate();
+    let block = (PRODUCTS / m.max(1)).clamp(BLOCK, 8 * BLOCK);
+    let blocks = a.par_chunks(block * dim.max(1)).enumerate();
     blocks
         .flat_map_iter(|(at, rows)| {
             let products = products(rows, b, dim);
             let n = rows.len() / dim.max(1);
-            let of = |row: usize| each(at * BLOCK + row, &products[row * m..(row + 1) * m]);
+            let of = |row: usize| each(at * block + row, &products[row * m..(row + 1) * m]);
             (0..n).map(of).collect::<Vec<T>>()
         })
         .collect()
@@ -54,7 +58,13 @@ mod tests {
 
     #[test]
     fn products_of_blocks_are_those_of_rows() {
-        let (n, m, dim) = (2 * BLOCK + 3, 5, 7);
+        // Blocks of 8 times and of once the least.
+        for m in [5, PRODUCTS / BLOCK] {
+            products_of(8 * BLOCK + 3, m, 7);
+        }
+    }
+
+    fn products_of(n: usize, m: usize, dim: usize) {
         let values =
             |n: usize, step: f32| (0..n * dim).map(|at| (at as f32 * step).sin()).collect::<Vec<_>>();
         let (a, b) = (values(n, 0.7), values(m, 0.3));

@@ -1,10 +1,12 @@
 //! Every system on the two models, which have neither a vocabulary nor a width in common.
 
 use crate::{both, model};
+use routewright_decoder::align::MinEdit;
 use routewright_decoder::backend::{Backend, Draft, Stop};
 use routewright_decoder::fuse::{ALL, answer, find};
 use routewright_decoder::generation::{Answer, Ask};
 use routewright_decoder::token::expert_rows::ExpertRows;
+use routewright_decoder::vocabulary::{Role, Vocabulary};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::Arc;
@@ -103,6 +105,40 @@ fn every_system_runs_on_the_pair_and_loses_nothing() {
             continue;
         }
         nothing_is_lost(row.name, &run(row.name, &given, &pair), &pair);
+    }
+}
+
+/// The edit distance, row by row of its table.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut before = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let next = (before + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            before = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}
+
+#[test]
+fn tokens_of_least_edit_distance_are_those_of_a_search_through_all() {
+    let Some(pair) = both() else { return };
+    let [first, second] =
+        [0, 1].map(|at: usize| -> &Vocabulary { pair[at].tokenizer().unwrap().vocabulary() });
+    let since = Instant::now();
+    let map = MinEdit::new(&[first, second], 0);
+    println!("mapped {} tokens in {:.2} s", first.len(), since.elapsed().as_secs_f64());
+    // Spread over all ids; those that the other vocabulary does not have.
+    let ids = (0..first.len() as u32).step_by(577).filter(|id| first.role(*id) == Role::Text);
+    let ids: Vec<u32> = ids.filter(|id| second.ids(first.bytes(*id)).is_empty()).take(24).collect();
+    assert!(ids.len() >= 20, "{}", ids.len());
+    for (id, found) in ids.iter().zip(map.translate(1, &ids, first)) {
+        let unit = first.bytes(*id);
+        let text = (0..second.len() as u32).filter(|id| second.role(*id) == Role::Text);
+        let key = |id: &u32| (distance(unit, second.bytes(*id)), second.bytes(*id), *id);
+        let nearest = text.filter(|id| !second.bytes(*id).is_empty()).min_by_key(key);
+        assert_eq!(Some(found), nearest, "{:?}", String::from_utf8_lossy(unit));
     }
 }
 
