@@ -1,6 +1,5 @@
 //! The assignment of a hundred thousand queries to twenty arms, timed and written out for a solver to check.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 #![expect(clippy::print_stdout, reason = "a measurement shows its figures")]
 
 use rand::RngExt as _;
