@@ -20,8 +20,10 @@ const NEAR: (f32, f32) = (0.8, 0.4);
 const PROMPTS: [&str; 3] =
     ["The capital of France is", "Once upon a time, there was", "Grüße aus Köln! 1 + 1 ="];
 
+type Model = Arc<dyn Backend>;
+
 /// URL of the server, the model here, and the model there with these settings more.
-fn pair(more: &Value) -> Option<(String, Arc<dyn Backend>, Arc<dyn Backend>)> {
+fn pair(more: &Value) -> Option<(String, Model, Model)> {
     let Ok(url) = std::env::var("ROUTEWRIGHT_LLAMA_SERVER") else {
         let why = "`ROUTEWRIGHT_LLAMA_SERVER` names no llama.cpp server; `.ci/llama-server` starts one";
         testing::skip("llama.cpp server", why);
@@ -51,7 +53,7 @@ fn draft(tokens: usize, stop: &[&str]) -> Draft {
 fn it_reads_the_same_ids_and_says_what_the_model_here_says() {
     let Some((_, near, far)) = pair(&json!({"top": 200})) else { return };
     for prompt in PROMPTS {
-        let open = |model: &Arc<dyn Backend>| model.open(prompt.as_bytes(), &Stop::default()).unwrap();
+        let open = |model: &Model| model.open(prompt.as_bytes(), &Stop::default()).unwrap();
         let (mut far, mut near) = (open(&far), open(&near));
         assert_eq!(far.ids(), near.ids());
         let (listed, all) = (far.next().unwrap(), near.next().unwrap());
