@@ -10,7 +10,7 @@ use routewright_data::simd::widest;
 
 /// Tokens whose bounds are computed at once.
 const BLOCK: usize = 256;
-/// Kinds of bytes: they are told apart by their lowest bits.
+/// Number of kinds of bytes; a byte's lowest bits give its kind.
 const KINDS: usize = 64;
 
 /// The text tokens of a vocabulary, by length.
@@ -40,7 +40,7 @@ struct Sought<'a> {
     bytes: &'a [u8],
     once: u64,
     twice: u64,
-    /// By byte, the places it stands at; of strings of at most 64 bytes.
+    /// For each byte value, a mask of its positions; only for strings of 1 to 64 bytes.
     places: Option<Box<[u64; 256]>>,
 }
 

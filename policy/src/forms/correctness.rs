@@ -14,7 +14,7 @@
 //! them. Of a task, the three are means over its queries and are kept in a table; a request whose source is such a task
 //! reads that, any other its own neighbors.
 //!
-//! Equal statements are told apart by a thousandth of `g_m`. A query near to nothing has the mean scores.
+//! A thousandth of `g_m` breaks ties between statements. A query near to nothing has the mean scores.
 
 use super::{Calibration, CostModel, FormRow};
 use crate::search::{Engine, EngineKind, Neighbor, SearchError};

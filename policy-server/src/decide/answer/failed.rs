@@ -22,7 +22,7 @@ pub(super) struct Failed {
     is_done_maybe: bool,
     /// What the arm said, where the caller may see it.
     pub(super) said: Option<(StatusCode, HeaderMap, Bytes)>,
-    /// What the caller is told, where it was not called for a reason of ours.
+    /// The error for the caller, where our own rules kept the model from being called.
     pub(super) own: Option<Box<ApiError>>,
 }
 

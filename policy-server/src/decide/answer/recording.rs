@@ -75,7 +75,7 @@ pub(super) fn is_whole(finish: Option<&str>) -> bool {
     finish.is_some_and(|finish| WHOLE.contains(&finish))
 }
 
-/// Whether a text of refusal stands in it; those of OpenAI are fields beside the content.
+/// Whether it contains a refusal; OpenAI sends one as a field beside the content.
 pub(super) fn says_refusal(bytes: &[u8]) -> bool {
     let spelled = [&b"\"refusal\":\""[..], b"\"refusal\": \""];
     spelled.iter().any(|word| bytes.windows(word.len()).any(|window| window == *word))

@@ -27,7 +27,7 @@ pub(super) struct Narrowed {
     pub(super) room: u64,
     /// Models that may cost more.
     pub(super) dear: BTreeSet<String>,
-    /// What is said where no other can answer.
+    /// The error where no other model can answer.
     pub(super) error: ApiError,
 }
 

@@ -13,7 +13,7 @@
 //! which of the three scores is taken, are cross-validated, the paper has k = 5 and compares all three; (3) the
 //! accuracy is also measured within each source, so that a query like the training queries is not treated as out of
 //! domain; (4) the bandwidth is the root mean square distance between the measurements and their mean unless it is
-//! given; (5) equal statements are told apart by a thousandth of the share of right neighbors.
+//! given; (5) a thousandth of the share of right neighbors breaks ties between statements.
 
 use crate::calibration;
 use crate::method::{Family, FitContext, FitError, Fitted, Method, MethodRow, Need};
